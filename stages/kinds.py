@@ -1,0 +1,136 @@
+"""The one table of kinds: options, inputs, outputs, phases and needs of each.
+
+The JSON Schema, the validation of `with:`, the planner, the executors and the reference page all read this table; a kind's
+code is `stages/<kind>/`, which has one function for each of its phases:
+
+    def apply(request: Request, work: Path) -> Result
+
+`command` has no code: the user's own program is the stage. To add a kind, see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from stages.contract import Phase
+
+OptionType = Literal["string", "boolean", "integer", "file", "strings", "map"]
+"""`file`: a path below the project, read at plan time and recorded. `strings`: a list. `map`: names to strings."""
+
+Need = Literal["source", "engine", "network", "credentials"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key of `with:`."""
+
+    name: str
+    type: OptionType
+    help: str
+    required: bool = False
+    default: Any = None  # a JSON value of the option's type
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a kind of stage takes, gives and needs.
+
+    `inputs` and `outputs` name artifacts: an input is taken from the one stage among those needed, near or far, that
+    outputs an artifact of that name. `environment` says whether a stage of this kind names a target.
+    """
+
+    name: str
+    summary: str
+    options: tuple[Option, ...] = ()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    phases: tuple[Phase, ...] = ("apply",)
+    needs: frozenset[Need] = frozenset()
+    environment: Literal["required", "optional", "none"] = "none"
+    idempotent: bool = True
+    """Whether an attempt that died in the middle may simply be followed by another."""
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "build",
+            "Build each function's container image from its Dockerfile.",
+            options=(
+                Option("template", "file", "The SAM or CloudFormation template.", required=True),
+                Option(
+                    "build-args",
+                    "map",
+                    "Build arguments for every function; they win over the template's DockerBuildArgs.",
+                ),
+                Option(
+                    "carrier",
+                    "string",
+                    "Where built images are kept: `engine` (fast, this machine only) or `oci-layout` (in the record, for another machine).",
+                    default="engine",
+                    choices=("engine", "oci-layout"),
+                ),
+                Option("jobs", "integer", "Images built at the same time.", default=4),
+            ),
+            outputs=("images",),
+            phases=("check", "apply"),
+            needs=frozenset({"source", "engine", "network"}),
+        ),
+        Kind(
+            "package",
+            "Push the images and write the packaged template, its ImageUri values pinned by digest.",
+            options=(
+                Option(
+                    "repositories",
+                    "map",
+                    "Repository for a function, by its logical id; others go to the environment's `repository`.",
+                ),
+                Option("jobs", "integer", "Images pushed at the same time.", default=8),
+            ),
+            inputs=("images",),
+            outputs=("release",),
+            needs=frozenset({"engine", "network", "credentials"}),
+            environment="required",
+        ),
+        Kind(
+            "deploy",
+            "Deploy the packaged template as a CloudFormation stack: propose a change set, then execute just that one.",
+            inputs=("release",),
+            outputs=("deployment",),
+            phases=("propose", "apply"),
+            needs=frozenset({"network", "credentials"}),
+            environment="required",
+        ),
+        Kind(
+            "invoke",
+            "Call deployed functions and endpoints, and compare the answers with what is expected.",
+            options=(Option("requests", "file", "The calls to make and what to expect of them.", required=True),),
+            inputs=("deployment",),
+            phases=("check", "apply"),
+            needs=frozenset({"source", "network", "credentials"}),
+            environment="required",
+            idempotent=False,
+        ),
+        Kind(
+            "command",
+            "Run a program of your own.",
+            options=(
+                Option("run", "strings", "The program and its arguments; it is not passed to a shell.", required=True),
+                Option("variables", "map", "Environment variables for it."),
+                Option("outputs", "strings", "Artifacts it writes, each a folder `$TOWPATH_OUTPUTS/<name>/`."),
+                Option(
+                    "inputs",
+                    "strings",
+                    "Artifacts of earlier stages it reads, each a folder `$TOWPATH_INPUTS/<name>/`.",
+                ),
+            ),
+            needs=frozenset({"source", "network"}),
+            environment="optional",
+            idempotent=False,
+        ),
+    )
+}

@@ -1,0 +1,1 @@
+"""AWS: sessions, names, and thin, retried, typed calls."""

@@ -1,0 +1,158 @@
+"""A session with AWS as one target: the right account, bounded waiting, typed clients.
+
+`connect` compares who we are with the account the target declares before anything else is done. Clients are made when
+first used. Those for CloudFormation and Lambda have botocore's hidden retries switched off; calls through them go
+through `stages.aws.retry.call`. The others keep botocore's standard ones.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from stages.aws.retry import explained
+from stages.contract import StageError
+
+if TYPE_CHECKING:
+    import boto3
+    from botocore.config import Config
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_ecr import ECRClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sts import STSClient
+
+    from stages.contract import Access, Target
+
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 30.0
+OWN_RETRIES = frozenset({"cloudformation", "lambda"})
+"""Services whose calls are tried again by `stages.aws.retry`, never by botocore."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """Clients for one target. `arn` is who we are there; it is None until `connect` has asked."""
+
+    target: Target
+    access: Access
+    boto: boto3.Session
+    arn: str | None = None
+
+    def client(self, service: str, *, read_timeout_s: float = READ_TIMEOUT_S) -> Any:
+        """A new client. The properties below are the usual, typed and cached, way to get one."""
+        config = _config(service, read_timeout_s, embedded=self.target.embedded)
+        make: Any = self.boto.client  # its overloads know only literal names
+        with explained(f"setting up access to {service}"):
+            return make(service, endpoint_url=self.access.endpoint_url, config=config)
+
+    @cached_property
+    def sts(self) -> STSClient:
+        client: STSClient = self.client("sts")
+        return client
+
+    @cached_property
+    def ecr(self) -> ECRClient:
+        client: ECRClient = self.client("ecr")
+        return client
+
+    @cached_property
+    def cloudformation(self) -> CloudFormationClient:
+        client: CloudFormationClient = self.client("cloudformation")
+        return client
+
+    @cached_property
+    def lambda_(self) -> LambdaClient:
+        client: LambdaClient = self.client("lambda")
+        return client
+
+    @cached_property
+    def s3(self) -> S3Client:
+        client: S3Client = self.client("s3")
+        return client
+
+
+def connect(target: Target, access: Access) -> Session:
+    """Open a session for the target and make sure that it is in the declared account.
+
+    Raises StageError: no or expired credentials, unknown profile, unreachable endpoint, another account.
+    """
+    session = Session(target, access, _boto(target, access))
+    try:
+        with explained(f"asking AWS who we are (environment {target.environment}, region {target.region})"):
+            identity = session.sts.get_caller_identity()
+    except StageError as error:
+        if target.embedded and error.cls == "retryable":
+            error.hint = "Is the embedded AWS running? Start it with `towpath embedded start`."
+        raise
+    refuse_other_account(target, identity["Account"], identity["Arn"], access.profile)
+    return Session(target, access, session.boto, identity["Arn"])
+
+
+def refuse_other_account(target: Target, account: str, arn: str, profile: str | None) -> None:
+    """Raise StageError if who we are belongs to another account or partition than the target declares."""
+    partition = arn.split(":")[1]
+    if (account, partition) == (target.account, target.partition):
+        return
+    declared, ours = target.account, account
+    if account == target.account:
+        declared, ours = f"{target.account} in {target.partition}", f"{account} in {partition}"
+    source = f"the profile {profile!r}" if profile else "the ambient credentials"
+    raise StageError(
+        f"the environment {target.environment} is account {declared}, but {source} are for account {ours}: we are {arn}",
+        hint=f"Use credentials for account {target.account}, or correct `account` of the environment "
+        f"{target.environment}. Nothing was touched.",
+    )
+
+
+def _boto(target: Target, access: Access) -> boto3.Session:
+    import boto3  # noqa: PLC0415 - costs 150 ms
+
+    if target.embedded:
+        return boto3.Session(
+            aws_access_key_id=target.account,  # it tells its accounts apart by this
+            aws_secret_access_key="embedded",  # noqa: S106 - nothing checks it
+            region_name=target.region,
+            botocore_session=_unconfigured(),
+        )
+    with explained(f"reading the AWS configuration for the environment {target.environment}"):
+        return boto3.Session(profile_name=access.profile, region_name=target.region)
+
+
+def _unconfigured() -> Any:
+    """A botocore session that reads no AWS configuration of the machine: a broken or odd one must not matter here."""
+    import botocore.session  # noqa: PLC0415 - as above
+
+    nowhere = (None, None, os.devnull, None)
+    return botocore.session.Session(
+        session_vars={
+            "profile": (None, None, None, None),
+            "config_file": nowhere,
+            "credentials_file": nowhere,
+        }
+    )
+
+
+def _config(service: str, read_timeout_s: float, *, embedded: bool) -> Config:
+    from botocore.config import Config  # noqa: PLC0415 - as above
+
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=read_timeout_s,
+        retries={"total_max_attempts": 1 if service in OWN_RETRIES else 4, "mode": "standard"},
+        user_agent_extra=f"towpath/{version()}",
+        tcp_keepalive=True,
+    )
+    # A proxy of the machine must not be asked for this machine's own loopback address.
+    return config.merge(Config(proxies={}, s3={"addressing_style": "path"})) if embedded else config
+
+
+def version() -> str:
+    """The version of Towpath that is installed."""
+    try:
+        return importlib.metadata.version("towpath")
+    except importlib.metadata.PackageNotFoundError:  # run from a bare checkout
+        return "0"

@@ -1,0 +1,179 @@
+"""Artifacts: folders of files, stored by content, known by the digest of their manifest. Format version 1 (docs/adr/0002).
+
+    {"files":[{"path":"release.json","sha256":"sha256:…","size":812}],"v":1}
+
+in canonical JSON, files sorted by path. The manifest and every file are blobs of the store, so equal content is kept once.
+
+What a stage leaves behind is hostile until proven plain. Collection walks by directory descriptors and never follows a
+link: anything that is not a regular file with one name, or a folder, is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import StageFailed, VerificationFailed
+from pipeline.record import digest
+from stages.limits import LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.record.store import Store
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of an artifact."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+def blob_key(sha256: str) -> str:
+    """Give the key under which content of this digest is kept."""
+    algorithm, _, value = sha256.partition(":")
+    return f"blobs/{algorithm}/{value[:2]}/{value}"
+
+
+def put_blob(store: Store, data: bytes) -> str:
+    """Store bytes by content and give their digest."""
+    sha256 = digest.of_bytes(data)
+    store.put_new(blob_key(sha256), data)
+    return sha256
+
+
+def read_blob(store: Store, sha256: str, what: str) -> bytes:
+    """Give the bytes of this digest. Raises VerificationFailed if they are missing or others."""
+    data = store.read(blob_key(sha256)) if digest.is_digest(sha256) else None
+    if data is None:
+        raise VerificationFailed(f"{what}: {sha256} is not in the store")
+    if digest.of_bytes(data) != sha256:
+        raise VerificationFailed(f"{what}: the store holds other bytes under {sha256}")
+    return data
+
+
+def put_json(store: Store, value: Any) -> str:
+    """Store a value as canonical JSON and give its digest."""
+    return put_blob(store, digest.canonical(value))
+
+
+def read_json(store: Store, sha256: str, what: str) -> Any:
+    """Give the value stored under this digest. Raises VerificationFailed."""
+    try:
+        return json.loads(read_blob(store, sha256, what))
+    except ValueError as error:
+        raise VerificationFailed(f"{what}: {sha256} is not JSON") from error
+
+
+def collect(store: Store, folder: Path) -> str:
+    """Store all files below `folder` and give the artifact's digest. Raises StageFailed for what may not be collected."""
+    files = sorted((_collect_file(store, folder, path) for path in _walk(folder)), key=lambda file: file.path)
+    return put_json(store, {"v": VERSION, "files": [vars(file) for file in files]})
+
+
+def manifest(store: Store, sha256: str) -> list[File]:
+    """Give the files of an artifact. Raises VerificationFailed."""
+    value = read_json(store, sha256, "artifact")
+    try:
+        files = [File(str(each["path"]), str(each["sha256"]), int(each["size"])) for each in value["files"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise VerificationFailed(f"artifact {sha256} is not a manifest of files") from error
+    for file in files:
+        if not _is_plain(file.path):
+            raise VerificationFailed(f"artifact {sha256} names a file outside itself: {file.path!r}")
+    return files
+
+
+def materialise(store: Store, sha256: str, folder: Path) -> None:
+    """Write an artifact's files below `folder`, read-only, each checked on the way. Raises VerificationFailed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in manifest(store, sha256):
+        path = folder / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _copy_out(store, file, path)
+    for each in (folder, *folder.rglob("*")):
+        each.chmod(0o555 if each.is_dir() else 0o444)
+
+
+def _copy_out(store: Store, file: File, path: Path) -> None:
+    source = store.open(blob_key(file.sha256)) if digest.is_digest(file.sha256) else None
+    if source is None:
+        raise VerificationFailed(f"{file.path}: {file.sha256} is not in the store")
+    with source, path.open("wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+    with path.open("rb") as copy:
+        found, size_bytes = digest.of_stream(copy)
+    if (found, size_bytes) != (file.sha256, file.size):
+        hint = "The record was changed after it was written. Do not deploy from it."
+        raise VerificationFailed(f"{file.path}: the store holds other bytes under {file.sha256}", hint=hint)
+
+
+def _is_plain(path: str) -> bool:
+    parts = path.split("/")
+    return bool(path) and not path.startswith("/") and not any(part in ("", ".", "..") for part in parts) and "\0" not in path
+
+
+def _collect_file(store: Store, folder: Path, path: str) -> File:
+    """Open a file without following any link on its way, and store what was opened."""
+    with _open_beneath(folder, path) as source:
+        about = os.fstat(source.fileno())
+        if not stat.S_ISREG(about.st_mode) or about.st_nlink != 1:
+            raise _refused(path, "it is not a regular file with one name")
+        sha256, size_bytes = digest.of_stream(source)
+        source.seek(0)
+        store.put_new(blob_key(sha256), Path(f"/proc/self/fd/{source.fileno()}"))
+    return File(path, sha256, size_bytes)
+
+
+def _open_beneath(folder: Path, path: str) -> Any:
+    *parents, name = path.split("/")
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for parent in parents:
+            inner = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = inner
+        return os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here), "rb")
+    except OSError as error:
+        raise _refused(path, error.strerror or str(error)) from error
+    finally:
+        os.close(here)
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Give the path of every file below `folder`; links and devices are refused, counts and sizes limited."""
+    count = size_bytes = 0
+    for here, folders, names, descriptor in os.fwalk(folder, follow_symlinks=False):
+        below = Path(here).relative_to(folder)
+        for name in (*folders, *names):
+            about = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            path = (below / name).as_posix()
+            if stat.S_ISDIR(about.st_mode):
+                continue
+            if not stat.S_ISREG(about.st_mode):
+                raise _refused(path, f"it is a {_file_type(about.st_mode)}")
+            count, size_bytes = count + 1, size_bytes + about.st_size
+            if count > LIMITS.output_files or size_bytes > LIMITS.output_bytes:
+                raise _refused(path, f"outputs are limited to {LIMITS.output_files:,} files and {LIMITS.output_bytes:,} bytes")
+            if not _is_plain(path) or not path.isprintable():
+                raise _refused(repr(path), "its name is not printable")
+            yield path
+
+
+def _file_type(mode: int) -> str:
+    kinds = {stat.S_IFLNK: "symbolic link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+    return kinds.get(stat.S_IFMT(mode), "special file")
+
+
+def _refused(path: str, why: str) -> StageFailed:
+    return StageFailed(f"the output {path} is not collected: {why}", hint="A stage hands on regular files only; copy what is meant.")

@@ -1,0 +1,106 @@
+"""Chains: events in order, each holding the digest of the one before. Format version 1 (docs/adr/0001).
+
+An event is one line of JSON, UTF-8, without the line feed:
+
+    {"v":1,"seq":3,"prev":"sha256:…","type":"phase.finished","at":"2026-11-23T11:42:19.123Z","data":{…}}
+
+`prev` is the SHA-256 of the exact bytes of the event before (null in the first), so no canonical form is needed and any
+edit, even of white space, breaks the chain. `at` is the writer's clock: it is shown and decides nothing. The first event
+of a chain is `chain.opened`, the last `chain.closed`; after that nothing may follow.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import VerificationFailed
+from pipeline.record import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+VERSION = 1
+
+CHAIN_OPENED = "chain.opened"
+CHAIN_CLOSED = "chain.closed"
+RUN_OPENED = "run.opened"
+PHASE_INTENDED = "phase.intended"
+PHASE_FINISHED = "phase.finished"
+PROPOSAL_ADOPTED = "proposal.adopted"
+LOG_LINE = "log.line"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One link. `digest` is of the line as it is stored."""
+
+    seq: int
+    prev: str | None
+    type: str
+    at: str
+    data: dict[str, Any]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a chain ends: the digest of its last event, and how many events there are. It stands for the whole chain."""
+
+    chain: str
+    digest: str
+    length: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form in which other chains refer to this one."""
+        return {"chain": self.chain, "head": self.digest, "length": self.length}
+
+
+def encode(seq: int, prev: str | None, kind: str, data: dict[str, Any], at: datetime | None = None) -> bytes:
+    """Give the line of an event, without the line feed."""
+    moment = (at or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    event = {"v": VERSION, "seq": seq, "prev": prev, "type": kind, "at": moment, "data": data}
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def decode(line: bytes, chain: str) -> Event:
+    """Read one line. Raises VerificationFailed if it is not an event of this version."""
+    try:
+        event = json.loads(line)
+        if event["v"] != VERSION:
+            raise VerificationFailed(f"{chain}: an event is of format version {event['v']}, not {VERSION}")
+        return Event(
+            int(event["seq"]), event["prev"], str(event["type"]), str(event["at"]), dict(event["data"]), digest.of_bytes(line)
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise VerificationFailed(f"{chain}: a line is not an event: {line[:80]!r}") from error
+
+
+def verify(lines: Iterable[bytes], chain: str) -> list[Event]:
+    """Read the lines of a chain and check every link. Raises VerificationFailed that names the first broken one."""
+    events: list[Event] = []
+    for number, line in enumerate(lines):
+        event = decode(line, chain)
+        _check_link(event, number, events[-1] if events else None, chain)
+        events.append(event)
+    return events
+
+
+def _check_link(event: Event, number: int, before: Event | None, chain: str) -> None:
+    if event.seq != number:
+        raise VerificationFailed(f"{chain}: event {number} says it is number {event.seq}")
+    if event.prev != (before.digest if before else None):
+        raise VerificationFailed(f"{chain}: event {number} does not follow the one before it: its `prev` is another digest")
+    if (event.type == CHAIN_OPENED) != (number == 0):
+        raise VerificationFailed(f"{chain}: event {number} is {event.type}, and only the first may open a chain")
+    if before and before.type == CHAIN_CLOSED:
+        raise VerificationFailed(f"{chain}: event {number} follows the chain's end")
+    if number == 0 and event.data.get("chain") != chain:
+        raise VerificationFailed(f"{chain}: its events were written for the chain {event.data.get('chain')!r}")
+
+
+def head(events: list[Event], chain: str) -> Head:
+    """Give where a chain of at least one event ends."""
+    return Head(chain, events[-1].digest, len(events))

@@ -1,0 +1,38 @@
+"""SHA-256 digests, written `sha256:<hex>`, and the one canonical JSON form that is ever digested as a value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_CHUNK_BYTES = 1 << 20
+
+
+def of_bytes(data: bytes) -> str:
+    """Give the digest of `data`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def of_stream(stream: BinaryIO) -> tuple[str, int]:
+    """Give the digest and the size in bytes of what is left of `stream`."""
+    hasher, size_bytes = hashlib.sha256(), 0
+    while chunk := stream.read(_CHUNK_BYTES):
+        hasher.update(chunk)
+        size_bytes += len(chunk)
+    return "sha256:" + hasher.hexdigest(), size_bytes
+
+
+def is_digest(text: object) -> bool:
+    """Tell whether `text` has the form of a digest."""
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
+
+
+def canonical(value: Any) -> bytes:
+    """Give JSON with sorted keys, no spaces, UTF-8: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

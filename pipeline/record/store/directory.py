@@ -1,0 +1,151 @@
+"""A store in a directory: each object a file, written aside, flushed to the disk, then linked to its name.
+
+`link` fails if the name is taken and never shows half a file, which is all that `put_new` promises. Works on local file
+systems and on NFS (link is atomic there); not on file systems without hard links.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UsageError
+from pipeline.record.store import StoreError
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+FORMAT = {"format": "towpath-store", "v": 1}
+
+
+class DirectoryStore:
+    """See the module. Made by `open_store`."""
+
+    local = True
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.location = str(root)
+        self._made: set[Path] = set()
+
+    def put_new(self, key: str, data: bytes | Path) -> bool:
+        path = self.root / key
+        if path.exists():  # spares the copy; the link below is what decides
+            return False
+        try:
+            self._make(path.parent)
+            aside = self._write_aside(data)
+        except OSError as error:
+            raise _failed("write", path, error) from error
+        try:
+            os.link(aside, path)
+            _flush_directory(path.parent)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise _failed("write", path, error) from error
+        finally:
+            aside.unlink(missing_ok=True)
+        return True
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            return (self.root / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _failed("read", self.root / key, error) from error
+
+    def open(self, key: str) -> BinaryIO | None:
+        try:
+            return (self.root / key).open("rb")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _failed("read", self.root / key, error) from error
+
+    def names(self, prefix: str) -> list[str]:
+        try:
+            return sorted(entry.name for entry in os.scandir(self.root / prefix))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise _failed("list", self.root / prefix, error) from error
+
+    def written_at(self, key: str) -> float | None:
+        try:
+            return (self.root / key).stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder with its parents, each durable in the one above it."""
+        if folder in self._made or folder.is_dir():
+            self._made.add(folder)
+            return
+        self._make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _flush_directory(folder.parent)
+        self._made.add(folder)
+
+    def _write_aside(self, data: bytes | Path) -> Path:
+        descriptor, name = tempfile.mkstemp(dir=self.root / "aside")
+        try:
+            with os.fdopen(descriptor, "wb") as aside:
+                if isinstance(data, bytes):
+                    aside.write(data)
+                else:
+                    with data.open("rb") as source:
+                        shutil.copyfileobj(source, aside, 1 << 20)
+                aside.flush()
+                os.fchmod(aside.fileno(), 0o440)
+                os.fsync(aside.fileno())
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        return Path(name)
+
+
+def open_store(root: Path, *, create: bool) -> DirectoryStore:
+    """Open the store in a directory, made first if `create`. Raises StoreError, UsageError."""
+    store = DirectoryStore(root)
+    if not root.is_dir() and not create:
+        hint = "Name another with --store DIR, or start a run first: towpath run"
+        raise UsageError(f"there is no store at {root}", hint=hint)
+    try:
+        (root / "aside").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _failed("make", root, error) from error
+    if create:
+        store.put_new("format.json", json.dumps(FORMAT).encode() + b"\n")
+    _check_format(store)
+    return store
+
+
+def _check_format(store: DirectoryStore) -> None:
+    data = store.read("format.json")
+    try:
+        found = json.loads(data) if data is not None else None
+    except ValueError:
+        found = None
+    if found != FORMAT:
+        hint = "Name the folder of a store, or an empty one, with --store DIR."
+        raise StoreError(f"{store.root} is not a store of this version of Towpath (format.json: {found})", hint=hint)
+
+
+def _flush_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _failed(verb: str, path: Path, error: OSError) -> StoreError:
+    hint = "Free some space, then: towpath resume" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+    return StoreError(f"cannot {verb} {path}: {error.strerror or error}", hint=hint)

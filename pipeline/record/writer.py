@@ -1,0 +1,155 @@
+"""Write chains: one writer each. The writer that put the first event owns the chain."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pipeline
+from pipeline.errors import VerificationFailed
+from pipeline.record import chain, digest
+from stages.limits import LIMITS
+
+if TYPE_CHECKING:
+    from pipeline.record.store import Store
+
+
+def event_key(name: str, seq: int) -> str:
+    """Give the key of one event of a chain."""
+    return f"{name}/{seq:08d}.json"
+
+
+def segment_key(name: str, number: int) -> str:
+    """Give the key of one segment of a log."""
+    return f"{name}/{number:06d}.jsonl"
+
+
+@cache
+def boot_id() -> str:
+    """Give what identifies this machine since it was started."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def process_started(pid: int) -> str | None:
+    """Give when a process was started, in the kernel's ticks since boot, or None if there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return stat.rpartition(")")[2].split()[19]
+
+
+def writer_identity() -> dict[str, Any]:
+    """Say who writes: enough for another runner to tell whether this one still lives."""
+    return {
+        "nonce": secrets.token_hex(8),
+        "host": socket.gethostname(),
+        "boot": boot_id(),
+        "pid_namespace": os.readlink("/proc/self/ns/pid"),
+        "pid": os.getpid(),
+        "started": process_started(os.getpid()),
+        "version": pipeline.__version__,
+    }
+
+
+class ChainWriter:
+    """Append events to one chain, each durable before `append` returns."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.name = name
+        self._store = store
+        self._seq = 0
+        self._prev: str | None = None
+
+    @property
+    def head(self) -> chain.Head:
+        """Where the chain ends now. Only once it is opened."""
+        assert self._prev is not None  # noqa: S101 - a chain without events has no head, and no caller asks for one
+        return chain.Head(self.name, self._prev, self._seq)
+
+    def open(self, data: dict[str, Any]) -> bool:
+        """Put the first event; False if another writer has it. This is how an attempt is claimed."""
+        return self._put(chain.CHAIN_OPENED, {"chain": self.name, "writer": writer_identity(), **data})
+
+    def append(self, kind: str, data: dict[str, Any]) -> None:
+        """Put the next event. Raises VerificationFailed if someone else wrote to our chain."""
+        if not self._put(kind, data):
+            raise VerificationFailed(f"{self.name}: someone else wrote event {self._seq} of a chain that is ours")
+
+    def close(self, data: dict[str, Any]) -> None:
+        """Put the last event."""
+        self.append(chain.CHAIN_CLOSED, data)
+
+    def _put(self, kind: str, data: dict[str, Any]) -> bool:
+        line = chain.encode(self._seq, self._prev, kind, data)
+        key = event_key(self.name, self._seq)
+        if not self._store.put_new(key, line) and self._store.read(key) != line:  # a lost response looks like a taken key
+            return False
+        self._seq, self._prev = self._seq + 1, digest.of_bytes(line)
+        return True
+
+
+class LogWriter:
+    """Write a log: a chain whose events are kept in segments of `LIMITS.log_segment_bytes` or `_s`."""
+
+    def __init__(self, store: Store, name: str, opening: str) -> None:
+        self.name = name
+        self._store = store
+        self._lines: list[bytes] = []
+        self._size_bytes = 0
+        self._segment = 0
+        self._seq = 0
+        self._prev: str | None = None
+        self._since = time.monotonic()
+        self._add(chain.CHAIN_OPENED, {"chain": name, "opening": opening})
+
+    @property
+    def head(self) -> chain.Head:
+        """Where the log ends now."""
+        assert self._prev is not None  # noqa: S101 - the first line is written on creation
+        return chain.Head(self.name, self._prev, self._seq)
+
+    def line(self, data: dict[str, Any]) -> None:
+        """Add a line; it is durable once its segment is stored."""
+        self._add(chain.LOG_LINE, data)
+        if self._size_bytes >= LIMITS.log_segment_bytes or time.monotonic() - self._since >= LIMITS.log_segment_s:
+            self.flush()
+
+    def flush(self) -> None:
+        """Store what is not stored yet as a segment."""
+        if self._lines and not self._store.put_new(segment_key(self.name, self._segment), b"\n".join(self._lines) + b"\n"):
+            raise VerificationFailed(f"{self.name}: someone else wrote segment {self._segment} of a log that is ours")
+        self._segment += bool(self._lines)
+        self._lines, self._size_bytes, self._since = [], 0, time.monotonic()
+
+    def _add(self, kind: str, data: dict[str, Any]) -> None:
+        line = chain.encode(self._seq, self._prev, kind, data)
+        self._lines.append(line)
+        self._size_bytes += len(line)
+        self._seq, self._prev = self._seq + 1, digest.of_bytes(line)
+
+
+def read_chain(store: Store, name: str) -> list[chain.Event]:
+    """Read a chain of single events from the store and check it. Raises VerificationFailed."""
+    keys = [key for key in store.names(name) if key.endswith(".json")]
+    lines = []
+    for seq, key in enumerate(keys):
+        if key != event_key(name, seq).rpartition("/")[2]:
+            raise VerificationFailed(f"{name}: event {seq} is missing, and {key} is there")
+        lines.append(store.read(f"{name}/{key}") or b"")
+    return chain.verify(lines, name)
+
+
+def read_log(store: Store, name: str) -> list[chain.Event]:
+    """Read a log with all its segments and check it. Raises VerificationFailed."""
+    lines: list[bytes] = []
+    for number, key in enumerate(store.names(name)):
+        if key != segment_key(name, number).rpartition("/")[2]:
+            raise VerificationFailed(f"{name}: segment {number} is missing, and {key} is there")
+        lines += (store.read(f"{name}/{key}") or b"").removesuffix(b"\n").split(b"\n")
+    return chain.verify(lines, name)

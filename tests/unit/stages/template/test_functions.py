@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from stages.template import Function, functions, read
+
+GOOD = """\
+Globals:
+  Function:
+    Timeout: 3
+Resources:
+  HelloWorldFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      PackageType: Image
+      Environment:
+        Variables: {NAME: !Ref Name}
+    Metadata:
+      DockerTag: python3.11-v1
+      DockerContext: ./hello
+      Dockerfile: Dockerfile
+      DockerBuildArgs: {V: 3, ON: on, LEADING: 010, EMPTY: "", Q: 'x y'}
+      DockerBuildTarget: last
+  Plain:
+    Type: AWS::Lambda::Function
+    Properties:
+      PackageType: Image
+      Architectures: [arm64]
+      Code: {ImageUri: x}
+    Metadata: {Dockerfile: sub/Dockerfile, DockerContext: .}
+  Topic:
+    Type: AWS::SNS::Topic
+"""
+
+ONE = """\
+Resources:
+  Fn:
+    Type: AWS::Serverless::Function
+    Properties:
+      PackageType: Image
+{properties}
+    Metadata:
+      Dockerfile: Dockerfile
+      DockerContext: .
+{metadata}
+"""
+
+
+def _read(text: str) -> tuple[list[Function], list[str]]:
+    found, problems = functions(read(text.encode(), "t.yaml"))
+    return found, [str(problem) for problem in problems]
+
+
+def _one(properties: str = "", metadata: str = "") -> tuple[list[Function], list[str]]:
+    indent = " " * 6
+    return _read(
+        ONE.format(
+            properties=textwrap.indent(textwrap.dedent(properties), indent),
+            metadata=textwrap.indent(textwrap.dedent(metadata), indent),
+        )
+    )
+
+
+def test_image_functions_are_found_with_what_their_metadata_says() -> None:
+    found, problems = _read(GOOD)
+    assert problems == []
+    assert found == [
+        Function(
+            id="HelloWorldFunction",
+            path=("Resources", "HelloWorldFunction"),
+            type="AWS::Serverless::Function",
+            platform="linux/amd64",
+            dockerfile="Dockerfile",
+            context="./hello",
+            tag="python3.11-v1",
+            build_args={"V": "3", "ON": "on", "LEADING": "010", "EMPTY": "", "Q": "x y"},
+            target="last",
+        ),
+        Function(
+            id="Plain",
+            path=("Resources", "Plain"),
+            type="AWS::Lambda::Function",
+            platform="linux/arm64",
+            dockerfile="sub/Dockerfile",
+            context=".",
+        ),
+    ]
+
+
+def test_architectures_come_from_globals_unless_they_are_ignored() -> None:
+    text = "Globals: {Function: {Architectures: [arm64]}}\n" + GOOD.partition("    Timeout: 3\n")[2]
+    assert _read(text)[0][0].platform == "linux/arm64"
+    ignoring = text.replace("    Properties:", "    IgnoreGlobals: [Architectures]\n    Properties:", 1)
+    assert _read(ignoring)[0][0].platform == "linux/amd64"
+
+
+@pytest.mark.parametrize(
+    ("properties", "metadata", "message"),
+    [
+        ("Architectures: [x86_64, arm64]", "", "t.yaml:6:22: Fn: a function has one architecture, and here are 2"),
+        ("Architectures: [riscv]", "", "must be a list of x86_64 or arm64"),
+        ("Architectures: !Ref A", "", "must be a list of x86_64 or arm64"),
+        ("", "DockerTag: foo:bar", "t.yaml:10:18: Fn: DockerTag 'foo:bar' is not a tag"),
+        ("", "DockerTag: !Ref Tag", "DockerTag must be a string that is written out"),
+        ("", "DockerBuildArgs: [1]", "DockerBuildArgs must be a mapping"),
+        ("", "DockerBuildArgs: {A: }", "the build argument A has no value"),
+        ("", "DockerBuildArgs: {A: {B: 1}}", "the build argument A must be a string"),
+        ("", "DockerBuildExtraParams: [--secret, x]", "DockerBuildExtraParams is not supported yet"),
+    ],
+)
+def test_mistakes_have_a_place(properties: str, metadata: str, message: str) -> None:
+    found, problems = _one(properties, metadata)
+    assert found == []
+    assert len(problems) == 1
+    assert message in problems[0]
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    _, problems = _read(
+        "Globals: {Function: {PackageType: Image}}\n"
+        "Resources:\n"
+        "  A: {Type: AWS::Serverless::Function, Properties: {PackageType: Image}}\n"
+        "  B: {Type: AWS::Serverless::Function, Properties: {PackageType: Image}, Metadata: {DockerFile: x}}\n"
+        "  C: {Type: AWS::Serverless::Function, Metadata: {Dockerfile: x}}\n"
+        "  D: {Type: AWS::Serverless::Function, Properties: {CodeUri: ./d}}\n"
+    )
+    assert [problem.splitlines()[0] for problem in problems] == [
+        "t.yaml:1:22: PackageType cannot stand in Globals: SAM refuses it there",
+        "t.yaml:3:3: A: an image function needs Metadata that says how to build its image",
+        "t.yaml:4:3: B: its Metadata lacks Dockerfile",
+        "t.yaml:4:3: B: its Metadata lacks DockerContext",
+        "t.yaml:5:3: C: it has a Dockerfile, but is not of PackageType Image",
+        "t.yaml:6:62: D: its code is in './d' here, and only image functions can be packaged so far",
+    ]
+    assert "Did you mean Dockerfile where it says DockerFile?" in problems[2]
+
+
+def test_a_zip_function_whose_code_is_in_s3_is_left_alone() -> None:
+    text = "Resources: {A: {Type: AWS::Serverless::Function, Properties: {CodeUri: s3://b/k}}}\n"
+    assert _read(text) == ([], [])
+
+
+def test_image_functions_in_a_loop_are_refused_not_skipped() -> None:
+    text = (
+        "Resources:\n  'Fn::ForEach::Loop':\n    - N\n    - [A]\n    - Fn${N}:\n"
+        "        Type: AWS::Serverless::Function\n        Properties: {PackageType: Image}\n"
+    )
+    assert "Fn::ForEach::Loop makes image functions" in _read(text)[1][0]
+
+
+def test_a_template_without_resources_is_a_problem() -> None:
+    assert "no Resources" in _read("Description: x\n")[1][0]

@@ -9,6 +9,11 @@ die() { # message, remedy
   exit 1
 }
 
+die_with_log() { # message, file
+  tail -n 15 "$2" >&2
+  die "$1" "Its last lines are above, all of them in $2."
+}
+
 has() { command -v "$1" >/dev/null 2>&1; }
 
 # Root's own rights, or sudo's. Without a terminal sudo must not ask for a password.
@@ -19,7 +24,7 @@ as_root() {
 }
 
 apt_available() { # package
-  [ -n "$(apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v '(none)')" ]
+  apt-cache policy "$1" 2>/dev/null | grep -q '^  Candidate: [^(]'
 }
 
 apt_install() { # why, package...
@@ -32,10 +37,8 @@ apt_install() { # why, package...
   if ! apt_available "$1"; then apt_get update >"$log" 2>&1 || true; fi
   if ! apt_get install --yes --no-install-recommends "$@" >>"$log" 2>&1; then
     # Lists may be older than the mirror: fetch them anew, once.
-    apt_get update >"$log" 2>&1 && apt_get install --yes --no-install-recommends "$@" >>"$log" 2>&1 || {
-      tail -n 15 "$log" >&2
-      die "apt could not install $*" "Its last lines are above, all of them in $log."
-    }
+    { apt_get update && apt_get install --yes --no-install-recommends "$@"; } >"$log" 2>&1 ||
+      die_with_log "apt could not install $*" "$log"
   fi
   rm -f "$log"
 }

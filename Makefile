@@ -1,0 +1,62 @@
+# What developers do, one act each. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# Only some tests: make test TEST="tests/unit/pipeline -k replay"
+TEST ?= tests
+BIN := .venv/bin
+SHELL_SCRIPTS = $(shell grep -rlE '^\#!/usr/bin/env bash|^\# shellcheck shell=bash' scripts .ci)
+
+.PHONY: help
+help: ## List these acts
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Make .venv with the locked requirements
+	@scripts/setup
+
+.PHONY: engine
+engine: setup
+	@scripts/engine
+
+.PHONY: demo
+demo: engine ## Run the example pipeline from source to production, on this machine
+	@scripts/demo
+
+.PHONY: test
+test: engine ## Run the tests, cheap ones first; TEST="tests/unit -k name" runs some
+	$(BIN)/python -m pytest $(TEST)
+
+.PHONY: check
+check: setup ## Lint, check formats, types, workflows, scripts, and that generated files are fresh
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	scripts/actionlint/run .github/workflows/*.yml
+	$(BIN)/shellcheck --external-sources --source-path=SCRIPTDIR $(SHELL_SCRIPTS)
+	scripts/generate --check
+
+.PHONY: fix
+fix: setup ## Repair what ruff can, and write generated files anew
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	scripts/generate
+
+.PHONY: lock
+lock: setup ## Pin the dependencies anew, after a change of pyproject.toml
+	scripts/lock
+
+.PHONY: bench
+bench: engine ## Measure
+	$(BIN)/python -m pytest tests/bench -o python_files='bench_*.py' -p no:randomly --capture=no
+
+.PHONY: stop
+stop: ## Stop the embedded AWS, and the Docker Engine if `make` started it
+	@[ ! -x $(BIN)/towpath ] || $(BIN)/towpath embedded stop
+	@scripts/engine --stop-if-started
+
+.PHONY: clean
+clean: ## Remove caches and the records of runs in .towpath, not .venv
+	rm -rf .towpath .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

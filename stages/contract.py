@@ -80,7 +80,7 @@ class StageError(Exception):
         self.cls: ErrorClass = cls
 
 
-class InvalidInput(StageError):  # noqa: N818 - it is not a failure of the stage but of what it was given
+class InvalidInput(StageError):
     """The user's template, options or files are wrong: every problem found, all at once."""
 
     def __init__(self, problems: list[Problem]) -> None:

@@ -20,6 +20,7 @@ OptionType = Literal["string", "boolean", "integer", "file", "strings", "map"]
 """`file`: a path below the project, read at plan time and recorded. `strings`: a list. `map`: names to strings."""
 
 Need = Literal["source", "engine", "network", "credentials"]
+"""`source`: the whole project. A kind without it sees just the files that its options name, as they were recorded."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ KINDS: dict[str, Kind] = {
             options=(Option("requests", "file", "The calls to make and what to expect of them.", required=True),),
             inputs=("deployment",),
             phases=("check", "apply"),
-            needs=frozenset({"source", "network", "credentials"}),
+            needs=frozenset({"network", "credentials"}),
             environment="required",
             idempotent=False,
         ),

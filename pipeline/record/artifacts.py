@@ -120,7 +120,12 @@ def _copy_out(store: Store, file: File, path: Path) -> None:
 
 def _is_plain(path: str) -> bool:
     parts = path.split("/")
-    return bool(path) and not path.startswith("/") and not any(part in ("", ".", "..") for part in parts) and "\0" not in path
+    return (
+        bool(path)
+        and not path.startswith("/")
+        and not any(part in ("", ".", "..") for part in parts)
+        and "\0" not in path
+    )
 
 
 def _collect_file(store: Store, folder: Path, path: str) -> File:
@@ -164,16 +169,26 @@ def _walk(folder: Path) -> Iterator[str]:
                 raise _refused(path, f"it is a {_file_type(about.st_mode)}")
             count, size_bytes = count + 1, size_bytes + about.st_size
             if count > LIMITS.output_files or size_bytes > LIMITS.output_bytes:
-                raise _refused(path, f"outputs are limited to {LIMITS.output_files:,} files and {LIMITS.output_bytes:,} bytes")
+                raise _refused(
+                    path, f"outputs are limited to {LIMITS.output_files:,} files and {LIMITS.output_bytes:,} bytes"
+                )
             if not _is_plain(path) or not path.isprintable():
                 raise _refused(repr(path), "its name is not printable")
             yield path
 
 
 def _file_type(mode: int) -> str:
-    kinds = {stat.S_IFLNK: "symbolic link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+    kinds = {
+        stat.S_IFLNK: "symbolic link",
+        stat.S_IFIFO: "pipe",
+        stat.S_IFSOCK: "socket",
+        stat.S_IFCHR: "device",
+        stat.S_IFBLK: "device",
+    }
     return kinds.get(stat.S_IFMT(mode), "special file")
 
 
 def _refused(path: str, why: str) -> StageFailed:
-    return StageFailed(f"the output {path} is not collected: {why}", hint="A stage hands on regular files only; copy what is meant.")
+    return StageFailed(
+        f"the output {path} is not collected: {why}", hint="A stage hands on regular files only; copy what is meant."
+    )

@@ -72,7 +72,12 @@ def decode(line: bytes, chain: str) -> Event:
         if event["v"] != VERSION:
             raise VerificationFailed(f"{chain}: an event is of format version {event['v']}, not {VERSION}")
         return Event(
-            int(event["seq"]), event["prev"], str(event["type"]), str(event["at"]), dict(event["data"]), digest.of_bytes(line)
+            int(event["seq"]),
+            event["prev"],
+            str(event["type"]),
+            str(event["at"]),
+            dict(event["data"]),
+            digest.of_bytes(line),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise VerificationFailed(f"{chain}: a line is not an event: {line[:80]!r}") from error
@@ -92,7 +97,9 @@ def _check_link(event: Event, number: int, before: Event | None, chain: str) -> 
     if event.seq != number:
         raise VerificationFailed(f"{chain}: event {number} says it is number {event.seq}")
     if event.prev != (before.digest if before else None):
-        raise VerificationFailed(f"{chain}: event {number} does not follow the one before it: its `prev` is another digest")
+        raise VerificationFailed(
+            f"{chain}: event {number} does not follow the one before it: its `prev` is another digest"
+        )
     if (event.type == CHAIN_OPENED) != (number == 0):
         raise VerificationFailed(f"{chain}: event {number} is {event.type}, and only the first may open a chain")
     if before and before.type == CHAIN_CLOSED:

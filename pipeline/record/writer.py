@@ -30,6 +30,12 @@ def segment_key(name: str, number: int) -> str:
 
 
 @cache
+def pid_namespace() -> str:
+    """Give what tells apart processes of equal number, in containers of one machine."""
+    return str(Path("/proc/self/ns/pid").readlink())
+
+
+@cache
 def boot_id() -> str:
     """Give what identifies this machine since it was started."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -50,7 +56,7 @@ def writer_identity() -> dict[str, Any]:
         "nonce": secrets.token_hex(8),
         "host": socket.gethostname(),
         "boot": boot_id(),
-        "pid_namespace": os.readlink("/proc/self/ns/pid"),
+        "pid_namespace": pid_namespace(),
         "pid": os.getpid(),
         "started": process_started(os.getpid()),
         "version": pipeline.__version__,
@@ -88,7 +94,9 @@ class ChainWriter:
     def _put(self, kind: str, data: dict[str, Any]) -> bool:
         line = chain.encode(self._seq, self._prev, kind, data)
         key = event_key(self.name, self._seq)
-        if not self._store.put_new(key, line) and self._store.read(key) != line:  # a lost response looks like a taken key
+        if (
+            not self._store.put_new(key, line) and self._store.read(key) != line
+        ):  # a lost response looks like a taken key
             return False
         self._seq, self._prev = self._seq + 1, digest.of_bytes(line)
         return True
@@ -117,12 +125,18 @@ class LogWriter:
     def line(self, data: dict[str, Any]) -> None:
         """Add a line; it is durable once its segment is stored."""
         self._add(chain.LOG_LINE, data)
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Store what is not stored yet, if there is enough of it or it has waited long enough."""
         if self._size_bytes >= LIMITS.log_segment_bytes or time.monotonic() - self._since >= LIMITS.log_segment_s:
             self.flush()
 
     def flush(self) -> None:
         """Store what is not stored yet as a segment."""
-        if self._lines and not self._store.put_new(segment_key(self.name, self._segment), b"\n".join(self._lines) + b"\n"):
+        if self._lines and not self._store.put_new(
+            segment_key(self.name, self._segment), b"\n".join(self._lines) + b"\n"
+        ):
             raise VerificationFailed(f"{self.name}: someone else wrote segment {self._segment} of a log that is ours")
         self._segment += bool(self._lines)
         self._lines, self._size_bytes, self._since = [], 0, time.monotonic()

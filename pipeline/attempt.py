@@ -1,0 +1,261 @@
+"""One try of one stage: claim it, run its phases, record what each is about to do and what came of it, close.
+
+The order of writes is what a kill may rely on: an attempt's chain is opened before anything is done, `phase.intended`
+(with the digest of the whole request) stands before the phase's process starts, outputs are stored before
+`phase.finished` names them, and `chain.closed` comes last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from pipeline import embedded, jobs
+from pipeline.errors import Blocked, StageFailed, VerificationFailed
+from pipeline.record import artifacts, chain, runs
+from pipeline.record.writer import ChainWriter, LogWriter, boot_id, event_key, pid_namespace, process_started
+from stages import contract
+from stages.contract import Access, Earlier, Failure, Request, Result
+from stages.kinds import KINDS
+from stages.limits import LIMITS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from threading import Event
+
+    from pipeline.executors import Ended, Executor, Stream
+    from pipeline.plan import Plan, PlannedStage
+    from pipeline.record.replay import Attempt, Outcome, Run
+    from pipeline.record.store import Store
+    from pipeline.reporting import Reporter
+
+_INTERRUPTED = (None, "canceled", "timed-out")
+
+
+@dataclass
+class Context:
+    """All that an attempt needs beside its stage. `project` is None where only the record is at hand."""
+
+    store: Store
+    plan: Plan
+    run: Run
+    project: Path | None
+    work: Path
+    executor: Executor
+    reporter: Reporter
+    _endpoint: list[str] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+
+    def endpoint(self) -> str:
+        """Give the embedded AWS's URL, asked for once."""
+        with self._lock:
+            if not self._endpoint:
+                self._endpoint.append(embedded.endpoint(self.reporter.note))
+            return self._endpoint[0]
+
+
+def make(context: Context, name: str, stop: Event) -> Attempt | None:
+    """Attempt a stage and give the attempt as recorded; None if another runner has claimed it. Raises Blocked."""
+    run, stage = context.run, context.plan.stages[name]
+    last = run.last(name)
+    number = last.number + 1 if last else 1
+    earlier = _earlier(context, name)
+    writer = ChainWriter(context.store, runs.chain_name(run.id, f"{name}.{number}"))
+    inputs = {each: _input(run, source, each) for each, source in stage.inputs.items()}
+    claim = {
+        "opening": run.head.digest,
+        "stage": name,
+        "attempt": number,
+        "executor": context.executor.name,
+        "inputs": inputs,
+        "builds_on": [done.head.as_json() for need in stage.needs if (done := run.done(need))],
+        "follows": last.head.as_json() if last else None,
+    }
+    if not writer.open(claim):
+        return None
+    context.reporter.stage_started(name, number)
+    log = LogWriter(context.store, runs.log_name(run.id, name, number), run.head.digest)
+    outcome = _Attempt(context, stage, number, earlier, writer, log, stop).phases()
+    log.flush()
+    writer.close({"outcome": outcome, "log": log.head.as_json()})
+    made = runs.load_attempt(context.store, run, f"{name}.{number}")
+    context.reporter.stage_ended(made)
+    return made
+
+
+def cancel(context: Context, name: str) -> None:
+    """Ask the process of a stage that is under way here to end; it does within `LIMITS.grace_s`."""
+    for phase in KINDS[context.plan.stages[name].kind].phases:
+        for number in range(1, len(context.run.attempts.get(name, [])) + 2):
+            context.executor.cancel(f"{runs.handle(context.run.id, name, number)}-{phase}")
+
+
+def alive(store: Store, plan: Plan, run: Run, attempt: Attempt) -> bool:
+    """Tell whether the writer of an attempt that is not closed may still be at it.
+
+    On this machine we look; of another machine we only know how long an attempt may last.
+    """
+    writer, stage = attempt.writer, plan.stages[attempt.stage]
+    if (writer["boot"], writer["pid_namespace"]) == (boot_id(), pid_namespace()):
+        return process_started(int(writer["pid"])) == str(writer["started"])
+    limit_s = stage.timeout_s * len(KINDS[stage.kind].phases)
+    claimed_at = store.written_at(event_key(runs.chain_name(run.id, attempt.name), 0))
+    return claimed_at is None or time.time() < claimed_at + limit_s + LIMITS.grace_s
+
+
+def _input(run: Run, source: str, name: str) -> dict[str, Any]:
+    done = run.done(source)
+    if done is None or name not in done.outputs:
+        raise VerificationFailed(f"runs/{run.id}: stage {source} is recorded as done, without its output {name}")
+    return {"stage": source, "attempt": done.number, "artifact": done.outputs[name]}
+
+
+def _earlier(context: Context, name: str) -> list[Earlier]:
+    """Give the attempts just before that ended without anybody knowing how, once nothing of them is alive any more."""
+    found: list[Earlier] = []
+    for last in reversed(context.run.attempts.get(name, [])):
+        if last.outcome not in _INTERRUPTED:
+            break
+        if last.phase is None:
+            continue
+        handle = runs.handle(context.run.id, name, last.number)
+        if not context.executor.lost(f"{handle}-{last.phase}"):
+            hint = f"Look at it, and end it: ps -ef | grep {handle}"
+            raise Blocked(
+                f"stage {name}: a process of attempt {last.number} is still alive and does not end", hint=hint
+            )
+        found.append(Earlier(handle, last.phase, last.proposal))
+    return found
+
+
+@dataclass
+class _Attempt:
+    """The phases of one attempt, while they run."""
+
+    context: Context
+    stage: PlannedStage
+    number: int
+    earlier: list[Earlier]
+    writer: ChainWriter
+    log: LogWriter
+    stop: Event
+    proposal: contract.Proposal | None = None
+
+    def phases(self) -> Outcome:
+        """Run what phases there are to run, and give the outcome."""
+        phases = [phase for phase in KINDS[self.stage.kind].phases if phase != "check"]
+        adopted = next((each.proposal for each in self.earlier if each.phase == "apply" and each.proposal), None)
+        if adopted:  # it was being applied: go on with just that, rather than propose something else
+            self.proposal, phases = adopted, ["apply"]
+            self.writer.append(
+                chain.PROPOSAL_ADOPTED, {"from": self.earlier[0].handle, "proposal": dataclasses.asdict(adopted)}
+            )
+        for phase in phases:
+            if self.stop.is_set():
+                return "canceled"
+            outcome = self._phase(phase)
+            if outcome != "succeeded":
+                return outcome
+        return "succeeded"
+
+    def _phase(self, phase: contract.Phase) -> Outcome:
+        try:
+            job = self._prepare(phase)
+        except (VerificationFailed, StageFailed) as error:
+            cls: contract.ErrorClass = "mismatch" if isinstance(error, VerificationFailed) else "terminal"
+            return self._finish(
+                phase, None, Result("failed", failure=Failure(cls, error.message, error.where, error.hint)), {}
+            )
+        ended, result = jobs.run(
+            job, self.context.executor, lambda stream, line: self._line(phase, stream, line), self.log.flush_if_due
+        )
+        self.log.flush()
+        outputs: dict[str, str] = {}
+        if result.outcome == "succeeded":
+            result, outputs = self._collect(phase, job, result)
+        outcome = self._finish(phase, ended, result, outputs)
+        if outcome == "succeeded":
+            jobs.discard(job.work)
+        return outcome
+
+    def _prepare(self, phase: contract.Phase) -> jobs.Phase:
+        run, stage = self.context.run, self.stage
+        handle = runs.handle(run.id, stage.name, self.number)
+        work = self.context.work / f"{handle}-{phase}"
+        inputs = {name: _input(run, source, name)["artifact"] for name, source in stage.inputs.items()}
+        request = Request(
+            kind=stage.kind,
+            phase=phase,
+            handle=handle,
+            options=stage.options,
+            inputs={name: f"inputs/{name}" for name in inputs},
+            source=jobs.source_of(stage, self.context.project, work),
+            target=stage.target,
+            access=self._access(),
+            proposal=self.proposal,
+            earlier=self.earlier,
+        )
+        job = jobs.Phase(stage, request, inputs, work)
+        jobs.prepare(job, self.context.store)
+        recorded = artifacts.put_json(self.context.store, {"v": contract.VERSION, **dataclasses.asdict(request)})
+        self.writer.append(chain.PHASE_INTENDED, {"phase": phase, "handle": work.name, "request": recorded})
+        return job
+
+    def _access(self) -> Access | None:
+        target = self.stage.target
+        if target is None:
+            return None
+        return Access(self.context.endpoint() if target.embedded else None, self.stage.profile)
+
+    def _collect(self, phase: contract.Phase, job: jobs.Phase, result: Result) -> tuple[Result, dict[str, str]]:
+        """Store the outputs that the kind declares; anything else, missing or too much, fails the stage."""
+        declared = set(self.stage.outputs) if phase == "apply" else set()
+        if set(result.outputs) != declared:
+            text = f"the stage handed on {sorted(result.outputs)}, but its kind declares {sorted(declared)}"
+            return Result("failed", failure=Failure("fault", text)), {}
+        try:
+            folder = job.work / "outputs"
+            return result, {name: artifacts.collect(self.context.store, folder / name) for name in sorted(declared)}
+        except StageFailed as error:
+            return Result("failed", failure=Failure("terminal", error.message, error.where, error.hint)), {}
+
+    def _finish(self, phase: contract.Phase, ended: Ended | None, result: Result, outputs: dict[str, str]) -> Outcome:
+        outcome: Outcome = result.outcome
+        if ended and ended.reason in ("canceled", "timed-out"):
+            outcome = "canceled" if ended.reason == "canceled" else "timed-out"
+        self.proposal = result.proposal or self.proposal
+        told = {
+            "phase": phase,
+            "outcome": outcome,
+            "status": ended.status if ended else None,
+            "outputs": outputs,
+            "facts": result.facts,
+            "statements": [artifacts.put_json(self.context.store, each) for each in result.statements],
+            "proposal": dataclasses.asdict(result.proposal) if result.proposal else None,
+            "failure": dataclasses.asdict(result.failure) if result.failure else None,
+            "log": self.log.head.as_json(),
+        }
+        self.writer.append(chain.PHASE_FINISHED, told)
+        return outcome
+
+    def _line(self, phase: contract.Phase, stream: Stream, line: bytes) -> None:
+        text, fields = parse_line(line)
+        data = {"phase": phase, "stream": stream, "text": text}
+        self.log.line({**data, "fields": fields} if fields else data)
+        self.context.reporter.line(self.stage.name, text, fields)
+
+
+def parse_line(line: bytes) -> tuple[str, dict[str, Any]]:
+    """Give a line's text and, if it is a JSON object with a message, the fields beside it. Data, never an instruction."""
+    if line.startswith(b"{") and len(line) < LIMITS.log_line_bytes:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict) and isinstance(value.get("message"), str):
+            return value.pop("message"), value
+    return line.decode("utf-8", "backslashreplace"), {}

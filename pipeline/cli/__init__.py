@@ -1,0 +1,1 @@
+"""The command line: one small file per family of commands. Parse, call, print; nothing is decided here."""

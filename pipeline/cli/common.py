@@ -1,0 +1,82 @@
+"""Options that several commands share, and how they find the project, its definition and its store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pipeline.definition.model import Definition
+    from pipeline.plan import Plan, Value
+    from pipeline.record.store import Store
+
+    Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON; errors too, as one object on standard error."
+)
+file = click.option(
+    "-f", "--file", default="pipeline.yaml", show_default=True, help="The definition. Its folder is the project."
+)
+parameter = click.option(
+    "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated."
+)
+jobs = click.option(
+    "-j", "--jobs", default=4, show_default=True, type=click.IntRange(1, 64), help="Stages run at the same time."
+)
+project = click.option("--project", default=".", show_default=True, help="The project's folder.")
+store = click.option(
+    "--store",
+    envvar="TOWPATH_STORE",
+    metavar="DIR",
+    help="Where the record is kept. Default: .towpath/store in the project.",
+)
+
+
+def open_store(location: str | None, project: Path, *, create: bool = False) -> Store:
+    """Open the store that was named, or the project's own."""
+    from pipeline.record.store import directory
+
+    if location and "://" in location:
+        raise UsageError(f"{location}: a store is a folder for now", hint="Name a folder with --store DIR.")
+    return directory.open_store(Path(location) if location else project / ".towpath" / "store", create=create)
+
+
+def load(file: str) -> tuple[Definition, Path]:
+    """Load a definition; its folder is the project."""
+    from pipeline import definition
+
+    path = Path(file)
+    project = path.absolute().parent
+    return definition.load(path, project), project
+
+
+def compile_plan(definition: Definition, project: Path, given: tuple[str, ...]) -> tuple[Plan, dict[str, bytes]]:
+    """Compile the plan with the parameters given on the command line."""
+    from pipeline import plan
+    from pipeline.definition import parameters
+
+    values: Mapping[str, Value] = parameters.resolve(definition, _named(given))
+    return plan.compile_plan(definition, values, project)
+
+
+def _named(given: tuple[str, ...]) -> dict[str, str]:
+    named = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise UsageError(f"--parameter {each!r} has no value", hint=f"Write: --parameter {each}=VALUE")
+        named[name] = value
+    return named
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on standard output."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

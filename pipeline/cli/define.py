@@ -1,0 +1,83 @@
+"""validate, plan, schema: what a definition says, without running anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli import common
+
+if TYPE_CHECKING:
+    from pipeline.plan import Plan
+    from stages.contract import Problem
+
+
+@click.command()
+@common.file
+@common.parameter
+@common.as_json
+def validate(file: str, parameters: tuple[str, ...], *, as_json: bool) -> None:
+    """Check the definition, its includes, and the templates and other files it names. Nothing is built or called."""
+    from pipeline import checks
+
+    definition, project = common.load(file)
+    plan, _files = common.compile_plan(definition, project, parameters)
+    checks.check(plan, project)
+    if as_json:
+        common.print_json(
+            {"valid": True, "plan": plan.digest, "warnings": [_as_json(each) for each in definition.warnings]}
+        )
+        return
+    for warning in definition.warnings:
+        click.echo(f"{click.style('warning:', fg='yellow')} {warning}", err=True)
+    click.echo(f"{file} is valid: {len(plan.stages)} stages, {len(definition.environments)} environments.")
+
+
+@click.command()
+@common.file
+@common.parameter
+@common.as_json
+def plan(file: str, parameters: tuple[str, ...], *, as_json: bool) -> None:
+    """Show the frozen graph that a run would execute: stages in order, where they act, what they hand on."""
+    definition, project = common.load(file)
+    compiled, _files = common.compile_plan(definition, project, parameters)
+    if as_json:
+        common.print_json({**compiled.as_json(), "digest": compiled.digest})
+    else:
+        _print_plan(compiled)
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of pipeline.yaml, for editors: save it, and name it in the first line of the file.
+
+    # yaml-language-server: $schema=pipeline.schema.json
+    """
+    from pipeline.definition.schema import schema as make
+
+    common.print_json(make())
+
+
+def _print_plan(plan: Plan) -> None:
+    click.echo(f"{plan.name}  plan {plan.digest}")
+    for name, value in plan.parameters.items():
+        click.echo(f"  parameter {name} = {value}")
+    for stage in plan.stages.values():
+        click.echo(f"\n{click.style(stage.name, bold=True)}  ({stage.kind})")
+        if stage.needs:
+            click.echo(f"  needs   {', '.join(stage.needs)}")
+        for name, source in stage.inputs.items():
+            click.echo(f"  takes   {name} from {source}")
+        if stage.target:
+            where = "embedded AWS" if stage.target.embedded else stage.target.partition
+            what = f", stack {stage.target.stack}" if stage.target.stack else ""
+            click.echo(
+                f"  acts on {stage.target.environment}: {where}, account {stage.target.account}, {stage.target.region}{what}"
+            )
+        for output in stage.outputs:
+            click.echo(f"  gives   {output}")
+
+
+def _as_json(problem: Problem) -> dict[str, str | None]:
+    return {"message": problem.message, "where": problem.where or None, "hint": problem.hint}

@@ -1,0 +1,126 @@
+"""status, runs, logs: read the record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import common
+
+if TYPE_CHECKING:
+    from pipeline.record.chain import Event
+    from pipeline.record.replay import Attempt, Run
+    from pipeline.record.store import Store
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", default="latest")
+@common.project
+@common.store
+@common.as_json
+def status(run_id: str, project: str, store: str | None, *, as_json: bool) -> None:
+    """Show how the stages of RUN (default: the latest) stand, as the record tells it."""
+    from pipeline.cli import report
+
+    state = _summary(common.open_store(store, Path(project)), run_id)
+    if as_json:
+        common.print_json(state)
+    else:
+        report.show(state)
+        for name, stage in state["stages"].items():
+            if stage["failure"]:
+                click.echo(f"\n{name}: {stage['failure']['message']}")
+
+
+@click.command()
+@click.option(
+    "-n", "--limit", default=20, show_default=True, type=click.IntRange(1), help="How many, the latest first."
+)
+@common.project
+@common.store
+@common.as_json
+def runs(limit: int, project: str, store: str | None, *, as_json: bool) -> None:
+    """List the runs in the store, the latest first."""
+    from pipeline.record import runs as records
+
+    opened = common.open_store(store, Path(project))
+    states = [_summary(opened, run_id) for run_id in reversed(records.run_ids(opened)[-limit:])]
+    if as_json:
+        common.print_json(
+            [{key: state[key] for key in ("run", "name", "state", "opened_at", "requester")} for state in states]
+        )
+        return
+    for state in states:
+        done = sum(stage["state"] == "succeeded" for stage in state["stages"].values())
+        click.echo(
+            f"{state['run']}  {state['name']}  {state['state']:<10} {done}/{len(state['stages'])} stages  {state['opened_at']}"
+        )
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", default="latest")
+@click.argument("stage", required=False)
+@click.option("--attempt", type=click.IntRange(1), help="Only this attempt. Default: all of them.")
+@common.project
+@common.store
+@common.as_json
+def logs(
+    run_id: str, stage: str | None, attempt: int | None, project: str, store: str | None, *, as_json: bool
+) -> None:
+    """Print the logs of RUN (default: the latest), of all its stages or of one. Every line is checked against its chain.
+
+    With --json each line is one JSON object: stage, attempt, at, phase, stream, text, fields.
+    """
+    from pipeline.errors import UsageError
+    from pipeline.record import runs as records
+
+    opened = common.open_store(store, Path(project))
+    run = records.load(opened, records.find(opened, run_id))
+    if stage is not None and stage not in run.attempts:
+        raise UsageError(
+            f"run {run.id} has no attempt of a stage {stage!r}",
+            hint=f"It has: {', '.join(run.attempts) or 'none yet'}.",
+        )
+    wanted = [each for each in _in_order(run) if stage in (None, each.stage) and attempt in (None, each.number)]
+    for each in wanted:
+        _print_log(opened, run, each, as_json=as_json)
+
+
+def _in_order(run: Run) -> list[Attempt]:
+    return sorted((each for attempts in run.attempts.values() for each in attempts), key=lambda each: each.opened_at)
+
+
+def _print_log(store: Store, run: Run, attempt: Attempt, *, as_json: bool) -> None:
+    from pipeline.record.chain import LOG_LINE
+    from pipeline.record.runs import log_name
+    from pipeline.record.writer import read_log
+
+    for event in read_log(store, log_name(run.id, attempt.stage, attempt.number)):
+        if event.type == LOG_LINE:
+            click.echo(json.dumps(_line(attempt, event), ensure_ascii=False) if as_json else _text(attempt, event))
+
+
+def _line(attempt: Attempt, event: Event) -> dict[str, Any]:
+    return {"stage": attempt.stage, "attempt": attempt.number, "at": event.at, **event.data}
+
+
+def _text(attempt: Attempt, event: Event) -> str:
+    from pipeline.cli.progress import label, plain
+
+    return f"{event.at[11:23]} {label(attempt.stage, event.data.get('fields', {}))} {plain(event.data['text'])}"
+
+
+def _summary(store: Store, run_id: str) -> dict[str, Any]:
+    from pipeline import plan
+    from pipeline.attempt import alive
+    from pipeline.cli import report
+    from pipeline.record import artifacts
+    from pipeline.record import runs as records
+
+    run = records.load(store, records.find(store, run_id))
+    what = f"the plan of run {run.id}"
+    compiled = plan.from_json(artifacts.read_json(store, run.plan, what), what)
+    return report.summary(run, compiled, lambda last: alive(store, compiled, run, last))

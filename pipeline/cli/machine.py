@@ -1,0 +1,85 @@
+"""embedded, doctor: the machine we run on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli import common
+
+if TYPE_CHECKING:
+    from pipeline.doctor import Finding
+
+_MARKS = {"good": ("ok", "green"), "bad": ("bad", "red"), "note": ("note", "yellow")}
+
+
+@click.group()
+def embedded() -> None:
+    """The embedded AWS: CloudFormation, Lambda, ECR with a registry, S3 and more, on this machine's loopback address only.
+
+    It is started by itself when a stage acts on an environment with `aws: embedded`.
+    """
+
+
+@embedded.command()
+@common.as_json
+def start(*, as_json: bool) -> None:
+    """Start it, unless it runs. The first time it is installed into an environment of its own."""
+    _call("start", as_json=as_json)
+
+
+@embedded.command()
+@common.as_json
+def stop(*, as_json: bool) -> None:
+    """Stop it, with its function containers and its registry. What it holds is kept for the next start."""
+    _call("stop", as_json=as_json)
+
+
+@embedded.command("status")
+@common.as_json
+def embedded_status(*, as_json: bool) -> None:
+    """Tell whether it runs, and where it answers."""
+    _call("status", as_json=as_json)
+
+
+@click.command()
+@common.project
+@common.as_json
+def doctor(project: str, *, as_json: bool) -> None:
+    """Check what Towpath needs on this machine; each bad line names the command that repairs it.
+
+    Exit code 1 if anything is bad.
+    """
+    from pipeline import doctor as checks
+
+    findings = checks.examine(Path(project))
+    if as_json:
+        common.print_json([vars(each) for each in findings])
+    else:
+        for finding in findings:
+            _print_finding(finding)
+    if any(each.state == "bad" for each in findings):
+        sys.exit(1)
+
+
+def _call(action: str, *, as_json: bool) -> None:
+    from pipeline import embedded as daemon
+
+    answer = daemon.call(action, lambda line: None if as_json else click.echo(line, err=True))
+    if as_json:
+        common.print_json(answer)
+        return
+    click.echo(
+        f"the embedded AWS is {answer.get('state')}"
+        + (f" at {answer['endpoint_url']}" if answer.get("endpoint_url") else "")
+    )
+
+
+def _print_finding(finding: Finding) -> None:
+    mark, colour = _MARKS[finding.state]
+    click.echo(f"{click.style(f'{mark:<4}', fg=colour)} {finding.what}: {finding.found}")
+    if finding.repair:
+        click.echo(f"     {finding.repair}")

@@ -1,0 +1,141 @@
+"""The command `towpath`: its table of commands, and the one place where errors become text and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import pipeline
+from pipeline.errors import Fault, Interrupted, TowpathError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "validate": ("define", "Check the definition and the files it names."),
+    "plan": ("define", "Show what a run would do, without doing it."),
+    "schema": ("define", "Print the JSON Schema of pipeline.yaml."),
+    "run": ("run", "Run the pipeline."),
+    "resume": ("run", "Go on with a run that was stopped, killed or failed."),
+    "stage": ("run", "Run single stages of a run."),
+    "status": ("look", "Show how the stages of a run stand."),
+    "runs": ("look", "List the runs in the store."),
+    "logs": ("look", "Print the logs of a run's stages."),
+    "embedded": ("machine", "Start, stop or look at the AWS that runs on this machine."),
+    "doctor": ("machine", "Check what Towpath needs on this machine."),
+}
+"""Each command's module below `pipeline.cli`, and its one line of help. Modules are imported when their command is called."""
+
+
+class _Lazy(click.Group):
+    """A group that knows its commands by name and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"pipeline.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise UsageError(f"there is no command {args[0]!r}", hint=_did_you_mean(args[0]))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(pipeline.__version__, prog_name="towpath")
+def towpath() -> None:
+    """Build, package and promote AWS Lambda container images, one gate at a time.
+
+    Exit codes: 0 done, 1 a stage failed, 2 wrong usage or definition, 3 a fault of Towpath's own, 4 verification
+    failed, 6 blocked, 124 timed out, 130 interrupted, 143 terminated.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    as_json = "--json" in sys.argv
+    try:
+        towpath.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        _fail(Interrupted("interrupted"), as_json=as_json)
+    except click.ClickException as error:
+        _fail(UsageError(error.format_message(), hint=_usage(error)), as_json=as_json)
+    except TowpathError as error:
+        _fail(error, as_json=as_json)
+    except KeyboardInterrupt:
+        _fail(Interrupted("interrupted"), as_json=as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone, as `| head` does
+        sys.exit(141)
+    except Exception as error:  # noqa: BLE001 - the error boundary: whatever else is raised is a fault of ours
+        _fail(_report(error), as_json=as_json)
+
+
+def _fail(error: TowpathError, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(error.as_json()), err=True)
+    else:
+        click.echo("\n".join(_text(error)), err=True)
+    sys.exit(error.code)
+
+
+def _text(error: TowpathError) -> Iterator[str]:
+    label = click.style("error:", fg="red", bold=True)
+    where = f"{error.where}: " if error.where and not str(error).startswith(error.where) else ""
+    yield f"{label} {where}{error.message}"
+    if error.hint:
+        yield from (f"       {line}" for line in error.hint.splitlines())
+
+
+def _usage(error: click.ClickException) -> str | None:
+    context = getattr(error, "ctx", None)
+    return f"See: {context.command_path} --help" if context else None
+
+
+def _did_you_mean(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, COMMANDS, n=1)
+    return f"Did you mean {close[0]!r}?" if close else "See: towpath --help"
+
+
+def _report(error: Exception) -> Fault:
+    """Write a report that can be pasted as it is, and give the error that names it."""
+    about: dict[str, Any] = {
+        "towpath": pipeline.__version__,
+        "python": sys.version,
+        "platform": sys.platform,
+        "argv": sys.argv[1:],
+    }
+    descriptor, name = tempfile.mkstemp(prefix=f"towpath-{time.strftime('%Y%m%d-%H%M%S')}-", suffix=".txt")
+    os.close(descriptor)
+    Path(name).write_text(
+        json.dumps(about, indent=2) + "\n\n" + "".join(traceback.format_exception(error)), encoding="utf-8"
+    )
+    return Fault(
+        f"Towpath itself went wrong: {type(error).__name__}: {error}", hint=f"A report to attach to an issue: {name}"
+    )

@@ -1,0 +1,144 @@
+"""What a run shows while it goes on: a live table on a terminal, plain lines elsewhere, nothing with --json.
+
+All of it goes to standard error, so that standard output holds the result alone.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.reporting import Reporter, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.table import Table
+
+    from pipeline.plan import Plan
+    from pipeline.record.replay import Attempt, Run
+
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-_])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """Give text without terminal escapes and control characters: a log must not drive the reader's terminal."""
+    return _CONTROLS.sub("", _ESCAPES.sub("", text))
+
+
+def label(stage: str, fields: dict[str, Any]) -> str:
+    """Give a line's label: the stage, and the function it speaks of, if it does."""
+    function = fields.get("function")
+    return f"{stage} {plain(str(function))} |" if function else f"{stage} |"
+
+
+def reporter(*, quiet: bool) -> Reporter:
+    """Choose the reporter for where we run."""
+    if quiet:
+        return Silent()
+    return Live() if sys.stderr.isatty() else Lines()
+
+
+@contextmanager
+def live(reporter: Reporter) -> Iterator[None]:
+    """Keep a live reporter's display on the screen for as long as the block runs."""
+    if not isinstance(reporter, Live):
+        yield
+        return
+    from rich.console import Console
+    from rich.live import Live as Display
+
+    with Display(get_renderable=reporter.table, console=Console(stderr=True), refresh_per_second=8, transient=True):
+        yield
+
+
+class Lines:
+    """One plain line for everything that happens."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def run_known(self, run: Run, plan: Plan) -> None:
+        self._say(f"run {run.id}: {plan.name}, {len(plan.stages)} stages, plan {run.plan[:19]}")
+
+    def stage_started(self, stage: str, attempt: int) -> None:
+        self._say(f"{stage} | started" + (f", attempt {attempt}" if attempt > 1 else ""))
+
+    def line(self, stage: str, text: str, fields: dict[str, Any]) -> None:
+        self._say(f"{label(stage, fields)} {plain(text)}")
+
+    def stage_ended(self, attempt: Attempt) -> None:
+        self._say(f"{attempt.stage} | {attempt.outcome}" + (f": {attempt.failure.message}" if attempt.failure else ""))
+
+    def note(self, text: str) -> None:
+        self._say(plain(text))
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            click.echo(text, err=True)
+
+
+class Live:
+    """A table of the stages: state, time, last line of the log."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows: dict[str, tuple[str, float, float | None, str]] = {}
+        self._title = ""
+
+    def run_known(self, run: Run, plan: Plan) -> None:
+        self._title = f"run {run.id}  {plan.name}"
+        self._rows = {name: ("done" if run.done(name) else "pending", 0.0, 0.0, "") for name in plan.stages}
+
+    def stage_started(self, stage: str, attempt: int) -> None:
+        text = f"attempt {attempt}" if attempt > 1 else ""
+        with self._lock:
+            self._rows[stage] = ("running", time.monotonic(), None, text)
+
+    def line(self, stage: str, text: str, fields: dict[str, Any]) -> None:
+        function = f"{fields['function']}: " if fields.get("function") else ""
+        with self._lock:
+            state, start, took, _ = self._rows[stage]
+            self._rows[stage] = (state, start, took, plain(function + text))
+
+    def stage_ended(self, attempt: Attempt) -> None:
+        with self._lock:
+            _, start, _, text = self._rows[attempt.stage]
+            last = attempt.failure.message if attempt.failure else text
+            self._rows[attempt.stage] = (attempt.outcome or "", start, time.monotonic() - start, last)
+
+    def note(self, text: str) -> None:
+        self._title = plain(text)
+
+    def table(self) -> Table:
+        """Draw the table as it stands now."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        colours = {
+            "running": "cyan",
+            "succeeded": "green",
+            "done": "green",
+            "failed": "red",
+            "timed-out": "red",
+            "canceled": "yellow",
+        }
+        table = Table(
+            title=escape(self._title), title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False
+        )
+        for ratio in (None, None, None, 1):
+            table.add_column(no_wrap=True, overflow="ellipsis", ratio=ratio)
+        with self._lock:
+            rows = dict(self._rows)
+        for name, (state, start, took, text) in rows.items():
+            seconds = time.monotonic() - start if state == "running" else took
+            shown = f"{seconds:.1f} s" if seconds else ""
+            table.add_row(escape(name), f"[{colours.get(state, 'dim')}]{state}[/]", shown, escape(text))
+        return table

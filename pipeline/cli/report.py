@@ -1,0 +1,82 @@
+"""A run as people and programs see it: the same summary for `run`, `resume`, `stage run` and `status`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.plan import Plan
+    from pipeline.record.replay import Attempt, Run
+
+_COLOURS = {
+    "succeeded": "green",
+    "failed": "red",
+    "timed-out": "red",
+    "canceled": "yellow",
+    "lost": "yellow",
+    "running": "cyan",
+}
+
+
+def summary(run: Run, plan: Plan, alive: Callable[[Attempt], bool]) -> dict[str, Any]:
+    """Give a run's state as JSON. `state` is `succeeded` only if every stage is."""
+    stages = {name: _stage(run.last(name), alive) for name in plan.stages}
+    return {
+        "run": run.id,
+        "name": plan.name,
+        "state": _state([each["state"] for each in stages.values()]),
+        "opened_at": run.opened_at,
+        "plan": run.plan,
+        "source": run.data.get("source"),
+        "requester": run.data.get("requester"),
+        "stages": stages,
+    }
+
+
+def show(state: dict[str, Any]) -> None:
+    """Print a summary for people."""
+    width = max(len(name) for name in state["stages"])
+    click.echo(f"\nrun {state['run']}  {state['name']}  {_coloured(state['state'])}")
+    for name, stage in state["stages"].items():
+        attempt = f"attempt {stage['attempt']}" if stage["attempt"] else ""
+        took = f"{stage['took_s']:.1f} s" if stage["took_s"] is not None else ""
+        click.echo(f"  {name:<{width}}  {_coloured(stage['state'], 9)}  {attempt:<10} {took:>8}")
+        for key, url in stage["facts"].get("endpoints", {}).items():
+            click.echo(f"  {'':<{width}}    {key}: {url}")
+
+
+def _stage(last: Attempt | None, alive: Callable[[Attempt], bool]) -> dict[str, Any]:
+    if last is None:
+        return {"state": "pending", "attempt": None, "took_s": None, "outputs": {}, "facts": {}, "failure": None}
+    state: str = last.outcome or ("running" if alive(last) else "lost")
+    failure = last.failure if last.outcome not in (None, "succeeded") else None
+    return {
+        "state": state,
+        "attempt": last.number,
+        "took_s": _seconds(last.opened_at, last.closed_at) if last.closed_at else None,
+        "outputs": last.outputs,
+        "facts": last.facts,
+        "failure": {"class": failure.cls, "message": failure.message, "where": failure.where, "hint": failure.hint}
+        if failure
+        else None,
+    }
+
+
+def _state(states: list[str]) -> str:
+    for state in ("running", "failed", "timed-out", "canceled", "lost"):
+        if state in states:
+            return state
+    return "succeeded" if set(states) == {"succeeded"} else "unfinished"
+
+
+def _seconds(start: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
+def _coloured(state: str, width: int = 0) -> str:
+    return click.style(f"{state:<{width}}", fg=_COLOURS.get(state))

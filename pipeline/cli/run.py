@@ -1,0 +1,211 @@
+"""run, resume, stage run: drive a run."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import pipeline
+from pipeline.cli import common
+from pipeline.errors import TowpathError
+
+if TYPE_CHECKING:
+    from pipeline.attempt import Context
+    from pipeline.engine import Wish
+    from pipeline.plan import Plan
+    from pipeline.record.store import Store
+
+
+@click.command()
+@common.file
+@common.parameter
+@common.store
+@common.jobs
+@common.as_json
+def run(file: str, parameters: tuple[str, ...], store: str | None, jobs: int, *, as_json: bool) -> None:
+    """Run the pipeline: check everything, open a run, then attempt each stage once what it needs is done."""
+    from pipeline.engine import Wish
+
+    context = _open(file, parameters, store, as_json=as_json)
+    _drive(context, Wish(), jobs, as_json=as_json)
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", default="latest")
+@click.option(
+    "--again",
+    multiple=True,
+    metavar="STAGE",
+    help="Repeat a stage that was killed in the middle and may not be repeated by itself.",
+)
+@common.project
+@common.store
+@common.jobs
+@common.as_json
+def resume(run_id: str, again: tuple[str, ...], project: str, store: str | None, jobs: int, *, as_json: bool) -> None:
+    """Go on with RUN (default: the latest): what is recorded as done stays done, everything else is attempted."""
+    from pipeline.engine import Wish
+
+    context = _find(run_id, project, store, as_json=as_json)
+    _known(context.plan, again)
+    _drive(context, Wish(again=frozenset(again)), jobs, as_json=as_json)
+
+
+@click.group()
+def stage() -> None:
+    """Run single stages: one command at a time, on one machine or several that share the store."""
+
+
+@stage.command("run")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, `latest`, or `new` to open one.")
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Repeat the stage even if it was killed in the middle and may not be repeated by itself.",
+)
+@common.file
+@common.parameter
+@common.store
+@common.jobs
+@common.as_json
+def stage_run(
+    *,
+    names: tuple[str, ...],
+    run_id: str,
+    file: str,
+    parameters: tuple[str, ...],
+    store: str | None,
+    jobs: int,
+    again: bool,
+    as_json: bool,
+) -> None:
+    """Run the stages NAME... of a run. A stage that is done already is left as it is; one whose needs are not done is refused."""
+    from pipeline.engine import Wish
+
+    if run_id == "new":
+        context = _open(file, parameters, store, as_json=as_json)
+    else:
+        context = _find(run_id, str(Path(file).absolute().parent), store, as_json=as_json)
+    _known(context.plan, names)
+    wanted = frozenset(names)
+    _drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, as_json=as_json)
+
+
+def _open(file: str, parameters: tuple[str, ...], store: str | None, *, as_json: bool) -> Context:
+    """Load, resolve, plan, check, open."""
+    from pipeline import checks
+    from pipeline.record import artifacts, runs
+
+    definition, project = common.load(file)
+    plan, files = common.compile_plan(definition, project, parameters)
+    checks.check(plan, project)
+    opened = common.open_store(store, project, create=True)
+    for data in files.values():
+        artifacts.put_blob(opened, data)
+    recorded = artifacts.put_json(opened, plan.as_json())
+    about = {
+        "plan": recorded,
+        "name": plan.name,
+        "requester": _requester(),
+        "source": _source(project),
+        "version": pipeline.__version__,
+    }
+    return _context(opened, runs.open_run(opened, about), plan, project, as_json=as_json)
+
+
+def _find(run_id: str, project: str, store: str | None, *, as_json: bool) -> Context:
+    from pipeline import plan
+    from pipeline.record import artifacts, runs
+
+    folder = Path(project).absolute()
+    opened = common.open_store(store, folder)
+    found = runs.find(opened, run_id)
+    digest = runs.load(opened, found).plan
+    compiled = plan.from_json(
+        artifacts.read_json(opened, digest, f"the plan of run {found}"), f"the plan of run {found}"
+    )
+    return _context(opened, found, compiled, folder, as_json=as_json)
+
+
+def _context(store: Store, run_id: str, plan: Plan, project: Path, *, as_json: bool) -> Context:
+    from pipeline.attempt import Context
+    from pipeline.cli import progress
+    from pipeline.executors.process import ProcessExecutor
+    from pipeline.record import runs
+
+    work = project / ".towpath" / "work"
+    reporter = progress.reporter(quiet=as_json)
+    context = Context(store, plan, runs.load(store, run_id), project, work, ProcessExecutor(work), reporter)
+    reporter.run_known(context.run, plan)
+    return context
+
+
+def _drive(context: Context, wish: Wish, jobs: int, *, as_json: bool) -> None:
+    """Drive the run, then report on it however it ended."""
+    from pipeline import engine
+    from pipeline.cli import progress
+
+    try:
+        with progress.live(context.reporter):
+            engine.drive(context, wish, jobs)
+    except TowpathError:
+        _report(context, as_json=as_json)
+        raise
+    _report(context, as_json=as_json)
+
+
+def _report(context: Context, *, as_json: bool) -> None:
+    from pipeline.attempt import alive
+    from pipeline.cli import report
+
+    state = report.summary(
+        context.run, context.plan, lambda last: alive(context.store, context.plan, context.run, last)
+    )
+    if as_json:
+        common.print_json(state)
+    else:
+        report.show(state)
+
+
+def _known(plan: Plan, names: tuple[str, ...]) -> None:
+    from difflib import get_close_matches
+
+    from pipeline.errors import UsageError
+
+    for name in names:
+        if name not in plan.stages:
+            close = get_close_matches(name, plan.stages, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Its stages are: {', '.join(plan.stages)}."
+            raise UsageError(f"the run has no stage {name!r}", hint=hint)
+
+
+def _requester() -> dict[str, str | None]:
+    """Say who asked for this run, as far as this machine knows."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return {"user": user, "host": socket.gethostname(), "email": _git(Path.cwd(), "config", "user.email")}
+
+
+def _source(project: Path) -> dict[str, Any]:
+    """Say which commit the project is at, and whether its files are as in that commit."""
+    commit = _git(project, "rev-parse", "HEAD")
+    changed = _git(project, "status", "--porcelain", "--untracked-files=normal", "--", ".")
+    return {"commit": commit, "clean": changed == "" if commit else None}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    argv = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,41 @@
+"""Where the embedded AWS answers; started first if it does not run. It is a program of its own: `python -m stages.embedded`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import StageFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def call(action: str, on_progress: Callable[[str], None]) -> dict[str, Any]:
+    """Run `start`, `stop` or `status` and give what it answers. Raises StageFailed if it cannot be done."""
+    argv = [sys.executable, "-I", "-m", "stages.embedded", action, "--json"]
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    said: list[str] = []
+    with process:
+        assert process.stdout and process.stderr  # noqa: S101, PT018 - both are pipes
+        for line in process.stderr:
+            said.append(line.rstrip())
+            on_progress(said[-1])
+        answer = process.stdout.read()
+    try:
+        value = json.loads(answer) if process.returncode == 0 else None
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        why = "\n".join(said[-10:]) or answer.strip() or f"exit code {process.returncode}"
+        raise StageFailed(f"the embedded AWS did not {action}: {why}", hint="Look closer with: towpath embedded status")
+    return value
+
+
+def endpoint(on_progress: Callable[[str], None]) -> str:
+    """Give the URL at which the embedded AWS answers, started if need be. Raises StageFailed."""
+    return str(call("start", on_progress)["endpoint_url"])

@@ -1,0 +1,206 @@
+"""Walk a plan: replay, decide, attempt what is ready, until nothing is.
+
+There is one algorithm, for a new run, a resumed one and a single stage alike: what is recorded is replayed, and whatever
+is not done yet is done. `standings` is the decision, and pure; `drive` carries it out.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pipeline import attempt as attempts
+from pipeline.errors import Blocked, Interrupted, StageFailed, TimedOut, TowpathError, VerificationFailed
+from pipeline.record import runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from types import FrameType
+
+    from pipeline.attempt import Context
+    from pipeline.plan import Plan
+    from pipeline.record.replay import Attempt, Run
+
+Standing = Literal["done", "ready", "running", "unknown", "failed", "waiting", "unreachable"]
+"""`ready`: an attempt may start. `running`: another runner is at it. `unknown`: an attempt died and may not be repeated.
+`waiting`: something it needs is not done yet. `unreachable`: something it needs will not be done by going on."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What this command wants. `only`: these stages and no others. `again`: stages whose fate is unknown, to be repeated.
+
+    `failed_now`: stages that failed since the command began. What failed before it began is tried again.
+    """
+
+    only: frozenset[str] | None = None
+    again: frozenset[str] = frozenset()
+    failed_now: frozenset[str] = frozenset()
+
+
+def standings(plan: Plan, run: Run, wish: Wish, alive: Callable[[Attempt], bool]) -> dict[str, Standing]:
+    """Say how each stage stands. Pure, but for what `alive` tells of attempts that are not closed."""
+    found: dict[str, Standing] = {}
+    for name, stage in plan.stages.items():
+        last = run.last(name)
+        if last and last.outcome == "succeeded":
+            found[name] = "done"
+        elif last and last.outcome is None and alive(last):
+            found[name] = "running"
+        elif (
+            last and last.outcome is None and last.phase == "apply" and not stage.idempotent and name not in wish.again
+        ):
+            found[name] = "unknown"
+        elif name in wish.failed_now:
+            found[name] = "failed"
+        else:
+            found[name] = _reach([found[need] for need in stage.needs])
+    return found
+
+
+def _reach(needs: Collection[Standing]) -> Standing:
+    if all(each == "done" for each in needs):
+        return "ready"
+    return "waiting" if all(each in ("done", "ready", "running", "waiting") for each in needs) else "unreachable"
+
+
+def drive(context: Context, wish: Wish, jobs: int) -> Run:
+    """Attempt what is ready, up to `jobs` stages at a time, and give the run as it then stands.
+
+    Raises the error of the first stage that failed, once all that were under way have ended; Interrupted on Ctrl-C.
+    """
+    with _signals() as received:
+        drive = _Drive(context, wish, jobs, received)
+        try:
+            return drive.walk()
+        finally:
+            drive.cancel()
+            drive.pool.shutdown(wait=True)
+
+
+class _Drive:
+    """The walk, while it goes on: which attempts are under way, and what failed so far."""
+
+    def __init__(self, context: Context, wish: Wish, jobs: int, received: list[int]) -> None:
+        self.context = context
+        self.wish = wish
+        self.jobs = jobs
+        self.received = received
+        self.pool = ThreadPoolExecutor(jobs, thread_name_prefix="stage")
+        self.stop = threading.Event()
+        self.under_way: dict[Future[Attempt | None], str] = {}
+        self.failures: list[TowpathError] = []
+
+    def walk(self) -> Run:
+        wanted = self.wish.only if self.wish.only is not None else frozenset(self.context.plan.stages)
+        while True:
+            found = standings(self.context.plan, self.context.run, self.wish, self._alive)
+            if not self.received:
+                self._start([name for name in found if name in wanted and found[name] == "ready"])
+            if not self.under_way:
+                break
+            for future in self._next():
+                self._take(self.under_way.pop(future), future.result())
+        if self.received:
+            name = signal.Signals(self.received[0]).name
+            raise Interrupted(
+                f"stopped by {name}",
+                code=128 + self.received[0],
+                hint=f"Go on with: towpath resume {self.context.run.id}",
+            )
+        if self.failures:
+            raise self.failures[0]
+        _explain(self.context, {name: standing for name, standing in found.items() if name in wanted})
+        return self.context.run
+
+    def cancel(self) -> None:
+        """Ask everything that is under way to end."""
+        self.stop.set()
+        for name in self.under_way.values():
+            attempts.cancel(self.context, name)
+
+    def _alive(self, last: Attempt) -> bool:
+        known = self.context
+        return last.stage in self.under_way.values() or attempts.alive(known.store, known.plan, known.run, last)
+
+    def _start(self, ready: list[str]) -> None:
+        for name in ready:
+            if len(self.under_way) < self.jobs and name not in self.under_way.values():
+                self.under_way[self.pool.submit(attempts.make, self.context, name, self.stop)] = name
+
+    def _next(self) -> set[Future[Attempt | None]]:
+        """Wait until an attempt ends; a signal in the meantime asks all of them to."""
+        while True:
+            done, _ = wait(self.under_way, timeout=0.1, return_when=FIRST_COMPLETED)
+            if self.received:
+                self.cancel()
+            if done:
+                return done
+
+    def _take(self, name: str, made: Attempt | None) -> None:
+        if made is None:  # another runner claimed it first: see what it does
+            self.context.run = runs.load(self.context.store, self.context.run.id)
+            return
+        self.context.run.add(made)
+        failed_now = self.wish.failed_now
+        if made.outcome != "succeeded":
+            failed_now |= {name}
+            self.failures.append(failure_of(made))
+        self.wish = Wish(self.wish.only, self.wish.again - {name}, failed_now)
+
+
+def failure_of(made: Attempt) -> TowpathError:
+    """Give the error that an attempt which did not succeed ends the command with."""
+    text = f"stage {made.stage} {made.outcome}"
+    hint = None
+    kinds: dict[str, type[TowpathError]] = {"mismatch": VerificationFailed, "blocked": Blocked}
+    error: type[TowpathError] = TimedOut if made.outcome == "timed-out" else StageFailed
+    where = None
+    if made.failure:
+        text, hint, where = f"stage {made.stage}: {made.failure.message}", made.failure.hint, made.failure.where
+        error = kinds.get(made.failure.cls, error)
+    return error(text, hint=hint, where=where)
+
+
+def _explain(context: Context, found: dict[str, Standing]) -> None:
+    """Nothing is under way and nothing failed: say what is not done, if anything is not."""
+    run = context.run
+    for name, standing in found.items():
+        last = run.last(name)
+        if standing == "running" and last:
+            writer = last.writer
+            who = f"process {writer['pid']} on {writer['host']} since {last.opened_at}"
+            raise Blocked(f"stage {name} is being run by {who}", hint=f"Wait for it: towpath status {run.id}")
+        if standing == "unknown" and last:
+            raise StageFailed(
+                f"stage {name}: attempt {last.number} was killed in the middle, and nobody knows what it had done by then",
+                hint=f"Look at what it acts on, then repeat it: towpath resume {run.id} --again {name}\n"
+                "(If repeating does no harm, say so in the definition: idempotent: true)",
+            )
+    for name, standing in found.items():
+        if standing not in ("done", "ready"):
+            missing = [need for need in context.plan.stages[name].needs if not run.done(need)]
+            raise StageFailed(
+                f"stage {name} needs {', '.join(missing)}, not done in run {run.id}",
+                hint=f"First: towpath resume {run.id}",
+            )
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list instead of being torn out of the middle of a write."""
+    received: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,151 @@
+"""From events to state: pure, and the only way there is.
+
+The rules:
+
+1. A run exists once its opening chain is closed; its head is what every other chain of the run refers to.
+2. An attempt belongs to whoever put the first event of its chain.
+3. What an attempt meant to do stands before what it did: `phase.intended`, then `phase.finished`.
+4. An attempt has ended when its chain is closed, with the outcome given there. An attempt that is not closed is running,
+   or lost: which of the two, events cannot tell, so that is asked of the machine (`pipeline.engine`).
+5. Attempt n+1 says in its first event which chain it follows, with head and length: anything that a writer adds to the
+   older one after that is not part of the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipeline.errors import VerificationFailed
+from pipeline.record import chain
+from stages.contract import Failure, Phase, Proposal
+
+Outcome = Literal["succeeded", "failed", "canceled", "timed-out"]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt of one stage, as its chain tells it. `outcome` is None while it is not closed.
+
+    `phase` is the last phase that was intended, `finished` the phases that ended well. `proposal` is what was proposed.
+    `outputs` maps an artifact's name to its digest.
+    """
+
+    stage: str
+    number: int
+    head: chain.Head
+    opened_at: str
+    closed_at: str | None
+    writer: dict[str, Any]
+    inputs: dict[str, dict[str, Any]]
+    follows: dict[str, Any] | None
+    outcome: Outcome | None = None
+    phase: Phase | None = None
+    finished: tuple[Phase, ...] = ()
+    proposal: Proposal | None = None
+    outputs: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    failure: Failure | None = None
+
+    @property
+    def name(self) -> str:
+        """The chain's name within its run."""
+        return f"{self.stage}.{self.number}"
+
+
+@dataclass
+class Run:
+    """A run as its chains tell it. Attempts of a stage are in order."""
+
+    id: str
+    head: chain.Head
+    opened_at: str
+    plan: str
+    data: dict[str, Any]
+    attempts: dict[str, list[Attempt]] = field(default_factory=dict)
+
+    def add(self, attempt: Attempt) -> None:
+        """Put an attempt in its place, over an older reading of the same one."""
+        others = [each for each in self.attempts.get(attempt.stage, []) if each.number != attempt.number]
+        self.attempts[attempt.stage] = sorted([*others, attempt], key=lambda each: each.number)
+
+    def last(self, stage: str) -> Attempt | None:
+        """The latest attempt of a stage, if there is one."""
+        attempts = self.attempts.get(stage)
+        return attempts[-1] if attempts else None
+
+    def done(self, stage: str) -> Attempt | None:
+        """The attempt of a stage that succeeded, if there is one."""
+        last = self.last(stage)
+        return last if last and last.outcome == "succeeded" else None
+
+
+def opening(run_id: str, events: list[chain.Event]) -> Run | None:
+    """Replay a run's opening chain; None if it is not complete (rule 1)."""
+    if [event.type for event in events] != [chain.CHAIN_OPENED, chain.RUN_OPENED, chain.CHAIN_CLOSED]:
+        return None
+    opened = events[1]
+    try:
+        return Run(run_id, chain.head(events, f"runs/{run_id}/open"), opened.at, opened.data["plan"], opened.data)
+    except KeyError as error:
+        raise VerificationFailed(f"runs/{run_id}/open: the opening does not say {error}") from error
+
+
+def attempt(run: Run, name: str, events: list[chain.Event]) -> Attempt:
+    """Replay one attempt's chain. Raises VerificationFailed if it is not of this run or not of the form."""
+    full = f"runs/{run.id}/{name}"
+    if not events:
+        raise VerificationFailed(f"{full}: the chain has no events")
+    first, last = events[0], events[-1]
+    if first.data.get("opening") != run.head.digest:
+        raise VerificationFailed(f"{full}: its first event does not refer to this run's opening")
+    if (first.data.get("stage"), first.data.get("attempt")) != _split(name):
+        raise VerificationFailed(
+            f"{full}: its first event is of stage {first.data.get('stage')!r}, attempt {first.data.get('attempt')}"
+        )
+    try:
+        base = Attempt(
+            stage=first.data["stage"],
+            number=first.data["attempt"],
+            head=chain.head(events, full),
+            opened_at=first.at,
+            closed_at=last.at if last.type == chain.CHAIN_CLOSED else None,
+            writer=first.data["writer"],
+            inputs=first.data["inputs"],
+            follows=first.data["follows"],
+        )
+        return _fold(base, events[1:], full)
+    except (KeyError, TypeError) as error:
+        raise VerificationFailed(f"{full}: an event lacks what its type must hold: {error!r}") from error
+
+
+def _split(name: str) -> tuple[str, int]:
+    stage, _, number = name.rpartition(".")
+    return stage, int(number) if number.isdecimal() else 0
+
+
+def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
+    state: dict[str, Any] = {}
+    for event in events:
+        if event.type == chain.PHASE_INTENDED:
+            state["phase"] = event.data["phase"]
+        elif event.type == chain.PROPOSAL_ADOPTED:
+            state["proposal"] = Proposal(**event.data["proposal"])
+        elif event.type == chain.PHASE_FINISHED:
+            state |= _phase(event.data, state.get("finished", ()))
+        elif event.type == chain.CHAIN_CLOSED:
+            state["outcome"] = event.data["outcome"]
+        else:
+            raise VerificationFailed(f"{full}: event {event.seq} is of the unknown type {event.type!r}")
+    return Attempt(**{**vars(base), **state})
+
+
+def _phase(data: dict[str, Any], finished: tuple[Phase, ...]) -> dict[str, Any]:
+    told: dict[str, Any] = {"outputs": data["outputs"], "facts": data["facts"]}
+    if data["outcome"] == "succeeded":
+        told["finished"] = (*finished, data["phase"])
+    if data["proposal"]:
+        told["proposal"] = Proposal(**data["proposal"])
+    if data["failure"]:
+        told["failure"] = Failure(**data["failure"])
+    return told

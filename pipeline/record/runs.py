@@ -1,0 +1,98 @@
+"""Runs in a store: ids, names of chains, and reading a run's chains into its state.
+
+    runs/<run>/open                 the opening: plan, source commit, requester; closed at once
+    runs/<run>/<stage>.<attempt>    one chain per attempt, with its log below `log/`
+
+A run's state is the replay of these and is kept nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UsageError
+from pipeline.record import chain, replay
+from pipeline.record.writer import ChainWriter, read_chain
+
+if TYPE_CHECKING:
+    from pipeline.record.store import Store
+
+_RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-z]{4}")
+_ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"  # no letter that is read as another, none that makes words
+
+
+def new_run_id(now: datetime) -> str:
+    """Give an id such as `20261123-114219-k7p3`: it sorts by time (UTC) and is a valid DNS label."""
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-" + "".join(secrets.choice(_ALPHABET) for _ in range(4))
+
+
+def handle(run_id: str, stage: str, attempt: int) -> str:
+    """Give the name under which an attempt's process and effects can be found: a DNS label of at most 63 characters."""
+    return f"{run_id}-{stage}-{attempt}"
+
+
+def chain_name(run_id: str, name: str) -> str:
+    """Give the full name of a chain of a run."""
+    return f"runs/{run_id}/{name}"
+
+
+def log_name(run_id: str, stage: str, attempt: int) -> str:
+    """Give the full name of an attempt's log."""
+    return f"runs/{run_id}/{stage}.{attempt}/log"
+
+
+def open_run(store: Store, data: dict[str, Any]) -> str:
+    """Open a run: write its first chain and give its id."""
+    while True:
+        run_id = new_run_id(datetime.now(UTC))
+        writer = ChainWriter(store, chain_name(run_id, "open"))
+        if writer.open({}):
+            writer.append(chain.RUN_OPENED, data)
+            writer.close({})
+            return run_id
+
+
+def run_ids(store: Store) -> list[str]:
+    """Give the ids of all runs, oldest first."""
+    return [name for name in store.names("runs") if _RUN_ID.fullmatch(name)]
+
+
+def find(store: Store, text: str) -> str:
+    """Give the run that `text` means: `latest`, an id, or the beginning or end of just one. Raises UsageError."""
+    known = run_ids(store)
+    if not known:
+        raise UsageError(f"there is no run in {store.location}", hint="Start one: towpath run")
+    if text == "latest":
+        return known[-1]
+    found = [each for each in known if each == text] or [
+        each for each in known if each.startswith(text) or each.endswith(text)
+    ]
+    if len(found) == 1:
+        return found[0]
+    problem = f"{len(found)} runs match" if found else "no run matches"
+    raise UsageError(
+        f"{problem} {text!r} in {store.location}", hint=f"The latest is {known[-1]}; towpath runs lists them all."
+    )
+
+
+def load(store: Store, run_id: str) -> replay.Run:
+    """Read a run and replay it. Raises VerificationFailed if a chain is broken, UsageError if it was never opened."""
+    opening = read_chain(store, chain_name(run_id, "open"))
+    run = replay.opening(run_id, opening)
+    if run is None:
+        raise UsageError(
+            f"run {run_id} was never opened: its runner died before anything was done",
+            hint="Start another: towpath run",
+        )
+    for name in store.names(f"runs/{run_id}"):
+        if name != "open":
+            run.add(load_attempt(store, run, name))
+    return run
+
+
+def load_attempt(store: Store, run: replay.Run, name: str) -> replay.Attempt:
+    """Read and replay the chain of one attempt, named `<stage>.<attempt>`."""
+    return replay.attempt(run, name, read_chain(store, chain_name(run.id, name)))

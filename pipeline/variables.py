@@ -1,0 +1,43 @@
+"""Which environment variables a stage is handed: an allow-list, by what its kind needs. Everything else stays with us."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    from stages.contract import Target
+    from stages.kinds import Need
+
+_ALWAYS = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
+_NETWORK = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE"),
+)
+_ENGINE = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION")
+_CREDENTIALS = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ROLE_ARN"),
+    *("AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"),
+    *(
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    ),
+    *("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_EC2_METADATA_DISABLED", "AWS_SDK_LOAD_CONFIG"),
+    "HOME",  # ~/.aws
+)
+
+
+def variables(ours: Mapping[str, str], needs: Collection[Need], target: Target | None, work: Path) -> dict[str, str]:
+    """Choose from our own variables those that a stage with these needs may have. An embedded target has no credentials."""
+    allowed = [*_ALWAYS]
+    if "network" in needs:
+        allowed += _NETWORK
+    if "engine" in needs:
+        allowed += _ENGINE
+    if "credentials" in needs and target is not None and not target.embedded:
+        allowed += _CREDENTIALS
+    chosen = {"HOME": str(work), "TMPDIR": str(work / "tmp")}
+    return chosen | {name: ours[name] for name in allowed if name in ours}

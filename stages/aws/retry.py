@@ -140,7 +140,7 @@ def _say(state: tenacity.RetryCallState, doing: str) -> None:
 @contextlib.contextmanager
 def explained(doing: str) -> Iterator[None]:
     """Turn botocore's errors into StageErrors that say what was being done and what to do about it."""
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - costs 100 ms, needed only with AWS
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
@@ -181,3 +181,11 @@ _WORDS: dict[Meaning, tuple[str, str | None, ErrorClass]] = {
     ),
     "other": ("AWS refused ({name}) while {doing}: {said}", None, "terminal"),
 }
+
+
+def growing(first_s: float, max_s: float, factor: float = 1.6) -> Iterator[float]:
+    """Delays between looks at something that changes by itself: short at first, for ever at most `max_s`."""
+    delay_s = first_s
+    while True:
+        yield delay_s
+        delay_s = min(delay_s * factor, max_s)

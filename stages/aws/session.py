@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,15 @@ class Session:
         make: Any = self.boto.client  # its overloads know only literal names
         with explained(f"setting up access to {service}"):
             return make(service, endpoint_url=self.access.endpoint_url, config=config)
+
+    def elsewhere(self, account: str, region: str) -> Session:
+        """The same session for another region, and for resources of another account that lets us in."""
+        if (account, region) == (self.target.account, self.target.region):
+            return self
+        target = replace(self.target, region=region)
+        if self.target.embedded:  # it lets nobody into another account, but does not ask who we are either
+            target = replace(target, account=account)
+        return Session(target, self.access, _boto(target, self.access), self.arn)
 
     @cached_property
     def sts(self) -> STSClient:
@@ -109,7 +118,7 @@ def refuse_other_account(target: Target, account: str, arn: str, profile: str | 
 
 
 def _boto(target: Target, access: Access) -> boto3.Session:
-    import boto3  # noqa: PLC0415 - costs 150 ms
+    import boto3
 
     if target.embedded:
         return boto3.Session(
@@ -124,7 +133,7 @@ def _boto(target: Target, access: Access) -> boto3.Session:
 
 def _unconfigured() -> Any:
     """A botocore session that reads no AWS configuration of the machine: a broken or odd one must not matter here."""
-    import botocore.session  # noqa: PLC0415 - as above
+    import botocore.session
 
     nowhere = (None, None, os.devnull, None)
     return botocore.session.Session(
@@ -137,7 +146,7 @@ def _unconfigured() -> Any:
 
 
 def _config(service: str, read_timeout_s: float, *, embedded: bool) -> Config:
-    from botocore.config import Config  # noqa: PLC0415 - as above
+    from botocore.config import Config
 
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,

@@ -1,0 +1,262 @@
+"""CloudFormation, one call a function: tried again where that is safe, and None where there is nothing.
+
+Answers are botocore's own dictionaries; `stages.deploy` turns them into what it decides upon.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.exceptions import ClientError
+
+from stages.aws import retry
+from stages.contract import StageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudformation.literals import CapabilityType, ChangeSetTypeType, TemplateStageType
+
+    from stages.contract import Json
+
+EVENTS_EVERY_S = 1.0
+"""DescribeStackEvents is asked at most this often: an account's rate is shared by everything in it."""
+FIRST_LOOK_S = 0.05
+SLOWEST_LOOK_S = 1.0
+NOTHING_TO_CHANGE = re.compile(r"didn't contain changes|No updates are to be performed", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ChangeSetSpec:
+    """What a change set is made of. `name` doubles as client token, so that a lost answer makes no second one."""
+
+    stack: str
+    name: str
+    type: ChangeSetTypeType
+    description: str
+    template: str
+    parameters: dict[str, str]
+    capabilities: list[str]
+    tags: dict[str, str]
+
+
+def describe_stack(client: CloudFormationClient, stack: str) -> Json | None:
+    """The stack of a name or ARN, or None."""
+    with retry.explained(f"looking at the stack {stack}"):
+        try:
+            found = retry.call(lambda: client.describe_stacks(StackName=stack), doing=f"looking at the stack {stack}")
+        except ClientError as error:
+            if _is_absent(error):
+                return None
+            raise
+    stacks: list[Any] = list(found["Stacks"])
+    return stacks[0] if stacks else None
+
+
+def create_change_set(client: CloudFormationClient, spec: ChangeSetSpec) -> str:
+    """Make a change set and return its ARN."""
+    doing = f"making a change set for the stack {spec.stack}"
+    capabilities = cast("list[CapabilityType]", spec.capabilities)  # the service judges them
+
+    def create() -> str:
+        made = client.create_change_set(
+            StackName=spec.stack,
+            ChangeSetName=spec.name,
+            ChangeSetType=spec.type,
+            ClientToken=spec.name,
+            Description=spec.description,
+            TemplateBody=spec.template,
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in spec.parameters.items()],
+            Capabilities=capabilities,
+            Tags=[{"Key": key, "Value": value} for key, value in spec.tags.items()],
+        )
+        return made["Id"]
+
+    with retry.explained(doing):
+        try:
+            return retry.call(create, doing=doing)
+        except ClientError as error:
+            if retry.code(error) == "InsufficientCapabilitiesException":
+                raise insufficient_capabilities(error) from error
+            if retry.code(error) != "AlreadyExistsException":
+                raise
+    made = describe_change_set(client, spec.name, spec.stack)  # an answer was lost, and this is what it told of
+    if made is None:
+        raise StageError(f"the change set {spec.name} of {spec.stack} exists and cannot be found", cls="retryable")
+    return str(made["ChangeSetId"])
+
+
+def insufficient_capabilities(error: ClientError) -> StageError:
+    """CloudFormation's own refusal, for what the checks before it did not foresee."""
+    wanted = re.findall(r"CAPABILITY_\w+", retry.text(error))
+    return StageError(
+        f"CloudFormation refuses the template without capabilities: {retry.text(error)}",
+        hint=f"Add to the environment: `capabilities: [{', '.join(wanted)}]`" if wanted else None,
+    )
+
+
+def describe_change_set(client: CloudFormationClient, change_set: str, stack: str | None = None) -> Json | None:
+    """A change set by ARN, or by name and stack, with all its pages of changes; None if there is none."""
+    where: Any = {"ChangeSetName": change_set} | ({"StackName": stack} if stack else {})
+    doing = f"reading the change set {change_set}"
+    with retry.explained(doing):
+        try:
+            found: Any = retry.call(lambda: client.describe_change_set(**where), doing=doing)
+            while found.get("NextToken"):
+                next_page = partial(client.describe_change_set, **where, NextToken=found["NextToken"])
+                more: Any = retry.call(next_page, doing=doing)
+                found = {**found, "Changes": found["Changes"] + more["Changes"], "NextToken": more.get("NextToken")}
+        except ClientError as error:
+            if _is_absent(error):
+                return None
+            raise
+    return dict(found)
+
+
+def wait_for_change_set(client: CloudFormationClient, arn: str) -> Json:
+    """Look at a change set until CloudFormation has made it, or has given up (`Status` FAILED)."""
+    for delay_s in retry.growing(FIRST_LOOK_S, SLOWEST_LOOK_S):
+        found = describe_change_set(client, arn)
+        if found is None:
+            raise StageError(f"the change set {arn} was deleted while it was being made", cls="retryable")
+        if not str(found["Status"]).startswith("CREATE_") or found["Status"] == "CREATE_COMPLETE":
+            return found
+        time.sleep(delay_s)
+    raise AssertionError  # delays never end
+
+
+def is_empty(change_set: Json) -> bool:
+    """Whether CloudFormation gave up because there is nothing to change."""
+    return change_set["Status"] == "FAILED" and bool(NOTHING_TO_CHANGE.search(change_set.get("StatusReason") or ""))
+
+
+def delete_change_set(client: CloudFormationClient, arn: str) -> None:
+    """Delete a change set; one that is gone is fine."""
+    doing = f"deleting the change set {arn}"
+    with retry.explained(doing):
+        try:
+            retry.call(lambda: client.delete_change_set(ChangeSetName=arn), doing=doing)
+        except ClientError as error:
+            if not _is_absent(error):
+                raise
+
+
+def template(
+    client: CloudFormationClient, stage: TemplateStageType, *, change_set: str | None = None, stack: str | None = None
+) -> str | Json | None:
+    """The template of a change set (by ARN) or of a stack, as written or as processed; None if there is none."""
+    where: Any = {"ChangeSetName": change_set} if change_set else {"StackName": stack}
+    doing = f"reading the {stage.lower()} template of {change_set or stack}"
+    with retry.explained(doing):
+        try:
+            found = retry.call(lambda: client.get_template(**where, TemplateStage=stage), doing=doing)
+        except ClientError as error:
+            if _is_absent(error) or retry.code(error) == "ValidationError":  # never processed, or failed before
+                return None
+            raise
+    body: Any = found.get("TemplateBody")  # stubs say dict; it is text for a template written in YAML
+    return body if body is None or isinstance(body, str) else dict(body)
+
+
+def execute_change_set(client: CloudFormationClient, arn: str, token: str) -> bool:
+    """Execute a change set; False if CloudFormation says that its state does not allow that (any more)."""
+    doing = f"executing the change set {arn}"
+    with retry.explained(doing):
+        try:
+            retry.call(lambda: client.execute_change_set(ChangeSetName=arn, ClientRequestToken=token), doing=doing)
+        except ClientError as error:
+            if retry.code(error) in ("InvalidChangeSetStatus", "TokenAlreadyExistsException") or _is_absent(error):
+                return False
+            raise
+    return True
+
+
+@dataclass
+class Events:
+    """The events of one operation on a stack, each given once, oldest first.
+
+    An operation's events carry its token and are younger than its change set, `since`. The service is asked at most
+    every `EVENTS_EVERY_S`; `due_in_s` says how long that is from now.
+    """
+
+    client: CloudFormationClient
+    stack_id: str
+    token: str
+    since: datetime
+    clock: Callable[[], float] = time.monotonic
+    all: list[Json] = field(default_factory=list)
+    _seen: set[str] = field(default_factory=set)
+    _waiting: list[Json] = field(default_factory=list)
+    _asked_at: float = float("-inf")
+
+    def due_in_s(self) -> float:
+        return max(0.0, self._asked_at + EVENTS_EVERY_S - self.clock())
+
+    def new(self) -> list[Json]:
+        """The events since the last call."""
+        self.peek()
+        fresh, self._waiting = self._waiting, []
+        return fresh
+
+    def peek(self) -> bool:
+        """Whether there is any event of the operation yet; `new` gives what was found."""
+        fresh = self._fetch()
+        self._seen.update(event["EventId"] for event in fresh)
+        self._waiting += fresh
+        self.all += fresh
+        return bool(self.all)
+
+    def closing(self) -> Json | None:
+        """The event that ended the operation: the stack's own, in a state that is not in progress."""
+        return next((event for event in reversed(self.all) if self._is_closing(event)), None)
+
+    def _is_closing(self, event: Json) -> bool:
+        return event.get("PhysicalResourceId") == self.stack_id and not event["ResourceStatus"].endswith("_IN_PROGRESS")
+
+    def _fetch(self) -> list[Json]:
+        fresh: list[Json] = []
+        token = None
+        while True:
+            page = self._page(token)
+            known = [self._is_known(event) for event in page["StackEvents"]]
+            fresh += [event for event, old in zip(page["StackEvents"], known, strict=True) if not old]
+            token = page.get("NextToken")
+            if any(known) or not token:
+                return [event for event in reversed(fresh) if event.get("ClientRequestToken") == self.token]
+
+    def _is_known(self, event: Json) -> bool:
+        return event["EventId"] in self._seen or event["Timestamp"] < self.since
+
+    def _page(self, token: str | None) -> Any:
+        time.sleep(self.due_in_s())
+        self._asked_at = self.clock()
+        doing = f"reading the events of the stack {self.stack_id}"
+        where: Any = {"StackName": self.stack_id} | ({"NextToken": token} if token else {})
+        with retry.explained(doing):
+            return retry.call(lambda: self.client.describe_stack_events(**where), doing=doing)
+
+
+def resources(client: CloudFormationClient, stack: str) -> dict[str, Json]:
+    """The resources of a stack by logical id."""
+    doing = f"listing the resources of the stack {stack}"
+    found: dict[str, Json] = {}
+    token = None
+    with retry.explained(doing):
+        while True:
+            where: Any = {"StackName": stack} | ({"NextToken": token} if token else {})
+            page: Any = retry.call(partial(client.list_stack_resources, **where), doing=doing)
+            found.update({each["LogicalResourceId"]: each for each in page["StackResourceSummaries"]})
+            token = page.get("NextToken")
+            if not token:
+                return found
+
+
+def _is_absent(error: ClientError) -> bool:
+    name = retry.code(error)
+    return name == "ChangeSetNotFound" or (name == "ValidationError" and "does not exist" in retry.text(error))

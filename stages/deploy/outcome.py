@@ -1,0 +1,66 @@
+"""What came of an execution, in words: the first reason of a failure, images that are not the release's. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stages.contract import StageError
+from stages.deploy.release import below
+from stages.deploy.states import remedy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stages.contract import Json
+    from stages.deploy.release import Release
+
+_AS_BEFORE = "The stack is as it was before. Correct the cause and run the pipeline again."
+
+
+def again(message: str) -> StageError:
+    """The proposal no longer holds; another must be made, and approved where it differs."""
+    return StageError(message, hint="Nothing was done. Propose again: run the stage once more.", cls="mismatch")
+
+
+def failure(closing: Json, events: Sequence[Json], stack_id: str) -> StageError:
+    """Why an operation failed: the first resource that did so by itself on top, the others below it."""
+    status, stack = closing["ResourceStatus"], closing["LogicalResourceId"]
+    failed = [event for event in events if _failed_by_itself(event, stack_id)] or [closing]
+    reasons = [
+        f"{event['LogicalResourceId']} ({event['ResourceType']}) {event['ResourceStatus']}: "
+        f"{event.get('ResourceStatusReason') or 'no reason given'}"
+        for event in failed
+    ]
+    hint = _AS_BEFORE if status == "UPDATE_ROLLBACK_COMPLETE" else remedy(status).format(stack=stack)
+    return StageError("\n  ".join([reasons[0], *reasons[1:], f"The stack {stack} ended as {status}."]), hint=hint)
+
+
+def _failed_by_itself(event: Json, stack_id: str) -> bool:
+    if event.get("PhysicalResourceId") == stack_id or not event["ResourceStatus"].endswith("_FAILED"):
+        return False
+    return "cancelled" not in (event.get("ResourceStatusReason") or "").lower()  # because another one failed
+
+
+def wrong_images(release: Release, running: dict[str, str | None]) -> list[str]:
+    """Functions that do not run the release's image. `running` is what Lambda resolved each one's image to."""
+    problems = []
+    for name, image in release.images.items():
+        if name not in running:
+            if below(release.template.root, "Resources", name, "Condition") is None:
+                problems.append(f"the stack has no function {name}, though the release does")
+            continue
+        resolved = running[name] or "no image"
+        if resolved.rpartition("@")[2] != image.manifest:
+            problems.append(f"{name} runs {resolved}, but the release says {image.uri}")
+    return problems
+
+
+def facts(deployment: Json) -> Json:
+    """What the record and the report say of a deployment."""
+    outputs = deployment["outputs"]
+    return {
+        "stack": deployment["stack"]["name"],
+        "outputs": {name: each["value"] for name, each in outputs.items()},
+        "endpoints": {name: each["url"] for name, each in outputs.items() if each["url"]},
+        "functions": {name: {"image": each["image"]} for name, each in deployment["functions"].items()},
+    }

@@ -1,0 +1,267 @@
+"""Look for what CloudFormation would refuse, before a change set is made: every problem at once, each with its place.
+
+CloudFormation tells one problem at a time, some of them only when a stack is half made; the embedded AWS tells none of
+these. Pure: template and environment in, problems out. Where a macro may add what is missing, nothing is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stages.contract import Problem
+from stages.deploy.release import below
+from stages.template.tree import Mapping, Scalar, Sequence, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from stages.template.tree import Node, Template
+
+SAM = "AWS::Serverless-2016-10-31"
+
+_IAM = frozenset(
+    "AWS::IAM::" + name
+    for name in (
+        "AccessKey",
+        "Group",
+        "InstanceProfile",
+        "ManagedPolicy",
+        "Policy",
+        "Role",
+        "User",
+        "UserToGroupAddition",
+    )
+)
+"""The types that CreateChangeSet's reference lists under CAPABILITY_IAM."""
+_NAME_OF = {
+    "AWS::IAM::Group": "GroupName",
+    "AWS::IAM::InstanceProfile": "InstanceProfileName",
+    "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::IAM::User": "UserName",
+}
+_ROLE_UNLESS_GIVEN = frozenset({"AWS::Serverless::Function", "AWS::Serverless::StateMachine"})
+_ROLE_ALWAYS = frozenset({"AWS::Serverless::Connector", "AWS::Serverless::GraphQLApi"})
+_IMPLICIT = ("ServerlessRestApi", "ServerlessHttpApi", "ServerlessDeploymentApplication", "CodeDeployServiceRole")
+"""What SAM makes without anything of that name in the template; further ids of its own begin with these."""
+_PSEUDO = "AWS::"
+_IN_SUB = re.compile(r"\$\{(?!!)([^}]*)\}")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A name that must exist. `only_resource`: a parameter will not do."""
+
+    name: str
+    node: Node
+    only_resource: bool = False
+
+
+def check(template: Template, environment: str, parameters: dict[str, str], capabilities: list[str]) -> list[Problem]:
+    """All problems of a template with the parameters and capabilities that an environment states."""
+    return [
+        *_capability_problems(template, environment, capabilities),
+        *_parameter_problems(template, environment, parameters),
+        *_reference_problems(template),
+    ]
+
+
+def resources(template: Template) -> Iterator[tuple[Scalar, str, Mapping]]:
+    """The resources of a template: key, type, node."""
+    section = template.root.get("Resources")
+    for key, resource in section.named() if isinstance(section, Mapping) else ():
+        if isinstance(resource, Mapping):
+            yield key, scalar(resource.get("Type")) or "", resource
+
+
+def declared_parameters(template: Template) -> dict[str, Mapping]:
+    """The parameters that a template declares."""
+    section = template.root.get("Parameters")
+    pairs = section.named() if isinstance(section, Mapping) else ()
+    return {key.value: node for key, node in pairs if isinstance(node, Mapping)}
+
+
+def secret_parameters(template: Template) -> set[str]:
+    """The parameters whose values must not be shown."""
+    declared = declared_parameters(template).items()
+    return {name for name, node in declared if (scalar(node.get("NoEcho")) or "").lower() == "true"}
+
+
+def transforms(template: Template) -> list[str]:
+    """The macros that a template names at its top."""
+    node = template.root.get("Transform")
+    nodes = node.items if isinstance(node, Sequence) else (node,)
+    return [scalar(each) or scalar(below(each, "Name")) or "" for each in nodes if each is not None]
+
+
+def scalar(node: Node | None) -> str | None:
+    """A scalar's text, or None."""
+    return node.value if isinstance(node, Scalar) else None
+
+
+# Capabilities
+
+
+def _capability_problems(template: Template, environment: str, stated: list[str]) -> Iterator[Problem]:
+    iam = {"CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"} if "CAPABILITY_NAMED_IAM" in stated else set()
+    missing = [each for each in _needed_capabilities(template) if each[0] not in {*stated, *iam}]
+    line = f"capabilities: [{', '.join([*stated, *(wanted for wanted, _, _ in missing)])}]"
+    for wanted, key, reason in missing:
+        message = f"{key.value} {reason}, which needs {wanted}"
+        yield template.problem(key, message, f"Add to the environment {environment}: `{line}`")
+
+
+def _needed_capabilities(template: Template) -> list[tuple[str, Scalar, str]]:
+    """Each capability needed, with the first resource that needs it. NAMED_IAM includes IAM.
+
+    A macro at the top needs none: CAPABILITY_AUTO_EXPAND "doesn't apply to creating change sets" (CreateChangeSet's
+    reference). An application nested by SAM needs it, since its macro runs out of sight of the change set.
+    """
+    needed: dict[str, tuple[str, Scalar, str]] = {}
+    for key, type_, resource in resources(template):
+        properties = resource.get("Properties")
+        name = _NAME_OF.get(type_)
+        if name and below(properties, name) is not None:
+            needed.setdefault("CAPABILITY_NAMED_IAM", ("CAPABILITY_NAMED_IAM", key, f"is an {type_} with a {name}"))
+        elif type_ in _IAM:
+            needed.setdefault("CAPABILITY_IAM", ("CAPABILITY_IAM", key, f"is an {type_}"))
+        elif type_ in _ROLE_ALWAYS or (type_ in _ROLE_UNLESS_GIVEN and below(properties, "Role") is None):
+            needed.setdefault("CAPABILITY_IAM", ("CAPABILITY_IAM", key, "makes SAM create an IAM role"))
+        elif type_ == "AWS::Serverless::Application":
+            reason = "is a nested application that uses a macro"
+            needed.setdefault("CAPABILITY_AUTO_EXPAND", ("CAPABILITY_AUTO_EXPAND", key, reason))
+    if "CAPABILITY_NAMED_IAM" in needed:
+        needed.pop("CAPABILITY_IAM", None)
+    return list(needed.values())
+
+
+# Parameters
+
+
+def _parameter_problems(template: Template, environment: str, given: dict[str, str]) -> Iterator[Problem]:
+    declared = declared_parameters(template)
+    for name in given:
+        if name not in declared:
+            yield Problem(
+                f"the environment {environment} sets the parameter {name}, which the template does not have",
+                hint=_did_you_mean(name, declared) or _known("Its parameters are", declared),
+            )
+    for name, node in declared.items():
+        if name in given:
+            yield from _value_problems(template, environment, name, node, given[name])
+        elif node.get("Default") is None:
+            yield template.problem(
+                node,
+                f"the parameter {name} has no default, and the environment {environment} does not set it",
+                f"Add to `parameters` of the environment {environment}: `{name}: ...`",
+            )
+
+
+def _value_problems(template: Template, environment: str, name: str, node: Mapping, value: str) -> Iterator[Problem]:
+    allowed, type_ = node.get("AllowedValues"), scalar(node.get("Type")) or ""
+    if not isinstance(allowed, Sequence) or type_.startswith("AWS::SSM::Parameter::"):
+        return
+    choices = [each for each in map(scalar, allowed.items) if each is not None]
+    values = [each.strip() for each in value.split(",")] if "List" in type_ else [value]
+    for wrong in (each for each in values if each not in choices):
+        shown = "the value given" if name in secret_parameters(template) else repr(wrong)
+        yield template.problem(
+            node,
+            f"the parameter {name} does not allow {shown}, which the environment {environment} sets",
+            _known("It allows", choices),
+        )
+
+
+# References
+
+
+def _reference_problems(template: Template) -> Iterator[Problem]:
+    if not _is_whole(template):
+        return
+    ids = {key.value: type_ for key, type_, _ in resources(template)}
+    names = {*ids, *declared_parameters(template)}
+    sam = SAM in transforms(template)
+    for section in ("Resources", "Outputs", "Conditions"):
+        node = template.root.get(section)
+        for reference in _references(node) if node else ():
+            known = ids.keys() if reference.only_resource else names
+            name = reference.name.partition(".")[0]
+            if reference.name.startswith(_PSEUDO) or name in known or (sam and made_by_sam(name, ids)):
+                continue
+            kind = "a resource" if reference.only_resource else "a resource or a parameter"
+            message = f"{name!r} is not the name of {kind} of this template"
+            yield template.problem(reference.node, message, _did_you_mean(name, known))
+    yield from _dependency_problems(template, ids, sam=sam)
+
+
+def _is_whole(template: Template) -> bool:
+    """Whether all names are in sight: no macro but SAM's, which names what it makes by rules."""
+    if set(transforms(template)) - {SAM}:
+        return False
+    return not any(isinstance(node, Scalar) and node.value == "Fn::Transform" for node in walk(template.root))
+
+
+def made_by_sam(name: str, ids: dict[str, str]) -> bool:
+    """Whether SAM makes a resource of this name: implicit APIs, and `<id>Role`, `<id>ProdStage`, `<id>Aliaslive` ..."""
+    owners = (*_IMPLICIT, *(each for each, type_ in ids.items() if type_.startswith("AWS::Serverless::")))
+    return name.startswith(owners)
+
+
+def _dependency_problems(template: Template, ids: dict[str, str], *, sam: bool) -> Iterator[Problem]:
+    for _, _, resource in resources(template):
+        node = resource.get("DependsOn")
+        for each in node.items if isinstance(node, Sequence) else (node,):
+            name = scalar(each)
+            if each is not None and name and name not in ids and not (sam and made_by_sam(name, ids)):
+                yield template.problem(
+                    each, f"DependsOn names {name!r}, which is no resource", _did_you_mean(name, ids)
+                )
+
+
+def _references(node: Node) -> Iterator[Reference]:
+    """Every name that a node and all below it refer to."""
+    short = {"!Ref": "Ref", "!GetAtt": "Fn::GetAtt", "!Sub": "Fn::Sub"}.get(node_tag(node))
+    if short:
+        yield from _called(short, node)
+    if isinstance(node, Mapping):
+        for key, value in node.named():
+            if len(node.pairs) == 1 and key.value in ("Ref", "Fn::GetAtt", "Fn::Sub"):
+                yield from _called(key.value, value)
+            yield from _references(value)
+    elif isinstance(node, Sequence):
+        for item in node.items:
+            yield from _references(item)
+
+
+def node_tag(node: Node) -> str:
+    """A node's own tag, or the empty string."""
+    return getattr(node, "tag", None) or ""
+
+
+def _called(function: str, argument: Node) -> Iterator[Reference]:
+    first = argument.items[0] if isinstance(argument, Sequence) and argument.items else argument
+    text = scalar(first)
+    if text is None:
+        return
+    if function == "Ref":
+        yield Reference(text, argument)
+    elif function == "Fn::GetAtt":
+        yield Reference(text, argument, only_resource=True)
+    else:
+        bound = argument.items[1] if isinstance(argument, Sequence) and len(argument.items) > 1 else None
+        own = {key.value for key, _ in bound.named()} if isinstance(bound, Mapping) else set()
+        for name in _IN_SUB.findall(text):
+            if name.strip() not in own:
+                yield Reference(name.strip(), first, only_resource="." in name)
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {close[0]}?" if close else None
+
+
+def _known(words: str, names: Collection[str]) -> str:
+    return f"{words} {', '.join(names)}." if names else "It has none."

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 API_PREFIX = "/_api/"
 """Below it the embedded AWS serves API Gateway's endpoints. An underscore cannot begin a bucket's name, so S3 has no such path."""
 
-_ECR_HOST = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
+ECR_HOST = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
+"""The host in the name of an image in ECR."""
+
 _API_HOST = re.compile(r"(?P<id>[a-z0-9]+)\.execute-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
 
 
@@ -41,7 +43,7 @@ class Registry:
 
 def registry(image_host: str, access: Access) -> Registry:
     """Where the registry named by the host of an image's name answers."""
-    if access.endpoint_url and (match := _ECR_HOST.fullmatch(image_host)):
+    if access.endpoint_url and (match := ECR_HOST.fullmatch(image_host)):
         return Registry("http", urlsplit(access.endpoint_url).netloc, f"{match['account']}/{match['region']}")
     return Registry("https", image_host, "")
 

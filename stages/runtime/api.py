@@ -1,0 +1,161 @@
+"""AWS's Lambda Runtime API, version 2018-06-01, over HTTP for one container.
+
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html. Standard library only. One server, on a port of its own,
+for each container: the paths of the API name no function, so the port has to.
+"""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from stages.runtime.exchange import Answer
+from stages.runtime.model import LIMITS, error_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stages.runtime.exchange import Exchange
+
+_ROOT = "/2018-06-01/runtime/"
+_PIECE_BYTES = 65_536
+
+
+class RuntimeApi(ThreadingHTTPServer):
+    """Serves one exchange on `host` until closed. `only` is the one address that may call, once it is known."""
+
+    daemon_threads = True
+    request_queue_size = 16
+
+    def __init__(self, exchange: Exchange, host: str) -> None:
+        super().__init__((host, 0), _Handler)
+        self.exchange = exchange
+        self._caller: str | None = None
+        self._caller_known = threading.Event()
+        threading.Thread(target=self.serve_forever, args=(0.2,), daemon=True, name="runtime-api").start()
+
+    @property
+    def address(self) -> str:
+        """`host:port`, as AWS_LAMBDA_RUNTIME_API wants it."""
+        host, port = self.server_address[:2]
+        return f"{host!s}:{port}"
+
+    def only(self, caller: str) -> None:
+        """Answer this address alone; until it is known, requests wait."""
+        self._caller = caller
+        self._caller_known.set()
+
+    def admits(self, caller: str) -> bool:
+        return self._caller_known.wait(10) and caller == self._caller
+
+    def close(self) -> None:
+        self._caller_known.set()
+        self.exchange.lost()
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A container that ends breaks its connections: nothing to say about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: RuntimeApi
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet for an answer: unbuffered, Nagle's algorithm and delayed ACKs cost 88 ms each time
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        if not self._admitted():
+            return
+        if self.path != f"{_ROOT}invocation/next":
+            self._unknown()
+            return
+        given = self.server.exchange.next()
+        if given is None:
+            self.close_connection = True
+            return
+        invocation, deadline = given
+        headers = {
+            "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
+            "Lambda-Runtime-Deadline-Ms": str(int(deadline * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": invocation.arn,
+            "Lambda-Runtime-Trace-Id": invocation.trace_id,
+        }
+        self._send(200, invocation.payload, headers)
+
+    def do_POST(self) -> None:
+        if not self._admitted():
+            return
+        body = self._body()
+        parts = self.path.removeprefix(_ROOT).split("/")
+        if parts == ["init", "error"]:
+            self.server.exchange.fail_init(body or error_payload("Runtime.InitError", "no body was given"))
+            self._accepted()
+        elif len(parts) == 3 and parts[0] == "invocation" and parts[2] in ("response", "error"):
+            self._take_answer(parts[1], parts[2], body)
+        else:
+            self._unknown()
+
+    def _take_answer(self, request_id: str, name: str, body: bytes | None) -> None:
+        if body is None:
+            self.server.exchange.answer(request_id, Answer("too-large"))
+            message = f"Exceeded maximum allowed payload size ({LIMITS.payload_bytes} bytes)."
+            self._send(413, error_payload("RequestEntityTooLarge", message))
+        elif self.server.exchange.answer(request_id, Answer("response" if name == "response" else "error", body)):
+            self._accepted()
+        else:
+            self._send(400, error_payload("InvalidRequestID", "Invalid request ID"))
+
+    def _body(self) -> bytes | None:
+        """The request's body, or None if it is larger than a response may be; then it is read to its end all the same."""
+        kept = bytearray()
+        too_large = False
+        for piece in self._pieces():
+            too_large = too_large or len(kept) + len(piece) > LIMITS.payload_bytes
+            if not too_large:
+                kept += piece
+        return None if too_large else bytes(kept)
+
+    def _pieces(self) -> Iterator[bytes]:
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            while size := int(self.rfile.readline(128).split(b";")[0], 16):
+                yield from self._exactly(size)
+                self.rfile.readline(8)
+            while self.rfile.readline(_PIECE_BYTES).strip():  # trailers
+                pass
+        else:
+            yield from self._exactly(int(self.headers.get("Content-Length") or 0))
+
+    def _exactly(self, size: int) -> Iterator[bytes]:
+        while size > 0:
+            piece = self.rfile.read(min(size, _PIECE_BYTES))
+            if not piece:
+                raise ConnectionError("the body ended early")
+            size -= len(piece)
+            yield piece
+
+    def _admitted(self) -> bool:
+        if self.server.admits(self.client_address[0]):
+            return True
+        self.close_connection = True
+        self._send(403, error_payload("Forbidden", "this port is another container's"))
+        return False
+
+    def _accepted(self) -> None:
+        self._send(202, b'{"status":"OK"}')
+
+    def _unknown(self) -> None:
+        self._send(404, error_payload("NotFound", f"{self.command} {self.path} is not served here"))
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
+        """Say nothing: the function's log is the container's."""

@@ -1,0 +1,156 @@
+"""Build images with the engine's classic builder, several at a time, each line of its log live."""
+
+from __future__ import annotations
+
+import re
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
+
+from stages.build.transcript import Transcript
+from stages.contract import StageError
+from stages.images import engine
+from stages.images.dockerfile import instructions
+from stages.images.refusals import refusal
+from stages.log import log
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+    from stages.build.sources import Source, Sources
+    from stages.images.engine import EngineImage
+
+LABELS = {"towpath.built": "true"}
+"""On every image that we build, and the same on each: a label is part of an image, so one that named the attempt or the
+source would give the same image another identity each time."""
+
+SHOWN_LINES = 10
+
+
+def build_all(sources: Sources, jobs: int) -> dict[str, EngineImage]:
+    """Build every source and return the images by source hash. Raises StageError that names each function that failed.
+
+    After a failure nothing new is started, and builds that run are ended at their next line.
+    """
+    stop = threading.Event()
+    with engine.connect(jobs) as client, ThreadPoolExecutor(jobs, "build") as pool:
+        _announce(client)
+        futures = {source.hash: pool.submit(_build, client, source, stop) for source in sources.builds}
+        try:
+            wait(futures.values(), return_when=FIRST_EXCEPTION)
+        finally:
+            if any(future.done() and future.exception() for future in futures.values()):
+                stop.set()
+                pool.shutdown(cancel_futures=True)
+    errors = [error for future in futures.values() if not future.cancelled() and (error := future.exception())]
+    if errors:
+        raise _together([error for error in errors if not isinstance(error, Stopped)])
+    return {digest: future.result() for digest, future in futures.items()}
+
+
+class Stopped(Exception):
+    """This build was ended because another one failed; no error of its own."""
+
+
+def _announce(client: APIClient) -> None:
+    version = client.version()
+    log(f"engine {version.get('Version', '?')} at {engine.host()}, classic builder")
+
+
+def _together(errors: list[BaseException]) -> StageError:
+    """One error for several builds that failed; a fault of ours is raised as what it is."""
+    for error in errors:
+        if not isinstance(error, StageError):
+            raise error
+    known = [error for error in errors if isinstance(error, StageError)]
+    first = known[0]
+    if len(known) == 1:
+        return first
+    parts = [f"{error.where}: {error.message}" if error.where else error.message for error in known]
+    return StageError("\n".join(parts), hint=first.hint, cls=first.cls)
+
+
+def _build(client: APIClient, source: Source, stop: threading.Event) -> EngineImage:
+    name = ", ".join(source.functions)
+    transcript = Transcript(lambda line: log(line, function=name))
+    _run(client, source, transcript, stop)
+    if transcript.error or transcript.image is None:
+        raise _failure(source, transcript)
+    image = engine.inspect(client, transcript.image)
+    if image is None:
+        raise StageError(f"{name}: its image {transcript.image} vanished from the engine", cls="retryable")
+    _refuse_other_platform(source, image)
+    log(f"built {image.config}", function=name)
+    return image
+
+
+def _run(client: APIClient, source: Source, transcript: Transcript, stop: threading.Event) -> None:
+    """Have the engine build, and feed the transcript."""
+    import requests  # it comes with the client; both are imported late, as they cost 100 ms
+    from docker.errors import APIError, StreamParseError
+
+    if stop.is_set():
+        raise Stopped
+    try:
+        with source.archive.open("rb") as archive:
+            stream: Any = client.build(
+                fileobj=archive,
+                custom_context=True,
+                dockerfile=source.definition.dockerfile,
+                buildargs=dict(source.definition.args),  # the client adds proxy variables to it
+                target=source.definition.function.target,
+                platform=source.definition.function.platform,
+                labels=LABELS,
+                tag=tag(source),
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            for event in stream:
+                transcript.add(event)
+                if stop.is_set():
+                    stream.close()  # hanging up ends the build
+                    raise Stopped
+    except APIError as error:
+        # Its text has the request's address, and so the build arguments: only what the engine said is told on.
+        transcript.error = str(error.explanation or "the engine refused to build").strip()
+    except (requests.RequestException, StreamParseError, OSError) as error:
+        transcript.error = f"the connection to the engine broke: {type(error).__name__}: connection broken"
+    transcript.end()
+
+
+def tag(source: Source) -> str:
+    """A name for people, and against the engine's pruning. It holds the source hash; nothing is ever found by it."""
+    function = re.sub(r"[^a-z0-9]+", "-", source.functions[0].lower()).strip("-")
+    return f"towpath/{function}:{source.hash.removeprefix('sha256:')[:16]}"
+
+
+def _failure(source: Source, transcript: Transcript) -> StageError:
+    name = ", ".join(source.functions)
+    path = source.definition.context / source.definition.dockerfile
+    error = transcript.error or "the engine ended the build without saying which image it built"
+    line = _line(path.read_text(encoding="utf-8", errors="replace"), transcript.step, error)
+    text = f"{name}: the image cannot be built: {error}"
+    if transcript.step:
+        text += f"\n  at step {transcript.step}: {transcript.instruction}"
+    text += "".join(f"\n  | {each}" for each in list(transcript.last)[-SHOWN_LINES:])
+    known = None if "returned a non-zero code" in error else refusal(error)
+    where = f"{source.definition.shown}:{line}" if line else source.definition.shown
+    return StageError(text, where=where, hint=known.hint if known else None, cls=known.cls if known else "terminal")
+
+
+def _line(text: str, step: int, error: str) -> int | None:
+    """The line of the Dockerfile that a build failed at."""
+    if match := re.search(r"(?:parse error|Syntax error)\D{0,20}line (\d+)", error, re.IGNORECASE):
+        return int(match[1])
+    steps = instructions(text)
+    return steps[step - 1].line if 0 < step <= len(steps) else None
+
+
+def _refuse_other_platform(source: Source, image: EngineImage) -> None:
+    wanted = source.definition.function.platform
+    if image.platform != wanted:
+        raise StageError(
+            f"{', '.join(source.functions)}: the template asks for {wanted}, but the image built is for {image.platform}",
+            hint="Use a base image for that platform, or correct Architectures of the function.",
+        )

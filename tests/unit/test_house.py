@@ -102,3 +102,7 @@ def test_locks_pin_every_dependency(lock: str) -> None:
 def test_folders_of_unit_tests_mirror_the_packages() -> None:
     folders = {Path(name).parent.relative_to("tests/unit") for name in TEXTS if re.match(r"tests/unit/.*\.py$", name)}
     assert sorted(str(folder) for folder in folders if not (ROOT / folder).is_dir()) == []
+
+
+def test_actions_of_others_are_pinned_by_commit() -> None:
+    assert _found(r"uses: (?!\./)(?!\S+@[0-9a-f]{40} # v)", r"^\.github/.*\.ya?ml$") == []

@@ -60,11 +60,11 @@ def load(file: str) -> tuple[Definition, Path]:
 
 def compile_plan(definition: Definition, project: Path, given: tuple[str, ...]) -> tuple[Plan, dict[str, bytes]]:
     """Compile the plan with the parameters given on the command line."""
-    from pipeline import plan
+    from pipeline import compiling
     from pipeline.definition import parameters
 
     values: Mapping[str, Value] = parameters.resolve(definition, _named(given))
-    return plan.compile_plan(definition, values, project)
+    return compiling.compile_plan(definition, values, project)
 
 
 def _named(given: tuple[str, ...]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pipeline.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pipeline.definition.model import Definition
+    from pipeline.definition import Definition
     from pipeline.plan import Plan, Value
     from pipeline.record.store import Store
 
@@ -63,7 +63,7 @@ def compile_plan(definition: Definition, project: Path, given: tuple[str, ...]) 
     from pipeline import compiling
     from pipeline.definition import parameters
 
-    values: Mapping[str, Value] = parameters.resolve(definition, _named(given))
+    values: Mapping[str, Value] = parameters.values(definition, _named(given))
     return compiling.compile_plan(definition, values, project)
 
 

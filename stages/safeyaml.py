@@ -30,7 +30,7 @@ _CHARACTERS_PER_NODE = 64
 """A text counts as one node for each 64 characters begun, or a few long texts and many aliases would fill the memory."""
 
 
-class UnsafeYaml(Exception):  # noqa: N818 - the name says what is wrong
+class UnsafeYaml(Exception):
     """The text is not YAML, or is YAML that must not be loaded."""
 
     def __init__(self, problem: Problem) -> None:
@@ -118,7 +118,7 @@ def _visible(character: str) -> str:
     return " " if character == "\t" else character.encode("unicode_escape").decode("ascii")
 
 
-class _Refused(Exception):  # noqa: N818 - see UnsafeYaml
+class _Refused(Exception):
     def __init__(self, message: str, mark: _Mark, hint: str | None = None) -> None:
         self.message = message
         self.mark = mark

@@ -1,0 +1,64 @@
+"""From pipeline.yaml to a validated Definition: load, read into the model, check.
+
+The form of the file is in docs/reference/pipeline-yaml.md; the words and types of its keys are in `model` and stages.kinds.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pipeline.definition import check, draft, loading
+from pipeline.definition.beneath import Refused, plain_name
+from pipeline.definition.hints import closest, in_order
+from pipeline.definition.model import Definition, Environment, Parameter, Stage
+from pipeline.definition.written import as_written
+from pipeline.errors import InvalidDefinition
+from stages.contract import Problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Definition", "Environment", "Parameter", "Stage", "load"]
+
+
+def load(path: Path, project: Path) -> Definition:
+    """Read the definition `path`, which must be in the directory `project`. Raises InvalidDefinition with all problems."""
+    loaded = loading.load(_name(path, project), project)
+    document = as_written(loaded.value, loaded.positions)
+    drafted, problems = draft.read(document, loaded.positions)
+    checked = check.check(drafted, loaded.positions) if drafted else check.Checked()
+    problems += checked.problems
+    if problems or drafted is None:
+        raise InvalidDefinition(in_order(problems, loaded.files))
+    return Definition(
+        name=drafted.name,
+        parameters=drafted.parameters,
+        environments=drafted.environments,
+        stages=drafted.stages,
+        wiring=checked.wiring,
+        document=document,
+        files=loaded.files,
+        positions=loaded.positions,
+        warnings=tuple(in_order(checked.warnings, loaded.files)),
+    )
+
+
+def _name(path: Path, project: Path) -> str:
+    """The name of a definition that is there, relative to the project."""
+    if not path.exists():
+        nearest = closest(path.name, [each.name for each in path.parent.glob("*.y*ml")])
+        here = (
+            f"Did you mean {nearest!r}?"
+            if nearest
+            else "Call Towpath in the directory that holds it, or name the file."
+        )
+        raise InvalidDefinition([Problem(f"there is no file {str(path)!r}", hint=here)])
+    name = os.path.relpath(os.path.realpath(path), os.path.realpath(project))
+    try:
+        return plain_name(name)
+    except Refused:
+        hint = "Keep the definition inside the project, so that both are recorded together."
+        raise InvalidDefinition(
+            [Problem(f"{str(path)!r} is not in the project directory {str(project)!r}", hint=hint)]
+        ) from None

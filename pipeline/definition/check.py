@@ -1,0 +1,194 @@
+"""What no schema can say: names that must be there, options that must fit, a graph that must have an order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline.definition import graph, options, references
+from pipeline.definition.hints import described, did_you_mean, dotted
+from stages.contract import Problem
+from stages.kinds import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pipeline.definition.draft import Draft
+    from pipeline.definition.model import Definition, Environment, Parameter, Stage
+    from pipeline.definition.positions import Path, Positions
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is wrong, what is only a bad habit, and where each stage takes its inputs from."""
+
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    wiring: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def inputs_of(definition: Definition, name: str) -> dict[str, str]:
+    """Say which stage each input of a stage comes from."""
+    return dict(definition.wiring[name])
+
+
+def check(draft: Draft, positions: Positions) -> Checked:
+    """Look at all of a draft. Pure: nothing is read."""
+    problems = [
+        *_parameters(draft, positions),
+        *_environments(draft, positions),
+        *_stages(draft, positions),
+        *references.problems(draft, positions),
+        *graph.unknown_needs(draft, positions),
+    ]
+    cycles = list(graph.cycle_problems(draft, positions))
+    if cycles:
+        return Checked(problems + cycles)
+    wiring, unsettled = graph.wiring(draft, positions)
+    unsettled += _other_environments(draft, wiring, positions)
+    return Checked(problems + unsettled, list(_habits(draft, positions)), wiring)
+
+
+# Parameters
+
+_TYPES: dict[str, type] = {"string": str, "integer": int, "boolean": bool}
+_WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or false"}
+
+
+def _parameters(draft: Draft, positions: Positions) -> Iterator[Problem]:
+    for name, parameter in draft.parameters.items():
+        path = ("parameters", name)
+        values: list[tuple[Path, Any]] = [
+            ((*path, "enum", index), value) for index, value in enumerate(parameter.enum or ())
+        ]
+        if parameter.default is not None:
+            values.append(((*path, "default"), parameter.default))
+        for at, value in values:
+            if type(value) is not _TYPES[parameter.type] and value is not None:
+                message = f"{dotted(at)} must be {_WORDS[parameter.type]}, not {described(value)}"
+                yield Problem(message, *positions.value(*at), _quotes(parameter, value, positions.text(*at)))
+        yield from _default_in_enum(name, parameter, positions)
+
+
+def _quotes(parameter: Parameter, value: Any, written: str | None) -> str | None:
+    if parameter.type == "string" and isinstance(value, (bool, int, float)):
+        return f'Put it in quotes: "{written}"'
+    return None
+
+
+def _default_in_enum(name: str, parameter: Parameter, positions: Positions) -> Iterator[Problem]:
+    default, enum = parameter.default, parameter.enum
+    if default is not None and enum and default not in enum and type(default) is _TYPES[parameter.type]:
+        hint = did_you_mean(str(default), map(str, enum), what="values it may have")
+        message = f"the default of parameter {name!r} is not in its enum"
+        yield Problem(message, *positions.value("parameters", name, "default"), hint)
+
+
+# Environments
+
+_PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b"}
+"""Where a region's name tells its partition."""
+
+
+def _environments(draft: Draft, positions: Positions) -> Iterator[Problem]:
+    for name, environment in draft.environments.items():
+        partition = next((each for prefix, each in _PARTITIONS.items() if environment.region.startswith(prefix)), None)
+        if partition and partition != environment.partition:
+            message = f"{environment.region} is in partition {partition}, not {environment.partition}"
+            yield Problem(message, *positions.value("environments", name, "region"), f"Write: partition: {partition}")
+
+
+# Stages
+
+_TARGET = {"deploy": "stack", "package": "repository"}
+"""The key of an environment that a kind cannot do without."""
+
+
+def _stages(draft: Draft, positions: Positions) -> Iterator[Problem]:
+    for name, stage in draft.stages.items():
+        yield from options.problems(name, stage, draft.parameters, positions)
+        if stage.uses in KINDS:
+            yield from _environment(name, stage, draft, positions)
+            yield from _idempotent(name, stage, positions)
+
+
+def _environment(name: str, stage: Stage, draft: Draft, positions: Positions) -> Iterator[Problem]:
+    rule = KINDS[stage.uses].environment
+    place = positions.value("stages", name, "environment")
+    if stage.environment is None:
+        if rule == "required" and ("stages", name) not in draft.broken:
+            message = f"{name!r} lacks an environment: {stage.uses} acts on one"
+            known = ", ".join(sorted(draft.names["environments"])[:12])
+            hint = (
+                f"Write: environment: NAME. There are: {known}."
+                if known
+                else "Add one under environments, and name it."
+            )
+            yield Problem(message, *positions.key("stages", name), hint)
+    elif rule == "none":
+        message = f"{name!r} has an environment, but {stage.uses} acts on none"
+        yield Problem(message, *positions.key("stages", name, "environment"), "Remove the key.")
+    elif stage.environment not in draft.names["environments"]:
+        hint = did_you_mean(stage.environment, draft.names["environments"], what="environments")
+        yield Problem(f"there is no environment {stage.environment!r}", *place, hint)
+    elif stage.environment in draft.environments and ("environments", stage.environment) not in draft.broken:
+        yield from _target(name, stage, draft.environments[stage.environment], positions)
+
+
+def _target(name: str, stage: Stage, environment: Environment, positions: Positions) -> Iterator[Problem]:
+    key = _TARGET.get(stage.uses)
+    if key and getattr(environment, key) is None and not stage.options.get("repositories"):
+        message = f"{name!r} cannot {stage.uses}: environment {stage.environment!r} has no {key}"
+        place = positions.key("environments", str(stage.environment))
+        yield Problem(message, *place, f"Add to the environment: {key}: NAME")
+
+
+def _idempotent(name: str, stage: Stage, positions: Positions) -> Iterator[Problem]:
+    if stage.idempotent is not None and KINDS[stage.uses].idempotent:
+        message = f"{name!r} cannot say `idempotent`: {stage.uses} always is"
+        yield Problem(message, *positions.key("stages", name, "idempotent"), "Remove the key.")
+
+
+def _other_environments(
+    draft: Draft, wiring: Mapping[str, Mapping[str, str]], positions: Positions
+) -> Iterator[Problem]:
+    """A deployment is of one environment; calling it with another's credentials tests the wrong thing."""
+    for name, sources in wiring.items():
+        source, here = sources.get("deployment"), draft.stages[name].environment
+        there = draft.stages[source].environment if source else None
+        if there and here and there != here:
+            message = f"{name!r} is in environment {here!r}, but takes the deployment of {there!r} from {source!r}"
+            hint = f"Write: environment: {there}, or need a stage that deploys to {here!r}."
+            yield Problem(message, *positions.value("stages", name, "environment"), hint)
+
+
+# Habits
+
+
+def _habits(draft: Draft, positions: Positions) -> Iterator[Problem]:
+    used = {each.environment for each in draft.stages.values()}
+    for name in draft.environments:
+        if name not in used:
+            yield Problem(f"no stage uses environment {name!r}", *positions.key("environments", name))
+    named = {
+        reference.name
+        for each in references.texts(draft)
+        for reference in references.references(each.text)
+        if reference.space == "parameters"
+    }
+    for name in draft.parameters:
+        if name not in named:
+            yield Problem(f"nothing uses parameter {name!r}", *positions.key("parameters", name))
+    yield from _same_stack(draft, positions)
+
+
+def _same_stack(draft: Draft, positions: Positions) -> Iterator[Problem]:
+    seen: dict[tuple[str | None, ...], str] = {}
+    for name, each in draft.environments.items():
+        if each.stack is None:
+            continue
+        target = (each.aws, each.partition, each.account, each.region, each.stack)
+        first = seen.setdefault(target, name)
+        if first != name:
+            message = f"environments {first!r} and {name!r} have the same stack in the same account and region"
+            yield Problem(message, *positions.value("environments", name, "stack"), "Is one a copy of the other?")

@@ -1,0 +1,187 @@
+"""The form of a definition: its keys and their types. What no form can say is in `check`.
+
+The descriptions go into the JSON Schema and the reference page; the patterns' words into messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from stages.contract import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.definition.positions import Positions
+
+VERSION = 1
+
+ParameterType = Literal["string", "integer", "boolean"]
+Capability = Literal["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+
+_LABEL = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
+_PARAMETER_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+_ACCOUNT = r"^[0-9]{12}$"
+_REGION = r"^[a-z]{2,}(-[a-z0-9]+)+-[0-9]+$"
+_PARTITION = r"^aws(-[a-z0-9]+)*$"
+_STACK = r"^[A-Za-z][A-Za-z0-9-]{0,127}$"
+_REPOSITORY = r"^([a-z0-9]+([._-][a-z0-9]+)*/)*[a-z0-9]+([._-][a-z0-9]+)*$"
+_DURATION = r"^[1-9][0-9]{0,4}[smh]$"
+
+WORDS: dict[str, str] = {
+    _LABEL: "lower-case letters, digits and hyphens, beginning with a letter and not ending with a hyphen",
+    _PARAMETER_NAME: "letters, digits, hyphens and underscores, beginning with a letter",
+    _ACCOUNT: "the twelve digits of an account",
+    _REGION: "a region, such as eu-central-1",
+    _PARTITION: "a partition, such as aws or aws-us-gov",
+    _STACK: "a stack's name: letters, digits and hyphens, beginning with a letter, at most 128",
+    _REPOSITORY: "a repository's name: lower-case letters and digits, separated by . _ - or /",
+    _DURATION: "a duration, such as 90s, 15m or 2h",
+}
+"""What a text that must match a pattern must be, in words."""
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+Label = Annotated[str, StringConstraints(pattern=_LABEL, max_length=20)]
+EnvironmentName = Annotated[str, StringConstraints(pattern=_LABEL, max_length=30)]
+ParameterName = Annotated[str, StringConstraints(pattern=_PARAMETER_NAME, max_length=64)]
+Scalar = Annotated[Any, WithJsonSchema({"type": ["string", "integer", "boolean"]})]
+"""A value of a parameter; `check` compares it with the parameter's type."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Parameter(_Model):
+    """A value that a run is given."""
+
+    type: ParameterType = Field(description="What the value is.")
+    enum: Annotated[tuple[Scalar, ...], Field(strict=False, min_length=1)] | None = Field(
+        default=None, description="The values it may have."
+    )
+    default: Scalar = Field(default=None, description="Its value if none is given. Without one it must be given.")
+    description: str = Field(default="", description="What it is for.")
+
+
+class Environment(_Model):
+    """A target: where stages act, and what they know of it."""
+
+    aws: Literal["real", "embedded"] = Field(
+        default="real", description="`real` is AWS; `embedded` is the AWS that runs on this machine."
+    )
+    account: str = Field(pattern=_ACCOUNT, description="Twelve digits, in quotes. Another account is refused.")
+    region: str = Field(pattern=_REGION, description="The region.")
+    partition: str = Field(default="aws", pattern=_PARTITION, description="The partition.")
+    stack: str | None = Field(default=None, pattern=_STACK, description="The stack that `deploy` deploys.")
+    repository: str | None = Field(
+        default=None,
+        pattern=_REPOSITORY,
+        min_length=2,
+        max_length=256,
+        description="The ECR repository that `package` pushes to.",
+    )
+    parameters: dict[str, str] = Field(
+        default_factory=dict,
+        description="The template's parameters. Numbers and truth values become the text they are written as; expressions may be used.",
+    )
+    tags: dict[str, str] = Field(default_factory=dict, description="The stack's tags.")
+    capabilities: Annotated[tuple[Capability, ...], Field(strict=False)] = Field(
+        default=(), description="What CloudFormation may create on the stack's behalf."
+    )
+    profile: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A profile of the AWS configuration; without one the ambient credentials are used.",
+    )
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is the AWS that runs on this machine."""
+        return self.aws == "embedded"
+
+
+class Stage(_Model):
+    """One step of the pipeline."""
+
+    uses: str = Field(description="The kind of stage.")
+    needs: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(), description="Stages that must have succeeded before this one starts."
+    )
+    environment: str | None = Field(default=None, description="The environment it acts on.")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        alias="with",
+        description="The options of its kind. Expressions may be used in their values.",
+    )
+    timeout: str | None = Field(
+        default=None,
+        pattern=_DURATION,
+        description="How long a phase of it may take, such as 90s, 15m or 2h; 60m if not said.",
+    )
+    idempotent: bool | None = Field(
+        default=None,
+        description="Whether it may simply be run again when a try of it died half-way. For kinds that do not know that themselves.",
+    )
+    inputs: dict[str, str] = Field(
+        default_factory=dict,
+        description="Which stage an input is taken from, where more than one of those needed has it.",
+    )
+
+    @property
+    def timeout_s(self) -> int | None:
+        """The time limit in seconds, if the definition sets one."""
+        return int(self.timeout[:-1]) * _SECONDS[self.timeout[-1]] if self.timeout else None
+
+
+class Document(_Model):
+    """A whole definition."""
+
+    version: Literal[1] = Field(description="The version of this format.")
+    name: str = Field(pattern=_LABEL, max_length=30, description="The application's name.")
+    parameters: dict[ParameterName, Parameter] = Field(
+        default_factory=dict, max_length=200, description="Values that a run is given."
+    )
+    environments: dict[EnvironmentName, Environment] = Field(
+        default_factory=dict, max_length=200, description="Targets, by name."
+    )
+    stages: dict[Label, Stage] = Field(min_length=1, max_length=200, description="Stages, by name.")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A definition without mistakes of form. Expressions in it are not evaluated: that takes the parameters of a run.
+
+    `wiring` says for each stage which stage each of its inputs comes from. `document` is the definition as plain values,
+    includes resolved. `files` has the bytes of every file read, by its name relative to the project; the first is the
+    definition itself. `warnings` are habits that are better dropped; none of them keeps anything from working.
+    """
+
+    name: str
+    parameters: Mapping[str, Parameter]
+    environments: Mapping[str, Environment]
+    stages: Mapping[str, Stage]
+    wiring: Mapping[str, Mapping[str, str]]
+    document: Mapping[str, Any]
+    files: Mapping[str, bytes]
+    positions: Positions
+    warnings: tuple[Problem, ...] = ()
+
+    def place(self, *path: str | int) -> Problem:
+        """Where a value stands, as a Problem that still lacks its message: complete it with dataclasses.replace.
+
+        Of what is not there, it is the place of the nearest thing around it.
+        """
+        return Problem("", *self.positions.value(*path))
+
+
+MODELS: dict[tuple[str, int], type[_Model]] = {
+    ("", 0): Document,
+    ("parameters", 2): Parameter,
+    ("environments", 2): Environment,
+    ("stages", 2): Stage,
+}
+"""The model of a map in a definition, by the section it is in and its depth."""

@@ -36,13 +36,13 @@ check: setup ## Lint, check formats, types, workflows, scripts, and that generat
 	$(BIN)/mypy
 	scripts/actionlint/run .github/workflows/*.yml
 	$(BIN)/shellcheck --external-sources --source-path=SCRIPTDIR $(SHELL_SCRIPTS)
-	scripts/generate --check
+	$(BIN)/python scripts/generate.py --check
 
 .PHONY: fix
 fix: setup ## Repair what ruff can, and write generated files anew
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	scripts/generate
+	$(BIN)/python scripts/generate.py
 
 .PHONY: lock
 lock: setup ## Pin the dependencies anew, after a change of pyproject.toml

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     try:
         here.hold()
         listener = _listen([int(port) for port in arguments[2:]])
-        registry = distribution.start(here.path, sys.stderr.fileno())
+        registry = distribution.start(here.path)
     except StageError as error:
         print(error.message, error.hint or "", sep="\n", file=sys.stderr)  # noqa: T201 - into the log, for `start`
         return 1
@@ -92,6 +92,7 @@ async def _serve(here: Home, listener: socket.socket, registry: Distribution, ru
     from stages.embedded.front import application
     from stages.embedded.functions import Functions
 
+    logging.getLogger("persistence").setLevel(logging.WARNING)  # a line for each service and save
     functions = Functions(running.endpoint_url, here.labels)
     functions.remove_leftovers()
     hooks.install(functions)
@@ -99,7 +100,7 @@ async def _serve(here: Home, listener: socket.socket, registry: Distribution, ru
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, ended.set)
     config = Config()
-    config.bind = [f"fd://{listener.fileno()}"]
+    config.bind = [f"fd://{listener.detach()}"]  # hypercorn closes it
     config.keep_alive_timeout = 75
     config.graceful_timeout = 3
     config.shutdown_timeout = 30

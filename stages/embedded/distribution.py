@@ -17,6 +17,7 @@ from stages.contract import StageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+LOG = "registry.log"
 _START_S = 10.0
 
 
@@ -71,7 +72,7 @@ def program() -> str:
     return found
 
 
-def start(home: Path, log: int) -> Distribution:
+def start(home: Path) -> Distribution:
     """Start it on a free loopback port, with its data below `home`. Raises StageError."""
     reason = ""
     for _ in range(3):  # the port is free when looked for, and may be taken when used
@@ -80,14 +81,14 @@ def start(home: Path, log: int) -> Distribution:
         command = [program(), "serve", str(home / "registry.json")]
         if dies_with_us := shutil.which("setpriv"):  # util-linux: also when the daemon is killed
             command = [dies_with_us, "--pdeathsig", "TERM", *command]
-        registry = Distribution(
-            address, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={})
-        )
+        with (home / LOG).open("wb") as log:  # of its own: it calls every layer that it does not have yet an error
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={})
+        registry = Distribution(address, process)
         if _answers(registry):
             return registry
         registry.stop()
         reason = f"it ended with {registry.process.returncode}"
-    raise StageError(f"the registry ({program()}) does not start: {reason}", hint="The daemon's log says more.")
+    raise StageError(f"the registry ({program()}) does not start: {reason}", hint=f"{home / LOG} says more.")
 
 
 def configuration(home: Path, address: str) -> str:
@@ -95,7 +96,7 @@ def configuration(home: Path, address: str) -> str:
     return json.dumps(
         {
             "version": "0.1",
-            "log": {"level": "warn", "accesslog": {"disabled": True}},
+            "log": {"level": "error", "accesslog": {"disabled": True}},
             "storage": {
                 "filesystem": {"rootdirectory": str(home / "registry")},
                 "cache": {"blobdescriptor": "inmemory"},

@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import docker
 from docker.errors import DockerException, ImageNotFound
@@ -33,6 +34,7 @@ class Functions:
 
     def __init__(self, endpoint_url: str, labels: dict[str, str]) -> None:
         self._access = Access(endpoint_url=endpoint_url)
+        self._address = urlsplit(endpoint_url).netloc
         self._labels = labels
         self._lock = threading.Lock()
         self._engine: docker.DockerClient | None = None
@@ -76,7 +78,7 @@ class Functions:
             if self._engine is None:
                 self._engine = docker.from_env()
             if self._pool is None:
-                self._pool = Pool(self._engine, network(self._engine), self._labels)
+                self._pool = Pool(self._engine, network(self._engine, aws=self._address), self._labels)
             return self._engine, self._pool
 
     def _image(self, engine: docker.DockerClient, uri: str) -> str:

@@ -1,11 +1,13 @@
 """AWS's Lambda Runtime API, version 2018-06-01, over HTTP for one container.
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html. Standard library only. One server, on a port of its own,
-for each container: the paths of the API name no function, so the port has to.
+for each container: the paths of the API name no function, so the port has to. Where there is an AWS for functions to
+call (`aws`), the same port passes their calls on to it, for containers reach nothing else of this machine.
 """
 
 from __future__ import annotations
 
+import http.client
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -20,17 +22,24 @@ if TYPE_CHECKING:
 
 _ROOT = "/2018-06-01/runtime/"
 _PIECE_BYTES = 65_536
+_CALL_BYTES = 64 * 1024 * 1024
+_CALL_S = 60.0
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "expect", "te", "upgrade"})
 
 
 class RuntimeApi(ThreadingHTTPServer):
-    """Serves one exchange on `host` until closed. `only` is the one address that may call, once it is known."""
+    """Serves one exchange on `host` until closed. `only` is the one address that may call, once it is known.
+
+    `aws` is `host:port` of an AWS that is not the real one, or None.
+    """
 
     daemon_threads = True
     request_queue_size = 16
 
-    def __init__(self, exchange: Exchange, host: str) -> None:
+    def __init__(self, exchange: Exchange, host: str, aws: str | None = None) -> None:
         super().__init__((host, 0), _Handler)
         self.exchange = exchange
+        self.aws = aws
         self._caller: str | None = None
         self._caller_known = threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.2,), daemon=True, name="runtime-api").start()
@@ -66,14 +75,22 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        if not self._admitted():
-            return
-        if self.path != f"{_ROOT}invocation/next":
-            self._unknown()
-            return
-        given = self.server.exchange.next()
+        if not self.path.startswith(_ROOT):
+            self._pass_on()
+        elif self._admitted():
+            self._give_work()
+
+    def do_POST(self) -> None:
+        if not self.path.startswith(_ROOT):
+            self._pass_on()
+        elif self._admitted():
+            self._take(self.path.removeprefix(_ROOT).split("/"), self._body(LIMITS.payload_bytes))
+
+    def _give_work(self) -> None:
+        given = self.server.exchange.next() if self.path == f"{_ROOT}invocation/next" else None
         if given is None:
             self.close_connection = True
+            self._unknown()
             return
         invocation, deadline = given
         headers = {
@@ -84,11 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
         }
         self._send(200, invocation.payload, headers)
 
-    def do_POST(self) -> None:
-        if not self._admitted():
-            return
-        body = self._body()
-        parts = self.path.removeprefix(_ROOT).split("/")
+    def _take(self, parts: list[str], body: bytes | None) -> None:
         if parts == ["init", "error"]:
             self.server.exchange.fail_init(body or error_payload("Runtime.InitError", "no body was given"))
             self._accepted()
@@ -107,12 +120,35 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(400, error_payload("InvalidRequestID", "Invalid request ID"))
 
-    def _body(self) -> bytes | None:
-        """The request's body, or None if it is larger than a response may be; then it is read to its end all the same."""
+    def _pass_on(self) -> None:
+        """Let the function call the AWS that there is."""
+        if not self._admitted():
+            return
+        body = self._body(_CALL_BYTES)
+        if self.server.aws is None or body is None:
+            self._unknown()
+            return
+        connection = http.client.HTTPConnection(self.server.aws, timeout=_CALL_S)
+        try:
+            own = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
+            connection.request(self.command, self.path, body, own)
+            response = connection.getresponse()
+            dropped = _HOP_BY_HOP - {"content-length"} if self.command == "HEAD" else _HOP_BY_HOP
+            headers = {name: value for name, value in response.getheaders() if name.lower() not in dropped}
+            self._send(response.status, response.read(), headers)
+        except OSError as error:
+            self._send(502, error_payload("BadGateway", str(error)))
+        finally:
+            connection.close()
+
+    do_PUT = do_DELETE = do_HEAD = do_PATCH = do_OPTIONS = _pass_on  # noqa: N815 - http.server's names
+
+    def _body(self, limit: int) -> bytes | None:
+        """The request's body, or None if it is larger than `limit`; then it is read to its end all the same."""
         kept = bytearray()
         too_large = False
         for piece in self._pieces():
-            too_large = too_large or len(kept) + len(piece) > LIMITS.payload_bytes
+            too_large = too_large or len(kept) + len(piece) > limit
             if not too_large:
                 kept += piece
         return None if too_large else bytes(kept)
@@ -149,10 +185,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(404, error_payload("NotFound", f"{self.command} {self.path} is not served here"))
 
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
+        self.send_response_only(status)
         for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        if self.command != "HEAD":  # whose answer has the length of what GET would give
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()

@@ -35,15 +35,17 @@ class Network:
 
     `bridge`: a network of its own, on which containers cannot see each other or this machine's loopback. `host`: this
     machine's network, for engines or firewalls where containers cannot reach it otherwise; then functions see what
-    listens on its loopback.
+    listens on its loopback. `aws` is `host:port` of an AWS on this machine that functions shall call instead of the real
+    one, or None.
     """
 
     mode: NetworkMode
     name: str
     address: str
+    aws: str | None = None
 
 
-def network(engine: docker.DockerClient, mode: str | None = None) -> Network:
+def network(engine: docker.DockerClient, mode: str | None = None, aws: str | None = None) -> Network:
     """The network to run functions in, made if missing. `mode` is by default $TOWPATH_FUNCTION_NETWORK, or `bridge`.
 
     Raises StageError.
@@ -52,7 +54,9 @@ def network(engine: docker.DockerClient, mode: str | None = None) -> Network:
     if mode not in get_args(NetworkMode):
         hint = f"Set it to one of: {', '.join(get_args(NetworkMode))}."
         raise StageError(f"{NETWORK_VARIABLE} is {mode!r}, which is no kind of network for functions", hint=hint)
-    return Network("host", "host", "127.0.0.1") if mode == "host" else Network("bridge", _BRIDGE, _gateway(engine))
+    if mode == "host":
+        return Network("host", "host", "127.0.0.1", aws)
+    return Network("bridge", _BRIDGE, _gateway(engine), aws)
 
 
 def _gateway(engine: docker.DockerClient) -> str:
@@ -108,7 +112,10 @@ def options(
         # An entrypoint given at creation drops the image's command, which ImageConfig does not: say both.
         "command": command or None,
         "working_dir": function.working_directory,
-        "environment": environment(function, api, command),
+        "environment": {
+            **({"AWS_ENDPOINT_URL": f"http://{api}"} if where.aws else {}),
+            **environment(function, api, command),
+        },
         "labels": {"towpath": "function", "towpath.function": function.arn, **labels},
         "network": where.name,
         "user": _USER,

@@ -36,7 +36,7 @@ class Sandbox:
         self._log = _Log()
         self._exit: Exit | None = None
         self._exchange = Exchange()
-        self._api = RuntimeApi(self._exchange, where.address)
+        self._api = RuntimeApi(self._exchange, where.address, where.aws)
         try:
             self._container = container.start(engine, function, where, self._api.address, labels)
         except BaseException:

@@ -7,7 +7,6 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # Only some tests: make test TEST="tests/unit/pipeline -k replay"
 TEST ?= tests
 BIN := .venv/bin
-SHELL_SCRIPTS = $(shell grep -rlE '^\#!/usr/bin/env bash|^\# shellcheck shell=bash' scripts .ci)
 
 .PHONY: help
 help: ## List these acts
@@ -34,8 +33,7 @@ check: setup ## Lint, check formats, types, workflows, scripts, and that generat
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	scripts/actionlint/run .github/workflows/*.yml
-	$(BIN)/shellcheck --external-sources --source-path=SCRIPTDIR $(SHELL_SCRIPTS)
+	scripts/lint/run
 	$(BIN)/python scripts/generate.py --check
 
 .PHONY: fix

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from pipeline.definition import beneath, resolve
 from pipeline.errors import InvalidDefinition
 from pipeline.plan import Plan, PlannedStage
 from pipeline.record import digest
-from stages.contract import Problem, Target
+from stages.contract import Target
 from stages.kinds import KINDS
 from stages.limits import LIMITS
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.definition import Definition
     from pipeline.plan import Value
+    from stages.contract import Problem
 
 
 def compile_plan(definition: Definition, values: Mapping[str, Value], project: Path) -> tuple[Plan, dict[str, bytes]]:
@@ -99,7 +101,7 @@ def _read_files(definition: Definition, name: str, options: dict[str, Any], proj
             contents[path] = beneath.read(project, path, LIMITS.yaml_bytes).data
         except beneath.Refused as error:
             place = definition.place("stages", name, "with", option.name)
-            problems.append(Problem(f"{option.name}: {error}", *place, hint=error.hint))
+            problems.append(dataclasses.replace(place, message=f"{option.name}: {error}", hint=error.hint))
     if problems:
         raise InvalidDefinition(problems)
     return contents

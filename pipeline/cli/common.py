@@ -63,7 +63,7 @@ def compile_plan(definition: Definition, project: Path, given: tuple[str, ...]) 
     from pipeline import compiling
     from pipeline.definition import parameters
 
-    values: Mapping[str, Value] = parameters.values(definition, _named(given))
+    values: Mapping[str, Value] = parameters.resolve(definition, _named(given))
     return compiling.compile_plan(definition, values, project)
 
 

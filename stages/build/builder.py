@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stages.build.transcript import Transcript
 from stages.contract import StageError
-from stages.images import engine
+from stages.images import engine, parallel
 from stages.images.dockerfile import instructions
 from stages.images.refusals import refusal
 from stages.log import log
 
 if TYPE_CHECKING:
+    import threading
+
     from docker import APIClient
 
     from stages.build.sources import Source, Sources
@@ -32,42 +33,14 @@ def build_all(sources: Sources, jobs: int) -> dict[str, EngineImage]:
 
     After a failure nothing new is started, and builds that run are ended at their next line.
     """
-    stop = threading.Event()
-    with engine.connect(jobs) as client, ThreadPoolExecutor(jobs, "build") as pool:
+    with engine.connect(jobs) as client:
         _announce(client)
-        futures = {source.hash: pool.submit(_build, client, source, stop) for source in sources.builds}
-        try:
-            wait(futures.values(), return_when=FIRST_EXCEPTION)
-        finally:
-            if any(future.done() and future.exception() for future in futures.values()):
-                stop.set()
-                pool.shutdown(cancel_futures=True)
-    errors = [error for future in futures.values() if not future.cancelled() and (error := future.exception())]
-    if errors:
-        raise _together([error for error in errors if not isinstance(error, Stopped)])
-    return {digest: future.result() for digest, future in futures.items()}
-
-
-class Stopped(Exception):
-    """This build was ended because another one failed; no error of its own."""
+        return parallel.run({source.hash: partial(_build, client, source) for source in sources.builds}, jobs)
 
 
 def _announce(client: APIClient) -> None:
     version = client.version()
     log(f"engine {version.get('Version', '?')} at {engine.host()}, classic builder")
-
-
-def _together(errors: list[BaseException]) -> StageError:
-    """One error for several builds that failed; a fault of ours is raised as what it is."""
-    for error in errors:
-        if not isinstance(error, StageError):
-            raise error
-    known = [error for error in errors if isinstance(error, StageError)]
-    first = known[0]
-    if len(known) == 1:
-        return first
-    parts = [f"{error.where}: {error.message}" if error.where else error.message for error in known]
-    return StageError("\n".join(parts), hint=first.hint, cls=first.cls)
 
 
 def _build(client: APIClient, source: Source, stop: threading.Event) -> EngineImage:
@@ -90,7 +63,7 @@ def _run(client: APIClient, source: Source, transcript: Transcript, stop: thread
     from docker.errors import APIError, StreamParseError
 
     if stop.is_set():
-        raise Stopped
+        raise parallel.Stopped
     try:
         with source.archive.open("rb") as archive:
             stream: Any = client.build(
@@ -102,6 +75,7 @@ def _run(client: APIClient, source: Source, transcript: Transcript, stop: thread
                 platform=source.definition.function.platform,
                 labels=LABELS,
                 tag=tag(source),
+                cache_from=_cache(client, source),
                 rm=True,
                 forcerm=True,
                 decode=True,
@@ -110,7 +84,7 @@ def _run(client: APIClient, source: Source, transcript: Transcript, stop: thread
                 transcript.add(event)
                 if stop.is_set():
                     stream.close()  # hanging up ends the build
-                    raise Stopped
+                    raise parallel.Stopped
     except APIError as error:
         # Its text has the request's address, and so the build arguments: only what the engine said is told on.
         transcript.error = str(error.explanation or "the engine refused to build").strip()
@@ -123,6 +97,16 @@ def tag(source: Source) -> str:
     """A name for people, and against the engine's pruning. It holds the source hash; nothing is ever found by it."""
     function = re.sub(r"[^a-z0-9]+", "-", source.functions[0].lower()).strip("-")
     return f"towpath/{function}:{source.hash.removeprefix('sha256:')[:16]}"
+
+
+def _cache(client: APIClient, source: Source) -> list[str] | None:
+    """The image built from the same source before, if the engine still has it, so that nothing changed is the same image.
+
+    Builds that run at the same time leave equal steps twice in the engine's cache, and left to itself it takes the newest:
+    the steps that follow are then built anew, to another digest. It still compares every step with those of the image named.
+    """
+    before = engine.find(client, tag(source))
+    return [before] if before else None
 
 
 def _failure(source: Source, transcript: Transcript) -> StageError:

@@ -62,9 +62,19 @@ def load(request: Request, work: Path) -> Plan:
             context, dockerfile = found
             shown = _shown(context / dockerfile, root)
             definitions.append(Definition(function, context, dockerfile, shown, function.build_args | overrides))
+    problems += _unspliceable(template, functions)
     if problems:
         raise InvalidInput(sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0)))
     return Plan(template, definitions)
+
+
+def _unspliceable(template: Template, functions: list[Function]) -> list[Problem]:
+    """Functions that `package` could not give an image to: better told before the build than after it."""
+    try:
+        templates.splice(template, {function.path: "tried" for function in functions})
+    except InvalidInput as error:
+        return error.problems
+    return []
 
 
 def _template(root: Path, name: str) -> tuple[bytes, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stages.contract import StageError
+from stages.images.refusals import refused, retried
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from docker import APIClient
 
     from stages.contract import Json
+    from stages.images.registry import Login
 
 TIMEOUT_S = 600
 """Between two answers of the engine while it pushes or saves: a slow layer says nothing for long. Builds have no limit but
@@ -73,6 +75,20 @@ def engine_id(client: APIClient) -> str:
 
 def inspect(client: APIClient, image: str) -> EngineImage | None:
     """What the engine knows of an image, or None if it has none of that name or id."""
+    data = _data(client, image)
+    if data is None:
+        return None
+    platform = f"{data['Os']}/{data['Architecture']}"
+    return EngineImage(data["Id"], _config_digest(client, data), platform, int(data.get("Size", 0)))
+
+
+def find(client: APIClient, name: str) -> str | None:
+    """The engine's id of an image, or None if it has none of that name."""
+    data = _data(client, name)
+    return str(data["Id"]) if data else None
+
+
+def _data(client: APIClient, image: str) -> Json | None:
     from docker.errors import ImageNotFound
 
     ask: Any = client.inspect_image  # its stub has no types
@@ -80,8 +96,7 @@ def inspect(client: APIClient, image: str) -> EngineImage | None:
         data: Json = ask(image)
     except ImageNotFound:
         return None
-    platform = f"{data['Os']}/{data['Architecture']}"
-    return EngineImage(data["Id"], _config_digest(client, data), platform, int(data.get("Size", 0)))
+    return data
 
 
 def _config_digest(client: APIClient, data: Json) -> str:
@@ -108,3 +123,41 @@ def save(client: APIClient, images: Iterable[str]) -> Iterator[bytes]:
         if response.status_code != 200:
             raise StageError(f"the engine does not export the image: {response.text.strip()[:500]}")
         yield from response.iter_content(CHUNK_BYTES)
+
+
+def push(client: APIClient, image: str, repository: str, tag: str, login: Login | None) -> str:
+    """Push an image by the engine and return the digest of the manifest that it wrote. Raises StageError.
+
+    The login is for this push alone: the user's Docker configuration is neither read for it nor written.
+    """
+    client.tag(image, repository, tag)
+    return retried(lambda: _push(client, repository, tag, login))
+
+
+def _push(client: APIClient, repository: str, tag: str, login: Login | None) -> str:
+    import requests
+    from docker.errors import APIError
+
+    auth = {"username": login.user, "password": login.password} if login else {}
+    events: Any = client.push
+    doing, digest = f"push of {repository}:{tag}", None
+    try:
+        for event in events(repository, tag=tag, stream=True, decode=True, auth_config=auth):
+            if "error" in event:
+                detail = event.get("errorDetail") or {}
+                raise refused(str(detail.get("message") or event["error"]), doing)
+            digest = (event.get("aux") or {}).get("Digest") or digest
+    except APIError as error:
+        raise refused(str(error.explanation), doing) from error
+    except requests.RequestException as error:
+        raise refused(f"connection broken: {type(error).__name__}", doing) from error
+    if digest is None:
+        raise refused("the push ended without a digest", doing)
+    return str(digest)
+
+
+def untag(client: APIClient, name: str) -> None:
+    """Take a name off an image, but never its last one: with that the engine would remove the image."""
+    data = _data(client, name)
+    if data and len(data.get("RepoTags") or []) > 1:
+        client.remove_image(name, noprune=True)

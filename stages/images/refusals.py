@@ -7,10 +7,21 @@ distribution specification's error codes, and of Amazon ECR.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import tenacity
+
+from stages.contract import StageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stages.contract import ErrorClass
+
+ATTEMPTS = 5
+FIRST_DELAY_S, MAX_DELAY_S = 0.2, 5.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -106,3 +117,34 @@ def refusal(text: str) -> Refusal | None:
     """What a text says, or None if it is none of the known refusals."""
     lower = text.lower()
     return next((each for each in REFUSALS if any(phrase in lower for phrase in each.phrases)), None)
+
+
+class RegistryError(StageError):
+    """A registry refused or did not answer. `again`: the same request may succeed at once."""
+
+    def __init__(self, message: str, *, hint: str | None, cls: ErrorClass, again: bool) -> None:
+        super().__init__(message, hint=hint, cls=cls)
+        self.again = again
+
+
+_STATUS = {401: "unauthorized", 403: "forbidden", 429: "too many requests", 507: "no space left"}
+"""What a status says where the text says nothing that is known."""
+
+
+def refused(text: str, doing: str, status: int = 0) -> RegistryError:
+    """The error for what an engine or registry said while `doing` something; `status` is 0 if it did not even answer."""
+    known = refusal(text) or refusal(_STATUS.get(status, ""))
+    again = status >= 500 or bool(known and known.now)
+    cls: ErrorClass = known.cls if known else "retryable" if again else "terminal"
+    return RegistryError(f"{text} ({doing})", hint=known.hint if known else None, cls=cls, again=again)
+
+
+def retried(call: Callable[[], T]) -> T:
+    """Call, and call again while the registry's words or silence make that worth it. Raises what the last call raised."""
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, RegistryError) and error.again),
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=tenacity.wait_random_exponential(multiplier=FIRST_DELAY_S, max=MAX_DELAY_S),
+        reraise=True,
+    )
+    return retrying(call)

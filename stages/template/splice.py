@@ -42,15 +42,27 @@ def splice(template: Template, images: dict[Path, str]) -> bytes:
     `images` maps a function's path to its URI. Raises InvalidInput if a function is written in a way that leaves no safe
     place for it, ValueError for a URI or path that is none (a mistake of the caller).
     """
-    edits = [_edit(template, path, uri) for path, uri in images.items()]
+    data = _apply(template, [_edit(template, path, uri) for path, uri in images.items()])
+    if not _only_images_differ(template, data, images):
+        raise InvalidInput([_no_place(template, path) for path in _unplaced(template, images) or images])
+    return data
+
+
+def _apply(template: Template, edits: list[Edit]) -> bytes:
     text = template.text
     for edit in sorted(edits, key=lambda each: each.start, reverse=True):
         text = text[: edit.start] + edit.text + text[edit.end :]
     bom = codecs.BOM_UTF8 if template.data.startswith(codecs.BOM_UTF8) else b""
-    data = bom + text.encode()
-    if not _only_images_differ(template, data, images):
-        raise InvalidInput([_no_place(template, path) for path in images])
-    return data
+    return bom + text.encode()
+
+
+def _unplaced(template: Template, images: dict[Path, str]) -> list[Path]:
+    """The functions that no image can be put into even on their own."""
+    return [
+        path
+        for path, uri in images.items()
+        if not _only_images_differ(template, _apply(template, [_edit(template, path, uri)]), {path: uri})
+    ]
 
 
 def _no_place(template: Template, path: Path) -> Problem:

@@ -77,7 +77,7 @@ def main() -> None:
     """Run the command line and exit."""
     as_json = "--json" in sys.argv
     try:
-        towpath.main(standalone_mode=False)
+        towpath.main(prog_name="towpath", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.Abort:

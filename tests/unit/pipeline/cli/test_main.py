@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.cli.main import COMMANDS
+
+HEAVY = ("boto3", "botocore", "docker", "pydantic", "rich", "yaml", "ruamel", "yaml_include", "structlog", "urllib3")
+
+
+def test_help_waits_for_nothing_heavy() -> None:
+    code = "import sys; sys.argv=['towpath','--help']; from pipeline.cli.main import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", command, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Usage: towpath {command}")
+
+
+def test_a_fault_of_ours_is_a_report_and_not_a_traceback() -> None:
+    code = (
+        "import sys; sys.argv=['towpath','plan']; from pipeline.cli import main\n"
+        "main.COMMANDS['plan']=('nothing','')\nmain.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    report = done.stderr.split("attach to an issue: ")[1].strip()
+    with open(report, encoding="utf-8") as file:  # noqa: PTH123 - a name out of a message
+        assert "No module named 'pipeline.cli.nothing'" in file.read()

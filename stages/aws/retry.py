@@ -115,15 +115,15 @@ def again(error: BaseException, *, repeatable: bool) -> bool:
     return what == "throttled" or (what == "unavailable" and repeatable)
 
 
-def call(function: Callable[[], T], *, doing: str, repeatable: bool = True, window_s: float = WINDOW_S) -> T:
-    """Call, and call again for `window_s` seconds while the error says that helps.
+def call(function: Callable[[], T], *, doing: str, repeatable: bool = True, window_s: float | None = None) -> T:
+    """Call, and call again for `window_s` seconds (`WINDOW_S` unless given) while the error says that helps.
 
     `doing` completes "while ...". A call is `repeatable` if doing it twice is doing it once: it reads, or it carries a
     token. Raises what the last call raised; callers that do not look at it use it within `explained`.
     """
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: again(error, repeatable=repeatable)),
-        stop=tenacity.stop_after_delay(window_s),
+        stop=tenacity.stop_after_delay(WINDOW_S if window_s is None else window_s),
         wait=tenacity.wait_random_exponential(multiplier=FIRST_DELAY_S, max=MAX_DELAY_S),
         before_sleep=lambda state: _say(state, doing),
         reraise=True,

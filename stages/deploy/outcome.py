@@ -25,7 +25,13 @@ def again(message: str) -> StageError:
 def failure(closing: Json, events: Sequence[Json], stack_id: str) -> StageError:
     """Why an operation failed: the first resource that did so by itself on top, the others below it."""
     status, stack = closing["ResourceStatus"], closing["LogicalResourceId"]
-    failed = [event for event in events if _failed_by_itself(event, stack_id)] or [closing]
+    own = [event for event in events if event.get("PhysicalResourceId") == stack_id]
+    failed = (
+        [event for event in events if _failed_by_itself(event, stack_id)]
+        or [event for event in own if event["ResourceStatus"].endswith("_FAILED")]
+        or [event for event in own if event.get("ResourceStatusReason")]
+        or [closing]
+    )
     reasons = [
         f"{event['LogicalResourceId']} ({event['ResourceType']}) {event['ResourceStatus']}: "
         f"{event.get('ResourceStatusReason') or 'no reason given'}"

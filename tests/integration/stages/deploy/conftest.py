@@ -1,0 +1,69 @@
+"""An embedded AWS and a scripted one."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from integration.stages.deploy import scripted_aws
+from integration.stages.deploy.releases import Deployer
+
+from stages.contract import Access, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[scripted_aws.ScriptedAws]:
+    """A scripted AWS. Waits for a second try are cut short; those between looks stay as they are."""
+    monkeypatch.setattr("stages.aws.retry.FIRST_DELAY_S", 0.01)
+    with scripted_aws.ScriptedAws() as world:
+        yield world
+
+
+@pytest.fixture
+def deployer(tmp_path: Path, aws: scripted_aws.ScriptedAws) -> Deployer:
+    from integration.stages.deploy.releases import manifest
+
+    for content in ("one", "two"):
+        aws.add_image(manifest(content))
+    target = Target("staging", scripted_aws.ACCOUNT, scripted_aws.REGION, embedded=True, stack="demo")
+    return Deployer(tmp_path, target, aws.url)
+
+
+@pytest.fixture(scope="session")
+def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an embedded AWS of this test run's own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = tmp_path_factory.mktemp("embedded")
+    environment = {**os.environ, "TOWPATH_EMBEDDED_HOME": str(home), "TOWPATH_EMBEDDED_PORT": str(port)}
+    command = [sys.executable, "-I", "-m", "stages.embedded"]
+    started = subprocess.run([*command, "start", "--json"], env=environment, stdout=subprocess.PIPE, check=True)
+    yield json.loads(started.stdout)["endpoint_url"]
+    subprocess.run([*command, "stop"], env=environment, stdout=subprocess.DEVNULL, check=True)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, embedded_url: str) -> Deployer:
+    """A deployer to an account of the test's own, in which the images of "one" and "two" are."""
+    from integration.stages.deploy.releases import manifest
+
+    from stages.aws.session import connect
+
+    account = "".join(secrets.choice("123456789") for _ in range(12))
+    target = Target("staging", account, "eu-central-1", embedded=True, stack="demo")
+    ecr = connect(target, Access(endpoint_url=embedded_url)).ecr
+    ecr.create_repository(repositoryName="app")
+    for content in ("one", "two"):
+        ecr.put_image(repositoryName="app", imageManifest=manifest(content), imageTag=content)
+    return Deployer(tmp_path, target, embedded_url)

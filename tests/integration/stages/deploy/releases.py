@@ -1,0 +1,132 @@
+"""Releases and requests for the tests of `deploy`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from stages.contract import Access, Earlier, Proposal, Request, Result, Target
+from stages.deploy.release import release_digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEMPLATE = """\
+AWSTemplateFormatVersion: "2010-09-09"
+Parameters:
+  Stage: {Type: String, Default: none}
+  Password: {Type: String, Default: "", NoEcho: true}
+Resources:
+  HelloWorldFunction:
+    Type: AWS::Lambda::Function
+    Properties:
+      PackageType: Image
+      Role: !Sub "arn:aws:iam::${AWS::AccountId}:role/runs-functions"
+      Timeout: 3
+      Code: {ImageUri: IMAGE}
+Outputs:
+  Hello: {Value: !GetAtt HelloWorldFunction.Arn}
+"""
+
+
+def sha256(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def manifest(content: str) -> str:
+    """The manifest of an image that is different for different content."""
+    return json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {
+                "mediaType": "application/vnd.docker.container.image.v1+json",
+                "size": 2,
+                "digest": sha256(content.encode()),
+            },
+            "layers": [],
+        }
+    )
+
+
+def write_release(directory: Path, target: Target, content: str, template: str = TEMPLATE) -> None:
+    """A release artifact of one function, HelloWorldFunction, whose image is the one of `content`."""
+    directory.mkdir(parents=True)
+    digest = sha256(manifest(content).encode())
+    uri = f"{target.account}.dkr.ecr.{target.region}.amazonaws.com/app@{digest}"
+    packaged = template.replace("IMAGE", uri).encode()
+    (directory / "packaged-template.yaml").write_bytes(packaged)
+    document: dict[str, Any] = {
+        "v": 1,
+        "functions": {
+            "HelloWorldFunction": {
+                "path": ["Resources", "HelloWorldFunction"],
+                "source": sha256(b"source"),
+                "config": sha256(content.encode()),
+                "manifest": digest,
+                "platform": "linux/amd64",
+                "size": 1,
+                "image": uri,
+            }
+        },
+        "template": {"source": sha256(template.encode()), "packaged": sha256(packaged)},
+    }
+    document["digest"] = release_digest(document)
+    (directory / "release.json").write_text(json.dumps(document))
+
+
+class Deployer:
+    """Runs the kind's phases as the runner would, each in a work directory of its own."""
+
+    def __init__(self, root: Path, target: Target, url: str) -> None:
+        self.root = root
+        self.target = target
+        self.access = Access(endpoint_url=url)
+        self.number = 0
+
+    def work(self, content: str, template: str = TEMPLATE) -> Path:
+        self.number += 1
+        work = self.root / f"work-{self.number}"
+        write_release(work / "inputs" / "release", self.target, content, template)
+        (work / "outputs").mkdir()
+        return work
+
+    def request(
+        self, phase: str, handle: str, proposal: Proposal | None = None, earlier: list[Earlier] | None = None
+    ) -> Request:
+        return Request(
+            "deploy",
+            "apply" if phase == "apply" else "propose",
+            handle,
+            inputs={"release": "inputs/release"},
+            target=self.target,
+            access=self.access,
+            proposal=proposal,
+            earlier=earlier or [],
+        )
+
+    def propose(
+        self, handle: str, content: str = "one", *, template: str = TEMPLATE, earlier: list[Earlier] | None = None
+    ) -> Proposal:
+        from stages.deploy import propose
+
+        work = self.work(content, template)
+        proposal = propose(self.request("propose", handle, earlier=earlier), work).proposal
+        assert proposal is not None
+        return proposal
+
+    def apply(
+        self,
+        handle: str,
+        proposal: Proposal,
+        content: str = "one",
+        *,
+        template: str = TEMPLATE,
+        earlier: list[Earlier] | None = None,
+    ) -> tuple[Result, Any]:
+        from stages.deploy import apply
+
+        work = self.work(content, template)
+        result = apply(self.request("apply", handle, proposal, earlier), work)
+        return result, json.loads((work / "outputs/deployment/deployment.json").read_text())

@@ -1,0 +1,408 @@
+"""A small server that speaks STS's, CloudFormation's, ECR's and Lambda's protocols, for what no emulator shows.
+
+One account with at most one stack, driven by botocore's real client over HTTP. A test says how long an operation takes,
+what its events are, and which calls go wrong: refused, answered late, or not answered at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qs, unquote
+from xml.sax.saxutils import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ACCOUNT = "123456789012"
+REGION = "eu-central-1"
+MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+@dataclass
+class ChangeSet:
+    name: str
+    arn: str
+    type: str
+    template: str
+    parameters: dict[str, str]
+    status: str = "CREATE_COMPLETE"
+    reason: str = ""
+    execution: str = "AVAILABLE"
+    created: str = ""
+    looks: int = 0
+
+
+@dataclass
+class Fault:
+    """What happens to the next calls of an action. `when`: before or after the action is done."""
+
+    action: str
+    when: str = "instead"  # instead | after
+    times: int = 1
+    code: str | None = None  # None: the connection is closed without an answer
+    status: int = 400
+    message: str = "scripted"
+
+
+@dataclass
+class Pause:
+    """Hold the first call of an action, before or after it is done, until the test lets go; then give no answer."""
+
+    action: str
+    when: str
+    reached: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+
+
+class Refusal(Exception):
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.status = code, status
+
+
+class NoAnswer(Exception):
+    """The connection ends here."""
+
+
+class ScriptedAws:
+    """The world behind the server. Set its fields before or while a stage runs."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.calls: list[tuple[str, float]] = []
+        self.faults: list[Fault] = []
+        self.pause: Pause | None = None
+        self.stack_id: str | None = None
+        self.stack_name = ""
+        self.status: str | None = None
+        self.stale_after_execution = 0
+        """How many looks at the stack still show the state before the execution began."""
+        self.stale_looks = 0
+        self.status_before: str | None = None
+        self.template = ""
+        self.parameters: dict[str, str] = {}
+        self.change_sets: dict[str, ChangeSet] = {}
+        self.changes = [("Add", "HelloWorldFunction", "AWS::Lambda::Function")]
+        self.next_change_set: tuple[str, str] = ("CREATE_COMPLETE", "")
+        self.change_set_looks = 0
+        """How many looks a change set is still being made for."""
+        self.events: list[dict[str, str]] = []
+        self.script: list[tuple[float, str, str, str]] = []
+        """(seconds after the next execution, logical id, status, reason); the last one is the stack's own."""
+        self._playing: list[tuple[float, str, str, str]] = []
+        self._executed_at = 0.0
+        self.executions: list[str] = []
+        self.images: dict[str, str] = {}
+        self.function_image: str | None = None
+        self.function_states: list[tuple[str, str]] = []
+        """(State, LastUpdateStatus) of the next looks at a function; then it is ready."""
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.pause:
+            self.pause.go.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def add_image(self, manifest: str) -> str:
+        digest = "sha256:" + hashlib.sha256(manifest.encode()).hexdigest()
+        self.images[digest] = manifest
+        return digest
+
+    def count(self, action: str) -> int:
+        return sum(name == action for name, _ in self.calls)
+
+    def fail(self, action: str, code: str | None = None, **more: Any) -> None:
+        self.faults.append(Fault(action, code=code, **more))
+
+    def hold(self, action: str, when: str) -> Pause:
+        self.pause = Pause(action, when)
+        return self.pause
+
+    # One call
+
+    def handle(self, action: str, parameters: dict[str, Any]) -> Any:
+        with self.lock:
+            self.calls.append((action, time.monotonic()))
+            fault = self._fault(action)
+        pause = self.pause if self.pause and self.pause.action == action else None
+        self._stop(pause, "before")
+        if fault and fault.when == "instead":
+            self._fail(fault)
+        with self.lock:
+            self._advance()
+            answer = getattr(self, action)(parameters)
+        self._stop(pause, "after")
+        if fault:
+            self._fail(fault)
+        return answer
+
+    def _fault(self, action: str) -> Fault | None:
+        for fault in self.faults:
+            if fault.action == action and fault.times > 0:
+                fault.times -= 1
+                return fault
+        return None
+
+    def _fail(self, fault: Fault) -> None:
+        if fault.code is None:
+            raise NoAnswer
+        raise Refusal(fault.code, fault.message, fault.status)
+
+    def _stop(self, pause: Pause | None, when: str) -> None:
+        if pause and pause.when == when and not pause.go.is_set():
+            pause.reached.set()
+            pause.go.wait(30)
+            raise NoAnswer
+
+    # The stack moves on with time
+
+    def _advance(self) -> None:
+        now = time.monotonic()
+        while self._playing and now >= self._executed_at + self._playing[0][0]:
+            _, logical_id, status, reason = self._playing.pop(0)
+            self._event(logical_id, status, reason)
+
+    def _event(self, logical_id: str, status: str, reason: str = "", token: str | None = None) -> None:
+        own = logical_id == self.stack_name
+        if own:
+            self.status = status
+        self.events.append(
+            {
+                "StackId": str(self.stack_id),
+                "EventId": str(uuid.uuid4()),
+                "StackName": self.stack_name,
+                "LogicalResourceId": logical_id,
+                "PhysicalResourceId": str(self.stack_id) if own else f"{logical_id}-1",
+                "ResourceType": "AWS::CloudFormation::Stack" if own else "AWS::Lambda::Function",
+                "Timestamp": _now(),
+                "ResourceStatus": status,
+                "ResourceStatusReason": reason,
+                "ClientRequestToken": token or (self.executions[-1] if self.executions else ""),
+            }
+        )
+
+    # STS, ECR, Lambda
+
+    def GetCallerIdentity(self, _: Any) -> str:  # noqa: N802 - the API's name, as all below
+        return _xml("GetCallerIdentity", f"<Account>{ACCOUNT}</Account><Arn>arn:aws:iam::{ACCOUNT}:user/test</Arn>")
+
+    def BatchGetImage(self, body: Any) -> Any:  # noqa: N802
+        wanted = [each["imageDigest"] for each in body["imageIds"]]
+        found = [
+            {"imageId": {"imageDigest": each}, "imageManifest": self.images[each]}
+            for each in wanted
+            if each in self.images
+        ]
+        return {"images": found, "failures": []}
+
+    def GetFunction(self, name: str) -> Any:  # noqa: N802
+        state, update = self.function_states.pop(0) if self.function_states else ("Active", "Successful")
+        arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"
+        image = self.function_image or _image_uri(self.template)
+        return {
+            "Configuration": {
+                "FunctionName": name,
+                "FunctionArn": arn,
+                "State": state,
+                "StateReason": "scripted reason",
+                "LastUpdateStatus": update,
+                "PackageType": "Image",
+            },
+            "Code": {"ImageUri": image, "ResolvedImageUri": image},
+        }
+
+    # CloudFormation
+
+    def DescribeStacks(self, parameters: dict[str, str]) -> str:  # noqa: N802
+        if self.status is None:
+            raise Refusal("ValidationError", f"Stack with id {parameters['StackName']} does not exist")
+        status = self.status
+        if self.stale_looks:
+            self.stale_looks -= 1
+            status = str(self.status_before)
+        output = "<member><OutputKey>Api</OutputKey><OutputValue>https://x.test/Prod</OutputValue></member>"
+        stack = _tags(
+            StackId=self.stack_id,
+            StackName=self.stack_name,
+            StackStatus=status,
+            CreationTime=_now(),
+        )
+        return _xml("DescribeStacks", f"<Stacks><member>{stack}<Outputs>{output}</Outputs></member></Stacks>")
+
+    def CreateChangeSet(self, parameters: dict[str, str]) -> str:  # noqa: N802
+        name = parameters["ChangeSetName"]
+        if any(each.name == name for each in self.change_sets.values()):
+            raise Refusal("AlreadyExistsException", f"ChangeSet {name} already exists")
+        if self.stack_id is None:
+            self.stack_name = parameters["StackName"]
+            self.stack_id = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{self.stack_name}/{uuid.uuid4()}"
+            self.status = "REVIEW_IN_PROGRESS"
+        arn = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:changeSet/{name}/{uuid.uuid4()}"
+        status, reason = self.next_change_set
+        execution = "AVAILABLE" if status == "CREATE_COMPLETE" else "UNAVAILABLE"
+        given = {
+            value: parameters[key.replace("ParameterKey", "ParameterValue")]
+            for key, value in parameters.items()
+            if key.endswith("ParameterKey")
+        }
+        self.change_sets[arn] = ChangeSet(
+            name,
+            arn,
+            parameters["ChangeSetType"],
+            parameters["TemplateBody"],
+            given,
+            status,
+            reason,
+            execution,
+            _now(),
+            self.change_set_looks,
+        )
+        return _xml("CreateChangeSet", _tags(Id=arn, StackId=self.stack_id))
+
+    def _change_set(self, parameters: dict[str, str]) -> ChangeSet:
+        wanted = parameters["ChangeSetName"]
+        for each in self.change_sets.values():
+            if wanted in (each.arn, each.name):
+                return each
+        raise Refusal("ChangeSetNotFound", f"ChangeSet [{wanted}] does not exist", 404)
+
+    def DescribeChangeSet(self, parameters: dict[str, str]) -> str:  # noqa: N802
+        found = self._change_set(parameters)
+        status = found.status
+        if found.looks:
+            found.looks -= 1
+            status = "CREATE_IN_PROGRESS"
+        changes = "".join(
+            "<member><Type>Resource</Type><ResourceChange>"
+            + _tags(Action=action, LogicalResourceId=name, ResourceType=type_)
+            + "</ResourceChange></member>"
+            for action, name, type_ in (self.changes if status == "CREATE_COMPLETE" else [])
+        )
+        given = "".join(
+            f"<member>{_tags(ParameterKey=key, ParameterValue=value)}</member>"
+            for key, value in found.parameters.items()
+        )
+        text = _tags(
+            ChangeSetName=found.name,
+            ChangeSetId=found.arn,
+            StackId=self.stack_id,
+            StackName=self.stack_name,
+            Status=status,
+            StatusReason=found.reason,
+            ExecutionStatus=found.execution,
+            CreationTime=found.created,
+        )
+        return _xml("DescribeChangeSet", f"{text}<Parameters>{given}</Parameters><Changes>{changes}</Changes>")
+
+    def DeleteChangeSet(self, parameters: dict[str, str]) -> str:  # noqa: N802
+        del self.change_sets[self._change_set(parameters).arn]
+        return _xml("DeleteChangeSet", "")
+
+    def GetTemplate(self, parameters: dict[str, str]) -> str:  # noqa: N802
+        body = self._change_set(parameters).template if "ChangeSetName" in parameters else self.template
+        return _xml("GetTemplate", _tags(TemplateBody=body))
+
+    def ExecuteChangeSet(self, parameters: dict[str, str]) -> str:  # noqa: N802
+        found = self._change_set(parameters)
+        if found.execution != "AVAILABLE":
+            raise Refusal("InvalidChangeSetStatus", f"ChangeSet [{found.arn}] is in {found.execution} status")
+        self.executions.append(parameters["ClientRequestToken"])
+        self._executed_at = time.monotonic()
+        found.execution = "EXECUTE_IN_PROGRESS"
+        self.template, self.parameters = found.template, found.parameters
+        self.status_before, self.stale_looks = self.status, self.stale_after_execution
+        begin = "CREATE_IN_PROGRESS" if found.type == "CREATE" else "UPDATE_IN_PROGRESS"
+        end = begin.replace("IN_PROGRESS", "COMPLETE")
+        self._event(self.stack_name, begin)
+        self._playing = self.script or [(0.1, "HelloWorldFunction", end, ""), (0.2, self.stack_name, end, "")]
+        self.script = []
+        return _xml("ExecuteChangeSet", "")
+
+    def DescribeStackEvents(self, _: Any) -> str:  # noqa: N802
+        members = "".join(f"<member>{_tags(**event)}</member>" for event in reversed(self.events))
+        return _xml("DescribeStackEvents", f"<StackEvents>{members}</StackEvents>")
+
+    def ListStackResources(self, _: Any) -> str:  # noqa: N802
+        member = _tags(
+            LogicalResourceId="HelloWorldFunction",
+            PhysicalResourceId="HelloWorldFunction-1",
+            ResourceType="AWS::Lambda::Function",
+            ResourceStatus="CREATE_COMPLETE",
+            LastUpdatedTimestamp=_now(),
+        )
+        return _xml("ListStackResources", f"<StackResourceSummaries><member>{member}</member></StackResourceSummaries>")
+
+
+def _image_uri(template: str) -> str:
+    found = re.search(r"\S+@sha256:[0-9a-f]{64}", template)
+    return found.group() if found else ""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _tags(**values: str | None) -> str:
+    return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in values.items() if value)
+
+
+def _xml(action: str, inner: str) -> str:
+    return f"<{action}Response><{action}Result>{inner}</{action}Result></{action}Response>"
+
+
+def _handler(world: ScriptedAws) -> Callable[..., BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            name = unquote(self.path.rsplit("/", 1)[-1])
+            self._answer("GetFunction", name, as_json=True)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            target = self.headers.get("X-Amz-Target")
+            if target:
+                self._answer(target.rpartition(".")[2], json.loads(body), as_json=True)
+                return
+            query = {key: values[0] for key, values in parse_qs(body.decode(), keep_blank_values=True).items()}
+            self._answer(query["Action"], query, as_json=False)
+
+        def _answer(self, action: str, parameters: Any, *, as_json: bool) -> None:
+            try:
+                answer, status = world.handle(action, parameters), 200
+            except NoAnswer:
+                self.close_connection = True
+                return
+            except Refusal as error:
+                status = error.status
+                problem = {"__type": error.code, "message": str(error)}
+                inner = f"<Error><Type>Sender</Type>{_tags(Code=error.code, Message=str(error))}</Error>"
+                answer = problem if as_json else f"<ErrorResponse>{inner}</ErrorResponse>"
+            data = (json.dumps(answer) if as_json else answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json" if as_json else "text/xml")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler

@@ -1,0 +1,121 @@
+"""`deploy` against the embedded AWS."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from integration.stages.deploy.releases import TEMPLATE
+
+from stages.aws.session import Session, connect
+from stages.contract import InvalidInput, StageError
+from stages.deploy.subject import differences
+
+if TYPE_CHECKING:
+    from integration.stages.deploy.releases import Deployer
+
+
+def session(deployer: Deployer) -> Session:
+    return connect(deployer.target, deployer.access)
+
+
+def test_creates_then_finds_nothing_to_do_then_updates(embedded: Deployer) -> None:
+    first = embedded.propose("run-deploy-1")
+    assert first.subject["base"] is None
+    assert "+ Add  HelloWorldFunction  AWS::Lambda::Function" in first.view
+    result, deployment = embedded.apply("run-deploy-1", first)
+    image = first.subject["images"]["HelloWorldFunction"]["image"]
+    assert deployment["functions"]["HelloWorldFunction"]["image"] == image
+    assert result.facts["outputs"]["Hello"] == deployment["functions"]["HelloWorldFunction"]["arn"]
+
+    same = embedded.propose("run-deploy-2")
+    assert same.subject["nothing_to_do"]
+    _, again = embedded.apply("run-deploy-2", same)
+    assert again == deployment
+
+    update = embedded.propose("run-deploy-3", "two")
+    assert update.subject["base"]["functions"] == {"HelloWorldFunction": {"image": image}}
+    assert "* Modify  HelloWorldFunction  AWS::Lambda::Function  replacement: False; Code" in update.view
+    _, updated = embedded.apply("run-deploy-3", update, "two")
+    assert updated["functions"]["HelloWorldFunction"]["image"] != image
+    assert updated["stack"] == deployment["stack"]
+
+
+def test_the_same_proposed_twice_is_an_equal_subject(embedded: Deployer) -> None:
+    """Else every approval would be void as soon as its change set had to be made anew."""
+    embedded.apply("a-1", embedded.propose("a-1"))
+    one, two = embedded.propose("a-2", "two"), embedded.propose("a-3", "two")
+    assert list(differences(one.subject, two.subject)) == []
+    assert one.handle != two.handle
+
+
+def test_an_image_changed_behind_its_back_is_a_mismatch(embedded: Deployer) -> None:
+    """The stack says that there is nothing to do, and yet another image runs."""
+    _, deployment = embedded.apply("b-1", embedded.propose("b-1"))
+    other = embedded.propose("b-2", "two").subject["images"]["HelloWorldFunction"]["image"]
+    name = deployment["functions"]["HelloWorldFunction"]["name"]
+    session(embedded).lambda_.update_function_code(FunctionName=name, ImageUri=other)
+    proposal = embedded.propose("b-3")
+    assert proposal.subject["nothing_to_do"]
+    with pytest.raises(StageError, match=r"HelloWorldFunction runs .*, but the release says") as caught:
+        embedded.apply("b-3", proposal)
+    assert caught.value.cls == "mismatch"
+
+
+def test_a_stack_that_moved_since_it_was_proposed_is_not_touched(embedded: Deployer) -> None:
+    embedded.apply("c-1", embedded.propose("c-1"))
+    proposal = embedded.propose("c-2", "two")
+    longer = TEMPLATE.replace("Timeout: 3", "Timeout: 9")
+    embedded.apply("c-3", embedded.propose("c-3", template=longer), template=longer)
+    with pytest.raises(StageError, match="propose") as caught:
+        embedded.apply("c-2", proposal, "two")
+    assert caught.value.cls == "mismatch"
+    function = session(embedded).lambda_.list_functions()["Functions"][0]
+    assert function["Timeout"] == 9
+
+
+def test_code_that_moved_since_it_was_proposed_is_named(embedded: Deployer) -> None:
+    """CloudFormation itself does not notice a function changed by hand; its change set stays executable."""
+    _, deployment = embedded.apply("d-1", embedded.propose("d-1"))
+    proposal = embedded.propose("d-2", "two")
+    name = deployment["functions"]["HelloWorldFunction"]["name"]
+    image = proposal.subject["images"]["HelloWorldFunction"]["image"]
+    session(embedded).lambda_.update_function_code(FunctionName=name, ImageUri=image)
+    with pytest.raises(StageError, match=r"base\.functions\.HelloWorldFunction\.image"):
+        embedded.apply("d-2", proposal, "two")
+
+
+def test_an_image_that_is_not_in_the_registry_is_refused_before_a_change_set_is_made(embedded: Deployer) -> None:
+    with pytest.raises(InvalidInput, match="the image of HelloWorldFunction is not in its registry"):
+        embedded.propose("e-1", "three")
+    with pytest.raises(Exception, match="does not exist"):
+        session(embedded).cloudformation.describe_stacks(StackName="demo")
+
+
+def test_secrets_are_in_no_proposal(embedded: Deployer) -> None:
+    embedded.target = replace(embedded.target, parameters={"Stage": "prod", "Password": "correct-horse"})
+    proposal = embedded.propose("f-1")
+    assert "correct-horse" not in str(proposal)
+    assert proposal.subject["parameters"]["Stage"] == {"value": "prod"}
+    embedded.apply("f-1", proposal)
+    embedded.target = replace(embedded.target, parameters={"Stage": "prod", "Password": "battery-staple"})
+    other = embedded.propose("f-2")
+    assert other.subject["parameters"]["Password"] != proposal.subject["parameters"]["Password"]
+
+
+def test_a_stack_whose_creation_failed_says_what_to_do(embedded: Deployer) -> None:
+    broken = TEMPLATE.replace(
+        "Outputs:",
+        "  Bucket: {Type: 'AWS::S3::Bucket', Properties: {BucketName: taken-by-another}}\nOutputs:",
+    )
+    session(embedded).s3.create_bucket(
+        Bucket="taken-by-another", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+    )
+    proposal = embedded.propose("g-1", template=broken)
+    with pytest.raises(StageError, match="Validation failed") as caught:
+        embedded.apply("g-1", proposal, template=broken)
+    assert "The stack demo ended as ROLLBACK_COMPLETE." in caught.value.message
+    with pytest.raises(StageError, match="ROLLBACK_COMPLETE") as refused:
+        embedded.propose("g-2")
+    assert "delete-stack --stack-name demo" in (refused.value.hint or "")

@@ -113,7 +113,7 @@ def _definition(template: Template, function: Function, root: Path, folder: Path
         return wrong("DockerContext", f"DockerContext {function.context!r} {what}", hint)
     name = os.path.relpath(context / function.dockerfile, context)
     real = Path(os.path.realpath(context / name))
-    if not real.is_relative_to(context) or Path(name).parts[0] == os.pardir:
+    if not real.is_relative_to(context) or Path(name).parts[:1] == (os.pardir,):
         return wrong(
             "Dockerfile",
             f"Dockerfile {function.dockerfile!r} is outside its DockerContext {function.context!r}",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from stages.contract import StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -19,7 +19,7 @@ class Stopped(Exception):
     """A task raises it to say that it ended because another one failed; it is no error of its own."""
 
 
-def run(tasks: dict[K, Callable[[threading.Event], V]], jobs: int) -> dict[K, V]:
+def run(tasks: Mapping[K, Callable[[threading.Event], V]], jobs: int) -> dict[K, V]:
     """Run the tasks, `jobs` at a time, and return their values. Each is given an event that is set once one has failed.
 
     After a failure nothing new is started. Raises one StageError for all failures; any other exception as it is.

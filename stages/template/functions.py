@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SERVERLESS = "AWS::Serverless::Function"
 LAMBDA = "AWS::Lambda::Function"
 
+NESTED = {"AWS::Serverless::Application": "Location", "AWS::CloudFormation::Stack": "TemplateURL"}
+"""Resources that are templates of their own, and the property that says where."""
+
 PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
 """Lambda's names of architectures, and Docker's of platforms."""
 
@@ -61,6 +64,8 @@ def functions(template: Template) -> tuple[list[Function], list[Problem]]:
     for key, resource in resources.named():
         if key.value.startswith("Fn::ForEach::"):
             problems += _for_each_problems(template, key, resource)
+        elif isinstance(resource, Mapping) and _text(resource.get("Type")) in NESTED:
+            problems += _nested_problems(template, key, resource)
         elif isinstance(resource, Mapping) and _text(resource.get("Type")) in {SERVERLESS, LAMBDA}:
             reader = _Reader(template, key, resource)
             function = reader.read()
@@ -105,6 +110,19 @@ def _for_each_problems(template: Template, key: Scalar, body: Node) -> Iterator[
             key,
             f"{key.value} makes image functions, which cannot be built from a loop yet",
             "Write the functions out.",
+        )
+
+
+def _nested_problems(template: Template, key: Scalar, resource: Mapping) -> Iterator[Problem]:
+    name = NESTED[_text(resource.get("Type")) or ""]
+    properties = resource.get("Properties")
+    where = properties.get(name) if isinstance(properties, Mapping) else None
+    local = _text(where)
+    if where is not None and local is not None and not local.startswith(("https://", "s3://")):
+        yield template.problem(
+            where,
+            f"{key.value}: nested templates such as {local!r} cannot be packaged yet",
+            f"Move its functions into this template, or upload it and give {name} its https:// address.",
         )
 
 

@@ -150,5 +150,17 @@ def test_image_functions_in_a_loop_are_refused_not_skipped() -> None:
     assert "Fn::ForEach::Loop makes image functions" in _read(text)[1][0]
 
 
+def test_a_nested_template_is_refused_not_left_to_fail_at_deployment() -> None:
+    _, problems = _read(
+        "Resources:\n"
+        "  A: {Type: AWS::Serverless::Application, Properties: {Location: child/template.yaml}}\n"
+        "  B: {Type: AWS::CloudFormation::Stack, Properties: {TemplateURL: https://bucket.example/t.yaml}}\n"
+        "  C: {Type: AWS::Serverless::Application, Properties: {Location: {ApplicationId: a, SemanticVersion: 1}}}\n"
+    )
+    assert [problem.splitlines()[0] for problem in problems] == [
+        "t.yaml:2:66: A: nested templates such as 'child/template.yaml' cannot be packaged yet"
+    ]
+
+
 def test_a_template_without_resources_is_a_problem() -> None:
     assert "no Resources" in _read("Description: x\n")[1][0]

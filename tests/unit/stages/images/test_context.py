@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stages.contract import StageError
+from stages.images import context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "app.py").write_text("print(1)\n")
+    (tmp_path / "sub" / "data").write_text("x")
+    (tmp_path / "link").symlink_to("app.py")
+    return tmp_path
+
+
+def _pack(root: Path) -> tuple[str, dict[str, tarfile.TarInfo]]:
+    out = io.BytesIO()
+    digest = context.pack(root, "Dockerfile", out)
+    out.seek(0)
+    with tarfile.open(fileobj=out) as archive:
+        return digest, {member.name: member for member in archive}
+
+
+def test_links_stay_links_and_owners_are_root(root: Path) -> None:
+    _, members = _pack(root)
+    assert sorted(members) == ["Dockerfile", "app.py", "link", "sub", "sub/data"]
+    assert (members["link"].issym(), members["link"].linkname) == (True, "app.py")
+    assert {(member.uid, member.gid, member.uname) for member in members.values()} == {(0, 0, "")}
+
+
+def test_a_link_out_of_the_context_is_not_followed(root: Path) -> None:
+    (root / "secret").symlink_to("/etc/passwd")
+    _, members = _pack(root)
+    assert members["secret"].issym()
+    assert members["secret"].size == 0
+
+
+def test_hard_links_are_files_of_their_own(root: Path) -> None:
+    before = _pack(root)[0]
+    (root / "sub" / "data").unlink()
+    os.link(root / "app.py", root / "sub" / "data")
+    digest, members = _pack(root)
+    assert members["sub/data"].isreg()
+    (root / "sub" / "data").unlink()
+    (root / "sub" / "data").write_text("print(1)\n")
+    assert _pack(root)[0] == digest != before
+
+
+def test_dockerignore_is_honoured_but_never_takes_the_dockerfile(root: Path) -> None:
+    (root / ".dockerignore").write_text("# comment\n*\n!app.py\n")
+    assert sorted(_pack(root)[1]) == [".dockerignore", "Dockerfile", "app.py"]
+
+
+def test_times_do_not_change_the_digest(root: Path) -> None:
+    before = _pack(root)[0]
+    os.utime(root / "app.py", (1, 1))
+    assert _pack(root)[0] == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "app.py").write_text("print(2)\n"),
+        lambda root: (root / "app.py").chmod(0o755),
+        lambda root: (root / "app.py").rename(root / "other.py"),
+        lambda root: (root / "empty").mkdir(),
+        lambda root: ((root / "link").unlink(), (root / "link").symlink_to("sub")),
+    ],
+)
+def test_whatever_the_image_could_see_changes_the_digest(root: Path, change: Callable[[Path], object]) -> None:
+    before = _pack(root)[0]
+    change(root)
+    assert _pack(root)[0] != before
+
+
+def test_names_cannot_be_shifted_into_contents(tmp_path: Path) -> None:
+    """Catches a digest of values that are joined without their borders."""
+    digests = set()
+    for name, content in (("ab", "c"), ("a", "bc")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "Dockerfile").write_text("FROM scratch\n")
+        (folder / name).write_text(content)
+        digests.add(_pack(folder)[0])
+    assert len(digests) == 2
+
+
+def test_an_odd_file_name_is_no_obstacle(root: Path) -> None:
+    (root / os.fsdecode(b"caf\xe9 \n")).write_text("x")
+    assert len(_pack(root)[1]) == 6
+
+
+def test_a_file_that_cannot_be_read_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(context, "_open", refuse)  # root may read everything, and tests run as root in containers
+    with pytest.raises(StageError, match="Dockerfile of the build context cannot be read: Permission denied"):
+        _pack(root)

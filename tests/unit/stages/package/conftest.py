@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEMPLATE = """\
+Resources:
+  A: {Type: AWS::Serverless::Function, Properties: {PackageType: Image}, Metadata: {Dockerfile: d, DockerContext: .}}
+  B: {Type: AWS::Serverless::Function, Properties: {PackageType: Image}, Metadata: {Dockerfile: d, DockerContext: .}}
+"""
+
+
+def function(name: str, digit: str) -> dict[str, Any]:
+    return {
+        "path": ["Resources", name],
+        "source": "sha256:" + "5" * 64,
+        "config": "sha256:" + digit * 64,
+        "platform": "linux/amd64",
+        "size": 7,
+        "base": None,
+        "carrier": {"type": "oci-layout", "path": "oci"},
+    }
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    """The content of images.json, for a test to change before `folder` is written."""
+    return {"v": 1, "template": "template.yaml", "functions": {"A": function("A", "a"), "B": function("B", "b")}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, document: dict[str, Any]) -> Path:
+    (tmp_path / "template.yaml").write_text(TEMPLATE)
+    (tmp_path / "images.json").write_text(json.dumps(document))
+    return tmp_path

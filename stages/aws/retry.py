@@ -61,7 +61,7 @@ CODES: dict[str, Meaning] = {
 EXCEPTIONS: dict[str, Meaning] = {
     "HTTPClientError": "unavailable",  # nearly all of botocore's network errors, time-outs among them, are one of these
     "ConnectionError": "unavailable",  # EndpointConnectionError is not
-    "ResponseParserError": "unavailable",
+    "ResponseParserError": "unavailable",  # an answer that is not AWS's: a proxy's page
     "NoCredentialsError": "credentials",
     "PartialCredentialsError": "credentials",
     "CredentialRetrievalError": "credentials",
@@ -141,10 +141,11 @@ def _say(state: tenacity.RetryCallState, doing: str) -> None:
 def explained(doing: str) -> Iterator[None]:
     """Turn botocore's errors into StageErrors that say what was being done and what to do about it."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
         raise as_stage_error(error, doing) from error
 
 

@@ -109,9 +109,9 @@ def refuse_other_account(target: Target, account: str, arn: str, profile: str | 
     declared, ours = target.account, account
     if account == target.account:
         declared, ours = f"{target.account} in {target.partition}", f"{account} in {partition}"
-    source = f"the profile {profile!r}" if profile else "the ambient credentials"
+    source = f"the profile {profile!r} is" if profile else "the ambient credentials are"
     raise StageError(
-        f"the environment {target.environment} is account {declared}, but {source} are for account {ours}: we are {arn}",
+        f"the environment {target.environment} is account {declared}, but {source} for account {ours}: we are {arn}",
         hint=f"Use credentials for account {target.account}, or correct `account` of the environment "
         f"{target.environment}. Nothing was touched.",
     )

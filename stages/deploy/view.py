@@ -56,7 +56,7 @@ def _images(subject: Json) -> list[str]:
             rows.append((f"  {name}", short(image["image"]), "(runs already)"))
         else:
             rows.append((f"  {name}", short(image["image"]), f"(now {short(runs)})" if runs else ""))
-    return ["Images", *_columns(rows)]
+    return ["Images", *_columns(rows)] if rows else []
 
 
 def _parameters(subject: Json) -> list[str]:

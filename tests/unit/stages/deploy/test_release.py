@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from integration.stages.deploy.releases import TEMPLATE, sha256, write_release
+
+from stages.contract import StageError, Target
+from stages.deploy.release import load, release_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TARGET = Target("staging", "111122223333", "eu-central-1")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    write_release(tmp_path / "release", TARGET, "one")
+    return tmp_path / "release"
+
+
+def change(directory: Path, edit: Callable[[Any], Any], *, template: str | None = None, reseal: bool = True) -> None:
+    """Edit release.json (and the template), with its digests made to fit again as an attacker would."""
+    path = directory / "release.json"
+    document = json.loads(path.read_text())
+    if template is not None:
+        (directory / "packaged-template.yaml").write_text(template)
+        document["template"]["packaged"] = sha256(template.encode())
+    edit(document)
+    if reseal:
+        document["digest"] = release_digest(document)
+    path.write_text(json.dumps(document))
+
+
+def refused(directory: Path) -> str:
+    with pytest.raises(StageError) as caught:
+        load(directory)
+    assert caught.value.cls == "mismatch"
+    return caught.value.message
+
+
+def test_a_release_that_fits(directory: Path) -> None:
+    release = load(directory)
+    image = release.images["HelloWorldFunction"]
+    assert (image.account, image.region, image.repository) == ("111122223333", "eu-central-1", "app")
+    assert image.uri.endswith(image.manifest)
+
+
+def test_a_release_in_another_registry_has_the_same_digest(directory: Path, tmp_path: Path) -> None:
+    write_release(tmp_path / "copy", Target("production", "444455556666", "us-east-1"), "one")
+    assert load(directory).digest == load(tmp_path / "copy").digest
+
+
+def test_a_changed_template(directory: Path) -> None:
+    path = directory / "packaged-template.yaml"
+    path.write_text(path.read_text() + "\n")
+    assert "packaged-template.yaml has the digest" in refused(directory)
+
+
+def test_another_image_in_template_and_file_list_only(directory: Path) -> None:
+    """The template's digest is put right, but the image is not the one the release names."""
+    template = (directory / "packaged-template.yaml").read_text()
+    digest = template.partition("@sha256:")[2][:64]
+    change(directory, lambda _: None, template=template.replace(digest, "0" * 64))
+    message = refused(directory)
+    assert "packaged-template.yaml:12: HelloWorldFunction has the ImageUri" in message
+
+
+def test_another_image_everywhere_but_in_the_digest(directory: Path) -> None:
+    def swap(document: Any) -> None:
+        function = document["functions"]["HelloWorldFunction"]
+        function["config"] = "sha256:" + "0" * 64
+
+    change(directory, swap, reseal=False)
+    assert "what release.json names has the digest" in refused(directory)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["111122223333.dkr.ecr.eu-central-1.amazonaws.com/app:latest", "docker.io/app@sha256:" + "0" * 64, "app"],
+)
+def test_an_image_that_is_not_pinned_in_ecr(directory: Path, uri: str) -> None:
+    change(
+        directory,
+        lambda document: document["functions"]["HelloWorldFunction"].update(image=uri),
+        template=TEMPLATE.replace("IMAGE", uri),
+    )
+    assert "the image of HelloWorldFunction is" in refused(directory)
+
+
+@pytest.mark.parametrize("image", ["{ImageUri: !Ref Image}", "{}", "{ImageUri: 'app:latest'}"])
+def test_a_function_the_release_does_not_know(directory: Path, image: str) -> None:
+    extra = f"  Other: {{Type: 'AWS::Lambda::Function', Properties: {{PackageType: Image, Code: {image}}}}}\nOutputs:"
+    template = (directory / "packaged-template.yaml").read_text().replace("Outputs:", extra)
+    change(directory, lambda _: None, template=template)
+    assert "Other is an image function of which release.json knows nothing" in refused(directory)
+
+
+def test_a_function_the_template_does_not_know(directory: Path) -> None:
+    template = (directory / "packaged-template.yaml").read_text().replace("HelloWorldFunction", "Renamed")
+    change(directory, lambda _: None, template=template)
+    assert "release.json has the function HelloWorldFunction, which is no image function" in refused(directory)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "{", '{"v": 2}', '{"v": 1}', '{"v": 1, "functions": [], "digest": 1, "template": {}}'],
+)
+def test_a_file_of_another_form(directory: Path, text: str) -> None:
+    (directory / "release.json").write_text(text)
+    assert "release.json is not" in refused(directory)
+
+
+@pytest.mark.parametrize("name", ["release.json", "packaged-template.yaml"])
+def test_a_missing_file(directory: Path, name: str) -> None:
+    (directory / name).unlink()
+    assert f"{name} is missing" in refused(directory)

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 from stages.runtime.container import BrokenImage
@@ -32,6 +33,7 @@ class Pool:
         self._idle: list[tuple[float, Sandbox]] = []  # the longest idle first
         self._busy: set[Sandbox] = set()
         self._closing = threading.Event()
+        self._enders = ThreadPoolExecutor(8, "end-function")  # ending a container takes a while: not on a caller's time
         threading.Thread(target=self._expire, daemon=True, name="idle-functions").start()
 
     def __enter__(self) -> Self:
@@ -68,8 +70,9 @@ class Pool:
         self._closing.set()
         with self._lock:
             busy = list(self._busy)
-        _close(busy)
+        self._end(busy)
         self._close_idle(lambda *_: True)
+        self._enders.shutdown()
 
     def _take(self, function: Function) -> Sandbox | None:
         """The environment idle for the shortest time, which is the likeliest to live."""
@@ -95,8 +98,11 @@ class Pool:
             keep = sandbox.reusable and not self._closing.is_set()
             if keep:
                 self._idle.append((time.monotonic(), sandbox))
-        if not keep:  # not on the caller's time: ending a container takes a while
-            threading.Thread(target=sandbox.close, name="end-function").start()
+        if not keep:
+            try:
+                self._enders.submit(sandbox.close)
+            except RuntimeError:  # the pool is closed
+                sandbox.close()
 
     def _expire(self) -> None:
         while not self._closing.wait(10):
@@ -106,19 +112,15 @@ class Pool:
         with self._lock:
             ended = [sandbox for since, sandbox in self._idle if chosen(since, sandbox)]
             self._idle = [entry for entry in self._idle if entry[1] not in ended]
-        _close(ended)
+        self._end(ended)
+
+    def _end(self, sandboxes: list[Sandbox]) -> None:
+        for done in [self._enders.submit(sandbox.close) for sandbox in sandboxes]:
+            done.result()
 
 
 def _supersedes(new: Function, old: Function) -> bool:
     return new.arn == old.arn and new.identity != old.identity
-
-
-def _close(sandboxes: list[Sandbox]) -> None:
-    threads = [threading.Thread(target=sandbox.close) for sandbox in sandboxes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def remove_leftovers(engine: docker.DockerClient, labels: dict[str, str]) -> int:

@@ -1,0 +1,72 @@
+"""A Lambda function that does as its event says: what the tests of the runtime and of the embedded AWS run."""
+
+import json
+import os
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+_state = {"counted": 0}
+
+
+def handler(event: Any, context: Any) -> Any:
+    print("handling", flush=True)
+    return globals()[event.get("do", "hello")](event, context)
+
+
+def hello(event: Any, _context: Any) -> Any:
+    body = json.dumps({"message": "hello", "path": event.get("path")})
+    return {"statusCode": 200, "headers": {"Content-Type": "application/json"}, "body": body}
+
+
+def count(_event: Any, _context: Any) -> Any:
+    _state["counted"] += 1
+    return _state["counted"]
+
+
+def fail(_event: Any, _context: Any) -> Any:
+    raise ValueError("no good")
+
+
+def sleep(event: Any, _context: Any) -> Any:
+    time.sleep(event["seconds"])
+
+
+def leave(_event: Any, _context: Any) -> Any:
+    os._exit(7)
+
+
+def eat(_event: Any, _context: Any) -> Any:
+    return len(bytearray(os.urandom(1) * 400 * 1024 * 1024))
+
+
+def large(event: Any, _context: Any) -> Any:
+    return "x" * event["bytes"]
+
+
+def write(event: Any, _context: Any) -> Any:
+    Path(event["path"]).write_text("x")
+
+
+def look(_event: Any, context: Any) -> Any:
+    effective = Path("/proc/self/status").read_text().split("CapEff:")[1].split()[0]
+    return {
+        "uid": os.getuid(),
+        "capabilities": int(effective, 16),
+        "arn": context.invoked_function_arn,
+        "left_ms": context.get_remaining_time_in_millis(),
+        "memory_mb": context.memory_limit_in_mb,
+        "environment": dict(os.environ),
+    }
+
+
+def call(event: Any, _context: Any) -> Any:
+    """Call AWS, as an SDK would: a signature nobody checks, and the endpoint from the environment."""
+    key = os.environ["AWS_ACCESS_KEY_ID"]
+    scope = f"{key}/20260101/{os.environ['AWS_REGION']}/s3/aws4_request"
+    headers = {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"}
+    url = os.environ["AWS_ENDPOINT_URL"] + event["path"]
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the tests' own
+    with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310 - as above
+        return response.read().decode()

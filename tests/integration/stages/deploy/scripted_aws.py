@@ -15,12 +15,9 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
@@ -51,6 +48,14 @@ class Fault:
     code: str | None = None  # None: the connection is closed without an answer
     status: int = 400
     message: str = "scripted"
+
+
+@dataclass
+class Invoked:
+    """What a function gave: its payload, and Lambda's word for its failure."""
+
+    payload: str
+    error: str | None = None
 
 
 @dataclass
@@ -105,7 +110,9 @@ class ScriptedAws:
         self.function_image: str | None = None
         self.function_states: list[tuple[str, str]] = []
         """(State, LastUpdateStatus) of the next looks at a function; then it is ready."""
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.answers: list[Invoked] = []
+        """Of the next invocations; then a function gives back its name and its event."""
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"world": self}))
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
@@ -227,6 +234,9 @@ class ScriptedAws:
             },
             "Code": {"ImageUri": image, "ResolvedImageUri": image},
         }
+
+    def Invoke(self, parameters: Any) -> Any:  # noqa: N802
+        return self.answers.pop(0) if self.answers else Invoked(json.dumps(parameters))
 
     # CloudFormation
 
@@ -367,42 +377,54 @@ def _xml(action: str, inner: str) -> str:
     return f"<{action}Response><{action}Result>{inner}</{action}Result></{action}Response>"
 
 
-def _handler(world: ScriptedAws) -> Callable[..., BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+def _refusal(error: Refusal, *, as_json: bool) -> Any:
+    if as_json:
+        return {"__type": error.code, "message": str(error)}
+    return (
+        f"<ErrorResponse><Error><Type>Sender</Type>{_tags(Code=error.code, Message=str(error))}</Error></ErrorResponse>"
+    )
 
-        def do_GET(self) -> None:
-            name = unquote(self.path.rsplit("/", 1)[-1])
-            self._answer("GetFunction", name, as_json=True)
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            target = self.headers.get("X-Amz-Target")
-            if target:
-                self._answer(target.rpartition(".")[2], json.loads(body), as_json=True)
-                return
-            query = {key: values[0] for key, values in parse_qs(body.decode(), keep_blank_values=True).items()}
-            self._answer(query["Action"], query, as_json=False)
+class _Handler(BaseHTTPRequestHandler):
+    world: ScriptedAws
+    protocol_version = "HTTP/1.1"
 
-        def _answer(self, action: str, parameters: Any, *, as_json: bool) -> None:
-            try:
-                answer, status = world.handle(action, parameters), 200
-            except NoAnswer:
-                self.close_connection = True
-                return
-            except Refusal as error:
-                status = error.status
-                problem = {"__type": error.code, "message": str(error)}
-                inner = f"<Error><Type>Sender</Type>{_tags(Code=error.code, Message=str(error))}</Error>"
-                answer = problem if as_json else f"<ErrorResponse>{inner}</ErrorResponse>"
-            data = (json.dumps(answer) if as_json else answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json" if as_json else "text/xml")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def do_GET(self) -> None:
+        name = unquote(self.path.rsplit("/", 1)[-1])
+        self._answer("GetFunction", name, as_json=True)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path.endswith("/invocations"):
+            name = unquote(self.path.split("/")[-2])
+            self._answer("Invoke", {"name": name, "event": json.loads(body)}, as_json=True)
+            return
+        target = self.headers.get("X-Amz-Target")
+        if target:
+            self._answer(target.rpartition(".")[2], json.loads(body), as_json=True)
+            return
+        query = {key: values[0] for key, values in parse_qs(body.decode(), keep_blank_values=True).items()}
+        self._answer(query["Action"], query, as_json=False)
 
-    return Handler
+    def _answer(self, action: str, parameters: Any, *, as_json: bool) -> None:
+        headers: dict[str, str] = {}
+        try:
+            answer, status = self.world.handle(action, parameters), 200
+        except NoAnswer:
+            self.close_connection = True
+            return
+        except Refusal as refusal:
+            answer, status = _refusal(refusal, as_json=as_json), refusal.status
+        if isinstance(answer, Invoked):
+            headers = {"X-Amz-Function-Error": answer.error} if answer.error else {}
+            answer = answer.payload
+        data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+        self.send_response(status)
+        headers |= {"Content-Type": "application/json" if as_json else "text/xml", "Content-Length": str(len(data))}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""

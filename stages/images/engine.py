@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +43,14 @@ def connect(connections: int = 10) -> APIClient:
     from docker.errors import DockerException
     from docker.utils import kwargs_from_env
 
+    address = host()
     try:
+        _knock(address)
         return docker.APIClient(
             version="auto", timeout=TIMEOUT_S, max_pool_size=max(10, connections), **kwargs_from_env()
         )
-    except DockerException as error:
-        raise _unreachable(str(error), host()) from error
+    except (DockerException, OSError) as error:
+        raise StageError(f"no container engine answers at {address}", hint=_remedy(error), cls="retryable") from error
 
 
 def host() -> str:
@@ -55,17 +58,23 @@ def host() -> str:
     return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
 
 
-def _unreachable(text: str, address: str) -> StageError:
-    lower = text.lower()
-    if "permission denied" in lower:
-        hint = (
+def _knock(address: str) -> None:
+    """Raise OSError if nobody listens at a socket of this machine. The client would tell less, and leave a socket open."""
+    if address.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.settimeout(TIMEOUT_S)
+            knock.connect(address.removeprefix("unix://"))
+
+
+def _remedy(error: Exception) -> str:
+    start = "Start the engine (`sudo systemctl start docker`)"
+    if isinstance(error, PermissionError):
+        return (
             "This user may not use the engine's socket: add the user to the group `docker`, or use a rootless engine."
         )
-    elif "no such file" in lower:
-        hint = "Start the engine (`sudo systemctl start docker`), or set DOCKER_HOST to where one listens."
-    else:
-        hint = "Start the engine (`sudo systemctl start docker`), or correct DOCKER_HOST."
-    return StageError(f"no container engine answers at {address}", hint=hint, cls="retryable")
+    if isinstance(error, FileNotFoundError):
+        return f"{start}, or set DOCKER_HOST to where one listens."
+    return f"{start}, or correct DOCKER_HOST."
 
 
 def engine_id(client: APIClient) -> str:

@@ -31,9 +31,20 @@ def call(action: str, on_progress: Callable[[str], None]) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        why = "\n".join(said[-10:]) or answer.strip() or f"exit code {process.returncode}"
-        raise StageFailed(f"the embedded AWS did not {action}: {why}", hint="Look closer with: towpath embedded status")
+        raise _failed(action, said, process.returncode)
     return value
+
+
+def _failed(action: str, said: list[str], status: int) -> StageFailed:
+    """Give the error that the program told, or what it said last."""
+    try:
+        error = json.loads(said[-1])
+        text, hint = str(error["message"]), error["hint"]
+    except (IndexError, ValueError, KeyError, TypeError):
+        text, hint = "\n".join(said[-10:]) or f"exit code {status}", None
+    return StageFailed(
+        f"the embedded AWS did not {action}: {text}", hint=hint or "Look closer with: towpath embedded status"
+    )
 
 
 def endpoint(on_progress: Callable[[str], None]) -> str:

@@ -71,10 +71,13 @@ def read(project: Path, name: str, limit_bytes: int) -> Contents:
 
 def _read_file(root: Path, parts: tuple[str, ...], name: str, limit_bytes: int) -> bytes:
     descriptor = _open(root, parts)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Refused(f"{name!r} is not a regular file")
-        data = file.read(limit_bytes + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(limit_bytes + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > limit_bytes:
         raise Refused(f"{name!r} is larger than {limit_bytes:,} bytes")
     return data

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.definition import graph, options, references
-from pipeline.definition.hints import described, did_you_mean, dotted
+from pipeline.definition.hints import MOST_PROBLEMS, described, did_you_mean, dotted
 from stages.contract import Problem
 from stages.kinds import KINDS
 
@@ -34,13 +35,14 @@ def inputs_of(definition: Definition, name: str) -> dict[str, str]:
 
 def check(draft: Draft, positions: Positions) -> Checked:
     """Look at all of a draft. Pure: nothing is read."""
-    problems = [
-        *_parameters(draft, positions),
-        *_environments(draft, positions),
-        *_stages(draft, positions),
-        *references.problems(draft, positions),
-        *graph.unknown_needs(draft, positions),
-    ]
+    found = itertools.chain(
+        _parameters(draft, positions),
+        _environments(draft, positions),
+        _stages(draft, positions),
+        references.problems(draft, positions),
+        graph.unknown_needs(draft, positions),
+    )
+    problems = list(itertools.islice(found, MOST_PROBLEMS))
     cycles = list(graph.cycle_problems(draft, positions))
     if cycles:
         return Checked(problems + cycles)

@@ -6,6 +6,7 @@ had to be left out of an entry makes the entry `broken`, so that no mistake is t
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 import pipeline
 from pipeline.definition import messages
 from pipeline.definition.expressions import is_expression
-from pipeline.definition.hints import described, dotted
+from pipeline.definition.hints import MOST_PROBLEMS, closest, described, dotted
 from pipeline.definition.model import VERSION, Document, Environment, Parameter, Stage
 from stages.contract import Problem
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pipeline.definition.positions import Path, Positions
 
     Entry = TypeVar("Entry", bound=BaseModel)
+
+_PLACEHOLDERS = {"Environment": {"account": "000000000000", "region": "no-region-0"}}
+"""What stands for a required value that is bad, so that the rest of its entry can be looked at."""
 
 SECTIONS = ("parameters", "environments", "stages")
 
@@ -46,14 +50,15 @@ def read(document: Any, positions: Positions) -> tuple[Draft | None, list[Proble
     """Give what can be read and all problems of form; no draft if there is too little to look at any further."""
     if not isinstance(document, dict):
         return None, [Problem(f"a definition is a map, not {described(document)}", *positions.value())]
-    wrong_version = _version(document, positions)
-    if wrong_version:
-        return None, [wrong_version]
-    told = [*_empty(document, positions), *_misplaced(document, positions), *_malformed(document, positions)]
+    newer = _newer_version(document, positions)
+    if newer:
+        return None, [newer]
+    finders = (_empty, _misplaced, _malformed)
+    told = [each for find in finders for each in itertools.islice(find(document, positions), MOST_PROBLEMS)]
     return _draft(document, {path for path, _ in told}), [problem for _, problem in told]
 
 
-def _version(document: dict[str, Any], positions: Positions) -> Problem | None:
+def _newer_version(document: dict[str, Any], positions: Positions) -> Problem | None:
     """The version is looked at first: nothing else can be judged by rules of another one."""
     version = document.get("version")
     if type(version) is int and version > VERSION:
@@ -63,7 +68,7 @@ def _version(document: dict[str, Any], positions: Positions) -> Problem | None:
 
 
 def _empty(document: dict[str, Any], positions: Positions) -> Iterator[tuple[Path, Problem]]:
-    for path, value in _values(document, ()):
+    for path, value in _known_values(document):
         if value is None and path[2:3] != ("with",):
             hint = "Remove the key, or give it a value."
             if path[0] == "environments" and len(path) == 4:
@@ -72,7 +77,7 @@ def _empty(document: dict[str, Any], positions: Positions) -> Iterator[tuple[Pat
 
 
 def _misplaced(document: dict[str, Any], positions: Positions) -> Iterator[tuple[Path, Problem]]:
-    for path, value in _values(document, ()):
+    for path, value in _known_values(document):
         if is_expression(value) and not _takes_expressions(path):
             hint = "Expressions stand in values of `with` and of environments' `parameters`."
             yield path, Problem(f"{dotted(path)} takes no expressions", *positions.value(*path), hint)
@@ -80,10 +85,14 @@ def _misplaced(document: dict[str, Any], positions: Positions) -> Iterator[tuple
 
 def _malformed(document: dict[str, Any], positions: Positions) -> Iterator[tuple[Path, Problem]]:
     """What pydantic finds, less what `_empty` and `_misplaced` say better."""
+    version = document.get("version", VERSION)
+    if isinstance(version, (float, bool)):  # both can be equal to 1, and pydantic takes them for it
+        place = positions.value("version")
+        yield ("version",), Problem(f"version must be {VERSION}, not {described(version)}", *place)
     try:
         Document.model_validate(document)
     except ValidationError as error:
-        for each in error.errors(include_url=False):
+        for each in messages.without_misspelt(error.errors(include_url=False)):
             value_is_bad = each["type"] not in ("missing", "extra_forbidden")
             if not (value_is_bad and (each["input"] is None or is_expression(each["input"]))):
                 yield each["loc"], messages.problem(each, positions)
@@ -95,8 +104,12 @@ def _takes_expressions(path: Path) -> bool:
     )
 
 
+def _known_values(document: dict[str, Any]) -> Iterator[tuple[Path, Any]]:
+    """Every value in a document that is no map and no list; none below keys that nobody knows."""
+    return _values({key: value for key, value in document.items() if key in Document.model_fields}, ())
+
+
 def _values(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    """Every value in a document that is no map and no list."""
     if isinstance(value, dict):
         for key, each in value.items():
             yield from _values(each, (*path, key))
@@ -110,6 +123,8 @@ def _values(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 def _draft(document: dict[str, Any], bad: set[Path]) -> Draft | None:
     """The parts of a document that can be read once what is bad is left out."""
     if any((section,) in bad or not isinstance(document.get(section, {}), dict) for section in SECTIONS):
+        return None
+    if any(closest(str(path[0]), SECTIONS) for path in bad if path[0] not in Document.model_fields):
         return None
 
     def entries(section: str, model: type[Entry]) -> dict[str, Entry]:
@@ -130,7 +145,8 @@ def _entry(model: type[Entry], path: Path, entry: Any, bad: set[Path]) -> Entry 
     if not isinstance(entry, dict):
         return None
     bad_keys = {each[2] for each in bad if each[:2] == path and len(each) > 2}
+    kept = {key: value for key, value in entry.items() if key not in bad_keys}
     try:
-        return model.model_validate({key: value for key, value in entry.items() if key not in bad_keys})
+        return model.model_validate({**_PLACEHOLDERS.get(model.__name__, {}), **kept})
     except ValidationError:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import graphlib
 from typing import TYPE_CHECKING, Any
 
-from pipeline.definition.hints import did_you_mean
+from pipeline.definition.hints import MOST_PROBLEMS, did_you_mean
 from stages.contract import Problem
 from stages.kinds import KINDS
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pipeline.definition.positions import Place, Positions
 
     Graph = dict[str, list[str]]
+
+MOST_ARTIFACTS = 100
+"""A stage's own: each is looked for in all that it needs."""
 
 _MOST_CYCLES = 10
 
@@ -42,20 +45,21 @@ def unknown_needs(draft: Draft, positions: Positions) -> Iterator[Problem]:
 
 def cycles(graph: Graph) -> list[list[str]]:
     """Cycles, each as [a, b, a] where a needs b and b needs a. One cycle may hide another; at most ten are given."""
-    graph = {name: list(needs) for name, needs in graph.items()}
-    order = {name: index for index, name in enumerate(graph)}
     found: list[list[str]] = []
-    while len(found) < _MOST_CYCLES:
-        try:
-            graphlib.TopologicalSorter(graph).prepare()
-        except graphlib.CycleError as error:
-            cycle = error.args[1][::-1][:-1]
-            first = cycle.index(min(cycle, key=order.__getitem__))
-            cycle = cycle[first:] + cycle[:first]
-            found.append([*cycle, cycle[0]])
-            graph[cycle[-1]].remove(cycle[0])
-        else:
-            break
+    done: set[str] = set()
+    for start in graph:
+        way: list[str] = [] if start in done else [start]
+        ahead = [iter(graph[start])]
+        while way and len(found) < _MOST_CYCLES:
+            need = next(ahead[-1], None)
+            if need is None:
+                done.add(way.pop())
+                ahead.pop()
+            elif need in way:
+                found.append([*way[way.index(need) :], need])
+            elif need not in done:
+                way.append(need)
+                ahead.append(iter(graph.get(need, ())))
     return found
 
 
@@ -89,7 +93,7 @@ def inputs(stage: Stage) -> tuple[str, ...]:
 
 
 def _names(value: Any) -> list[str]:
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    return [each for each in value[:MOST_ARTIFACTS] if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def wiring(draft: Draft, positions: Positions) -> tuple[dict[str, dict[str, str]], list[Problem]]:
@@ -102,6 +106,8 @@ def wiring(draft: Draft, positions: Positions) -> tuple[dict[str, dict[str, str]
     settled: dict[str, dict[str, str]] = {}
     problems: list[Problem] = []
     for name, stage in draft.stages.items():
+        if len(problems) >= MOST_PROBLEMS:
+            break
         needed = near_and_far[name]
         whole = all(("stages", each) not in draft.broken and _kind_is_known(draft, each) for each in {name, *needed})
         if whole and len(graph[name]) == len(stage.needs):

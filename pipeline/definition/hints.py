@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pipeline.definition.positions import Path
     from stages.contract import Problem
 
+MOST_PROBLEMS = 100
+"""More are not looked for: nobody reads them, and each takes its time."""
+
 _MOST_LISTED = 12
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipeline.definition import beneath, include
-from pipeline.definition.hints import in_order
+from pipeline.definition.hints import MOST_PROBLEMS, in_order
 from pipeline.definition.positions import Located, Path, Place, Positions, Spot
 from pipeline.errors import InvalidDefinition
 from stages import safeyaml
@@ -65,8 +65,6 @@ def load(name: str, project: FilePath) -> Loaded:
         value = reading.document(reading.read(name), ())
     except beneath.Refused as refused:
         reading.problems.append(Problem(refused.message, hint=refused.hint))
-    except safeyaml.UnsafeYaml as unsafe:
-        reading.problems.append(unsafe.problem)
     except _TooMuch as too_much:
         reading.problems.append(too_much.problem)
     if reading.problems:
@@ -86,6 +84,7 @@ class _Reading:
     project: FilePath
     files: dict[str, bytes] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    roots: dict[str, yaml.Node] = field(default_factory=dict)
     located: dict[Path, Located] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     real_names: dict[str, str] = field(default_factory=dict)
@@ -94,21 +93,33 @@ class _Reading:
 
     def document(self, name: str, path: Path, key: Spot | None = None) -> Any:
         """The values of a file that has been read, put at `path`."""
-        text = self.texts[name] = safeyaml.check(self.files[name], name)
-        try:
-            root = yaml.compose(text, Loader=CoreLoader)
-        except yaml.MarkedYAMLError as error:
-            raise safeyaml.UnsafeYaml(safeyaml.syntax_problem(error, text, name)) from error
-        if root is None:
-            raise safeyaml.UnsafeYaml(Problem("the file is empty", name))
+        if name not in self.roots:
+            self.roots[name] = self.compose(name)
         self.within.append(name)
-        value = self.value(root, path, key)
+        value = self.value(self.roots[name], path, key)
         self.within.pop()
         return value
 
+    def compose(self, name: str) -> yaml.Node:
+        """The nodes of a file; for a file that cannot be loaded, a value that stands for it, and its problem."""
+        try:
+            text = self.texts[name] = safeyaml.check(self.files[name], name)
+            root = yaml.compose(text, Loader=CoreLoader)
+        except safeyaml.UnsafeYaml as unsafe:
+            self.add(unsafe.problem)
+        except yaml.MarkedYAMLError as error:
+            self.add(safeyaml.syntax_problem(error, self.texts[name], name))
+        else:
+            if root is not None:
+                return root
+            self.add(Problem("the file is empty", name))
+        self.texts.setdefault(name, "")
+        start = yaml.Mark(name, 0, 0, 0, None, 0)
+        return yaml.ScalarNode(f"{_PREFIX}null", "", start, start)
+
     def value(self, node: yaml.Node, path: Path, key: Spot | None = None) -> Any:
         spot = self.spot(node)
-        self.count(spot, path)
+        self.count(node, spot, path)
         if node.tag == include.TAG:
             return self.included(node, spot, path, key)
         self.located[path] = Located(spot, key, node.value if isinstance(node, yaml.ScalarNode) else None)
@@ -149,28 +160,25 @@ class _Reading:
             return include.include(node, CoreLoader(""), read=read, build=build)
         except beneath.Refused as refused:
             return self.problem(refused.message, spot, refused.hint)
-        except safeyaml.UnsafeYaml as unsafe:
-            self.problems.append(unsafe.problem)
-            return None
 
     def read(self, name: str) -> str:
         """Read a file, if it has not been read, and return its name with no link in it. Raises beneath.Refused."""
-        contents = beneath.read(self.project, name, LIMITS.yaml_bytes)
-        if contents.name in self.within:
-            raise beneath.Refused(
-                f"the include leads back to where it began: {' -> '.join([*self.within, contents.name])}"
-            )
+        if name not in self.real_names:
+            contents = beneath.read(self.project, name, LIMITS.yaml_bytes)
+            self.files.setdefault(contents.name, contents.data)
+            self.real_names[name] = contents.name
+        real_name = self.real_names[name]
+        if real_name in self.within:
+            raise beneath.Refused(f"the include leads back to where it began: {' -> '.join([*self.within, real_name])}")
         if len(self.within) > LIMITS.include_depth:
             raise beneath.Refused(f"includes within includes: more than {LIMITS.include_depth} levels")
-        self.real_names[name] = contents.name
-        self.files.setdefault(contents.name, contents.data)
         if sum(map(len, self.files.values())) > LIMITS.yaml_bytes:
             raise beneath.Refused(f"the files of the definition have more than {LIMITS.yaml_bytes:,} bytes together")
-        return contents.name
+        return real_name
 
-    def count(self, spot: Spot, path: Path) -> None:
+    def count(self, node: yaml.Node, spot: Spot, path: Path) -> None:
         """Includes multiply nodes and levels as aliases do: the limits hold for the whole."""
-        self.nodes += 1
+        self.nodes += safeyaml.weight(node.value) if isinstance(node, yaml.ScalarNode) else 1
         if self.nodes > LIMITS.yaml_nodes:
             raise self.too_much(f"more than {LIMITS.yaml_nodes:,} nodes once its includes are expanded", spot)
         if len(path) > LIMITS.yaml_depth:
@@ -180,7 +188,13 @@ class _Reading:
         return _TooMuch(Problem(message, *self.place(spot)))
 
     def problem(self, message: str, spot: Spot, hint: str | None = None) -> None:
-        self.problems.append(Problem(message, *self.place(spot), hint))
+        self.add(Problem(message, *self.place(spot), hint))
+
+    def add(self, problem: Problem) -> None:
+        """Note a problem, and stop where nobody reads on."""
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise _TooMuch(problem)
+        self.problems.append(problem)
 
     def place(self, spot: Spot) -> Place:
         return Positions({(): Located(spot)}, self.texts).value()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.definition.hints import described, did_you_mean, dotted
+from pipeline.definition.hints import MOST_PROBLEMS, closest, described, did_you_mean, dotted
 from pipeline.definition.model import MODELS, WORDS
 from stages.contract import Problem
 
@@ -41,6 +41,13 @@ _LENGTHS = {
 }
 
 
+def without_misspelt(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out what is said to be missing only because it is misspelt."""
+    unknown = [each["loc"] for each in errors if each["type"] == "extra_forbidden"][:MOST_PROBLEMS]
+    meant = {(*path[:-1], closest(str(path[-1]), keys_of(path[:-1]))) for path in unknown}
+    return [each for each in errors if not (each["type"] == "missing" and each["loc"] in meant)]
+
+
 def keys_of(path: Path) -> dict[str, str]:
     """The keys of the map at `path`, each with its description."""
     model = _model(path)
@@ -54,9 +61,8 @@ def _model(path: Path) -> type[BaseModel] | None:
 
 def _missing(path: Path, positions: Positions) -> Problem:
     *around, key = path
-    return Problem(
-        f"{dotted(tuple(around))} lacks {key!r}", *positions.key(*around), keys_of(tuple(around)).get(str(key))
-    )
+    hint = f"{keys_of(tuple(around)).get(str(key), '')} Add: {key}: ..."
+    return Problem(f"{dotted(tuple(around))} lacks {key!r}", *positions.key(*around), hint)
 
 
 def _unknown(path: Path, positions: Positions) -> Problem:

@@ -74,8 +74,8 @@ class Environment(_Model):
         default="real", description="`real` is AWS; `embedded` is the AWS that runs on this machine."
     )
     account: str = Field(pattern=_ACCOUNT, description="Twelve digits, in quotes. Another account is refused.")
-    region: str = Field(pattern=_REGION, description="The region.")
-    partition: str = Field(default="aws", pattern=_PARTITION, description="The partition.")
+    region: str = Field(pattern=_REGION, description="The region that everything is in, such as eu-central-1.")
+    partition: str = Field(default="aws", pattern=_PARTITION, description="The partition; the region's name tells.")
     stack: str | None = Field(default=None, pattern=_STACK, description="The stack that `deploy` deploys.")
     repository: str | None = Field(
         default=None,
@@ -108,7 +108,7 @@ class Stage(_Model):
     """One step of the pipeline."""
 
     uses: str = Field(description="The kind of stage.")
-    needs: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+    needs: Annotated[tuple[str, ...], Field(strict=False, max_length=200)] = Field(
         default=(), description="Stages that must have succeeded before this one starts."
     )
     environment: str | None = Field(default=None, description="The environment it acts on.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.definition import expressions
 from pipeline.definition.beneath import Refused, plain_name
 from pipeline.definition.expressions import ExpressionError, Reference, is_expression
-from pipeline.definition.hints import described, did_you_mean, dotted
+from pipeline.definition.graph import MOST_ARTIFACTS
+from pipeline.definition.hints import closest, described, did_you_mean, dotted
 from stages.contract import Problem
 from stages.kinds import KINDS
 
@@ -55,10 +57,12 @@ def problems(name: str, stage: Stage, parameters: Mapping[str, Parameter], posit
 
 
 def _missing(kind: Kind, stage: Stage, path: Path, positions: Positions) -> Iterator[Problem]:
+    known = {option.name for option in kind.options}
+    misspelt = {closest(given, known) for given in stage.options if given not in known}
     for option in kind.options:
-        if option.required and option.name not in stage.options:
+        if option.required and option.name not in stage.options and option.name not in misspelt:
             message = f"{dotted(path[:2])} lacks the option {option.name!r} of {kind.name}"
-            yield Problem(message, *positions.key(*path), f"{option.help} Write: with: {{{option.name}: ...}}")
+            yield Problem(message, *positions.key(*path), f"{option.help} Add: with: {{{option.name}: ...}}")
 
 
 def _value(
@@ -69,8 +73,10 @@ def _value(
     for candidate in _candidates(value, parameters):
         wrong = mismatch(option, candidate)
         if wrong:
-            message, hint = wrong
-            yield Problem(f"{dotted(path)} {message}", *_place(value, path, positions), hint)
+            message = f"{dotted(path)} {wrong}"
+            if is_expression(value):
+                message = f"{dotted(path)} must be {wrong.must_be}, but {value.strip()[:60]} can be {wrong.found}"
+            yield Problem(message, *_place(value, path, positions), None if is_expression(value) else wrong.hint)
             return
 
 
@@ -84,6 +90,8 @@ def _place(value: Any, path: Path, positions: Positions) -> Place:
 
 def _artifacts(names: list[Any], path: Path, positions: Positions) -> Iterator[Problem]:
     """An artifact's name is a folder's name, and part of the graph."""
+    if len(names) > MOST_ARTIFACTS:
+        yield Problem(f"{dotted(path)} has too many entries: at most {MOST_ARTIFACTS}", *positions.value(*path))
     for index, name in enumerate(names):
         if isinstance(name, str) and not _ARTIFACT.fullmatch(name):
             hint = "Use lower-case letters, digits and hyphens, beginning with a letter; no expressions."
@@ -120,29 +128,50 @@ class _SomeText(str):
     __slots__ = ()
 
 
-_EXAMPLES: dict[str, Any] = {"string": _SomeText(), "integer": 1, "boolean": True}
+class _SomeInteger(int):
+    """A number that is not known yet."""
+
+    __slots__ = ()
 
 
-def mismatch(option: Option, value: Any) -> tuple[str, str | None] | None:
-    """Say why a value is none of the option's type or choices, and what to do; None if it is."""
-    must_be = f"must be {_WORDS[option.type]}"
+_EXAMPLES: dict[str, Any] = {"string": _SomeText(), "integer": _SomeInteger(), "boolean": True}
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Why a value is none of an option's type or choices: what it must be, what it is, and what to do."""
+
+    must_be: str
+    found: str | None
+    hint: str | None
+
+    def __str__(self) -> str:
+        return f"must be {self.must_be}, not {self.found}" if self.found else f"must be {self.must_be}"
+
+
+def mismatch(option: Option, value: Any) -> Mismatch | None:
+    """Say why a value does not fit an option; None if it does."""
+    must_be = _WORDS[option.type]
     if not _is_of_type(option, value):
         if _holds(option, value):
-            return must_be, "This is empty, a list or a map; texts, numbers, true and false can stand here."
-        return f"{must_be}, not {'text' if isinstance(value, _SomeText) else described(value)}", _type_hint(
-            option, value
-        )
+            return Mismatch(
+                must_be, None, "This is empty, a list or a map; texts, numbers, true and false can stand here."
+            )
+        found = {_SomeText: "text", _SomeInteger: "a whole number"}.get(type(value), described(value))
+        return Mismatch(must_be, found, _type_hint(option, value))
     if isinstance(value, _SomeText):
         return None
     if option.choices and value not in option.choices:
-        return f"must be {' or '.join(option.choices)}, not {value!r}", did_you_mean(
-            value, option.choices, what="choices"
-        )
-    if option.type == "file":
-        try:
-            plain_name(value)
-        except Refused as refused:
-            return f"{must_be}: {refused.message}", refused.hint
+        hint = did_you_mean(value, option.choices, what="choices")
+        return Mismatch(" or ".join(option.choices), repr(value), hint)
+    return _no_file(value) if option.type == "file" else None
+
+
+def _no_file(value: str) -> Mismatch | None:
+    try:
+        plain_name(value)
+    except Refused as refused:
+        return Mismatch(f"{_WORDS['file']}: {refused.message}", None, refused.hint)
     return None
 
 

@@ -50,7 +50,7 @@ def options(definition: Definition, name: str, parameters: Mapping[str, Value]) 
         wrong = mismatch(option, value)
         if wrong:
             path = ("stages", name, "with", option.name)
-            problems.append(Problem(f"{dotted(path)} {wrong[0]}", *definition.positions.value(*path), wrong[1]))
+            problems.append(Problem(f"{dotted(path)} {wrong}", *definition.positions.value(*path), wrong.hint))
     if problems:
         raise InvalidDefinition(problems)
     return result

@@ -35,13 +35,13 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 
 
 @pytest.fixture
-def example(tmp_path: Path, embedded: dict[str, str], base_image: str) -> Callable[[], Machine]:
+def example(tmp_path: Path, embedded: dict[str, str], base_image: str) -> Callable[..., Machine]:
     """Give machines, each with a fresh copy of the example in accounts of its own."""
 
-    def make() -> Machine:
+    def make(*, own_registry: bool = False) -> Machine:
         accounts = str(next(_accounts))
         project = tmp_path / f"project-{accounts}"
-        copy_example(project, accounts)
+        copy_example(project, accounts, own_registry=own_registry)
         pipeline = project / "pipeline.yaml"
         pipeline.write_text(pipeline.read_text().replace("public.ecr.aws/lambda/python:3.12", base_image))
         return Machine(project, embedded)

@@ -110,7 +110,7 @@ def test_the_wrong_account(example: Callable[[], Machine]) -> None:
     machine = example()
     machine.towpath("stage", "run", "build", "--run", "new")
     environments = machine.project / "pipeline.d/environments.yaml"
-    environments.write_text(environments.read_text().replace("aws: embedded", "aws: real", 1))
+    environments.write_text(environments.read_text().replace("\n  aws: embedded", "\n  aws: real", 1))
     endpoint = machine.json("embedded", "status")["endpoint_url"]
     machine.variables = {
         **machine.variables,
@@ -123,7 +123,7 @@ def test_the_wrong_account(example: Callable[[], Machine]) -> None:
     machine.variables["AWS_CONFIG_FILE"] = str(config)
     said = machine.towpath("run", code=1).stderr
     assert "999999999999" in said
-    assert re.search(r"\d{4}11111111", said), said
+    assert "111111111111" in said, said
 
 
 def test_a_changed_artifact(example: Callable[[], Machine]) -> None:

@@ -54,8 +54,8 @@ def stack_events(machine: Machine, target: dict[str, Any], endpoint: str) -> lis
         ("deploy-production", "apply"),
     ],
 )
-def test_killed_and_resumed(example: Callable[[], Machine], stage: str, phase: str, delay_s: float) -> None:
-    machine = example()
+def test_killed_and_resumed(example: Callable[..., Machine], stage: str, phase: str, delay_s: float) -> None:
+    machine = example(own_registry=stage == "package")
     with machine.popen("run") as runner:
         wait_for_intent(machine, stage, phase)
         time.sleep(delay_s)

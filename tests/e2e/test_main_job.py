@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 import pytest
-from support.machine import Machine, second_engine
+from support.machine import Machine, free_port, second_engine
 
 from pipeline.record import artifacts
 from pipeline.record.store.directory import open_store
@@ -115,12 +115,12 @@ def test_one_stage_a_command_and_the_rest_on_another_machine(
 
     moved = tmp_path / "elsewhere"
     shutil.copytree(here.project / ".towpath/store", moved / ".towpath/store")
-    with second_engine(tmp_path / "engine") as host:
+    with second_engine() as host:
         home = tmp_path / "embedded-there"
         variables = {
             "DOCKER_HOST": host,
             "TOWPATH_EMBEDDED_HOME": str(home),
-            "TOWPATH_EMBEDDED_PORT": "0",
+            "TOWPATH_EMBEDDED_PORT": str(free_port()),
             "TOWPATH_FUNCTION_NETWORK": "host",
         }
         there = Machine(moved, variables)

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,8 +61,12 @@ class Machine:
         return json.loads(self.towpath(*arguments, "--json", code=code).stdout)
 
 
-def copy_example(project: Path, accounts: str) -> None:
-    """Copy the example pipeline with its application; `accounts` begins the ids of its accounts, so that it is apart."""
+def copy_example(project: Path, accounts: str, *, own_registry: bool) -> None:
+    """Copy the example pipeline with its application.
+
+    `accounts` begins the ids of its accounts, so that it is apart from others. Without a registry of its own it shares
+    that of the others, and pushes in a moment what they have pushed already.
+    """
     project.mkdir(parents=True)
     for name in ("pipeline.yaml", "pipeline.d", "examples"):
         source = ROOT / name
@@ -70,8 +75,9 @@ def copy_example(project: Path, accounts: str) -> None:
         else:
             shutil.copy(source, project / name)
     environments = project / "pipeline.d/environments.yaml"
-    text, count = re.subn(r'(account: ")\d{4}', rf"\g<1>{accounts}", environments.read_text())
-    assert count >= 3
+    changing = r'(account: ")\d{4}' if own_registry else r'(account: ")(?!1111)\d{4}'
+    text, count = re.subn(changing, rf"\g<1>{accounts}", environments.read_text())
+    assert count >= 2
     environments.write_text(text)
     git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com"]
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "The example"]):
@@ -87,33 +93,25 @@ def free_port() -> int:
 
 
 @contextmanager
-def second_engine(folder: Path) -> Iterator[str]:
+def second_engine() -> Iterator[str]:
     """Run another Docker Engine with a data root of its own and give its DOCKER_HOST."""
-    folder.mkdir(parents=True)
-    host = f"unix://{folder}/docker.sock"
-    argv = [
-        "dockerd",
-        "--data-root",
-        f"{folder}/data",
-        "--exec-root",
-        f"{folder}/exec",
-        "--pidfile",
-        f"{folder}/pid",
-        "-H",
-        host,
-    ]
-    log = (folder / "log").open("wb")
-    with log, subprocess.Popen([*argv, "--bridge", "none", "--iptables=false"], stdout=log, stderr=log) as engine:
-        try:
-            _wait_for_engine(host, engine, folder / "log")
-            yield host
-        finally:
-            engine.terminate()
+    with tempfile.TemporaryDirectory(prefix="engine-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        host = f"unix://{folder}/docker.sock"
+        roots = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
+        argv = ["dockerd", "-H", host, *roots, "--bridge", "none", "--iptables=false"]
+        log = (folder / "log").open("wb")
+        with log, subprocess.Popen(argv, stdout=log, stderr=log) as engine:
+            try:
+                _wait_for_engine(host, engine, folder / "log")
+                yield host
+            finally:
+                engine.terminate()
 
 
 def _wait_for_engine(host: str, engine: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 60
     while subprocess.run(["docker", "-H", host, "version"], capture_output=True, check=False).returncode:
-        assert engine.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
+        assert engine.poll() is None, log.read_text()[-2000:]
+        assert time.monotonic() < deadline, log.read_text()[-2000:]
         time.sleep(0.2)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import socket
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from integration.stages.deploy import scripted_aws
 from integration.stages.deploy.releases import Deployer
+from integration.stages.deploy.running import embedded_aws, new_account
 
 from stages.contract import Access, Target
 
@@ -42,15 +37,8 @@ def deployer(tmp_path: Path, aws: scripted_aws.ScriptedAws) -> Deployer:
 @pytest.fixture(scope="session")
 def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of an embedded AWS of this test run's own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = tmp_path_factory.mktemp("embedded")
-    environment = {**os.environ, "TOWPATH_EMBEDDED_HOME": str(home), "TOWPATH_EMBEDDED_PORT": str(port)}
-    command = [sys.executable, "-I", "-m", "stages.embedded"]
-    started = subprocess.run([*command, "start", "--json"], env=environment, stdout=subprocess.PIPE, check=True)
-    yield json.loads(started.stdout)["endpoint_url"]
-    subprocess.run([*command, "stop"], env=environment, stdout=subprocess.DEVNULL, check=True)
+    with embedded_aws(tmp_path_factory.mktemp("embedded")) as url:
+        yield url
 
 
 @pytest.fixture
@@ -60,7 +48,7 @@ def embedded(tmp_path: Path, embedded_url: str) -> Deployer:
 
     from stages.aws.session import connect
 
-    account = "".join(secrets.choice("123456789") for _ in range(12))
+    account = new_account()
     target = Target("staging", account, "eu-central-1", embedded=True, stack="demo")
     ecr = connect(target, Access(endpoint_url=embedded_url)).ecr
     ecr.create_repository(repositoryName="app")

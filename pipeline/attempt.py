@@ -177,6 +177,9 @@ class _Attempt:
         outputs: dict[str, str] = {}
         if result.outcome == "succeeded":
             result, outputs = self._collect(phase, job, result)
+        if result.proposal:
+            for line in result.proposal.view.splitlines():
+                self._say({"phase": phase, "stream": "proposal", "text": line}, {})
         outcome = self._finish(phase, ended, result, outputs)
         if outcome == "succeeded":
             jobs.discard(job.work)
@@ -244,9 +247,11 @@ class _Attempt:
 
     def _line(self, phase: contract.Phase, stream: Stream, line: bytes) -> None:
         text, fields = parse_line(line)
-        data = {"phase": phase, "stream": stream, "text": text}
+        self._say({"phase": phase, "stream": stream, "text": text}, fields)
+
+    def _say(self, data: dict[str, Any], fields: dict[str, Any]) -> None:
         self.log.line({**data, "fields": fields} if fields else data)
-        self.context.reporter.line(self.stage.name, text, fields)
+        self.context.reporter.line(self.stage.name, data["text"], fields)
 
 
 def parse_line(line: bytes) -> tuple[str, dict[str, Any]]:

@@ -10,6 +10,8 @@ from stages.contract import StageError
 from stages.runtime.model import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import docker
     from docker.models.containers import Container
 
@@ -27,6 +29,26 @@ class BrokenImage(Exception):
     def __init__(self, error_type: str, message: str) -> None:
         super().__init__(message)
         self.error_type = error_type
+
+
+class Output:
+    """What a container writes to both its streams, to its end.
+
+    It comes sooner than what the engine's log driver keeps, so that a line belongs to the invocation that wrote it.
+    """
+
+    def __init__(self, engine: docker.DockerClient, container: Container) -> None:
+        streams = {"stdout": 1, "stderr": 1, "stream": 1}
+        self._connection: Any = engine.api.attach_socket(str(container.id), streams)
+
+    def __iter__(self) -> Iterator[bytes]:
+        from docker.utils import socket as multiplexed
+
+        frames: Any = multiplexed
+        return (piece for _, piece in frames.frames_iter(self._connection, tty=False))
+
+    def close(self) -> None:
+        self._connection._response.close()  # noqa: SLF001 - closing the connection itself leaves its socket open
 
 
 @dataclass(frozen=True)
@@ -77,19 +99,25 @@ def _gateway(engine: docker.DockerClient) -> str:
 
 def start(
     engine: docker.DockerClient, function: Function, where: Network, api: str, labels: dict[str, str]
-) -> Container:
-    """Start a container for the function; its runtime will call the Runtime API at `api`. Raises BrokenImage."""
+) -> tuple[Container, Output]:
+    """Start a container for the function; its runtime will call the Runtime API at `api`.
+
+    Gives it with what it writes, from its beginning. Raises BrokenImage.
+    """
     from docker.errors import APIError, ImageNotFound
 
-    container = None
+    container = output = None
     try:
         image = engine.images.get(function.image)
         container = engine.containers.create(image, **options(function, where, api, labels, image.attrs["Config"]))
+        output = Output(engine, container)
         container.start()
         container.reload()
     except ImageNotFound as error:
         raise BrokenImage("ImageNotFound", f"the engine does not have the image {function.image}") from error
     except APIError as error:
+        if output is not None:
+            output.close()
         if container is not None:
             container.remove(force=True)
         kind = (
@@ -98,7 +126,7 @@ def start(
             else "Runtime.InvalidEntrypoint"
         )
         raise BrokenImage(kind, str(error.explanation or error)) from error
-    return container
+    return container, output
 
 
 def options(

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
 
-    from stages.runtime.container import Network
+    from stages.runtime.container import Network, Output
     from stages.runtime.model import Function
 
-_LOG_QUIET_S = 0.005
-_LOG_WAIT_S = 0.1
+_LOG_QUIET_S = 0.015
+_LOG_WAIT_S = 0.3
 
 
 class Sandbox:
@@ -38,12 +38,12 @@ class Sandbox:
         self._exchange = Exchange()
         self._api = RuntimeApi(self._exchange, where.address, where.aws)
         try:
-            self._container = container.start(engine, function, where, self._api.address, labels)
+            self._container, output = container.start(engine, function, where, self._api.address, labels)
         except BaseException:
             self._api.close()
             raise
         self._api.only(_address(self._container, where))
-        threading.Thread(target=self._follow, daemon=True, name="function-log").start()
+        threading.Thread(target=self._follow, args=(output,), daemon=True, name="function-log").start()
 
     @property
     def reusable(self) -> bool:
@@ -78,10 +78,10 @@ class Sandbox:
         with contextlib.suppress(Exception):  # it may be gone, or the engine may be: nothing is left to do about it
             self._container.remove(force=True)
 
-    def _follow(self) -> None:
-        """Read the container's log to its end, which is the container's end, and say how it ended."""
+    def _follow(self, output: Output) -> None:
+        """Read what the container writes to its end, which is the container's end, and say how it ended."""
         try:
-            for piece in self._container.logs(stream=True, follow=True):
+            for piece in output:
                 self._log.add(piece)
             self._container.wait()
             self._container.reload()
@@ -89,6 +89,7 @@ class Sandbox:
             self._exit = Exit(state["ExitCode"], bool(state["OOMKilled"]), state.get("Error") or "")
         except Exception:  # noqa: BLE001 - removed under our eyes, or the engine is gone: lost either way
             self._exit = None
+        output.close()
         self._exchange.lost()
 
 

@@ -149,19 +149,20 @@ class _Drive:
         failed_now = self.wish.failed_now
         if made.outcome != "succeeded":
             failed_now |= {name}
-            self.failures.append(failure_of(made))
+            self.failures.append(failure_of(made, self.context.run.id))
         self.wish = Wish(self.wish.only, self.wish.again - {name}, failed_now)
 
 
-def failure_of(made: Attempt) -> TowpathError:
+def failure_of(made: Attempt, run_id: str) -> TowpathError:
     """Give the error that an attempt which did not succeed ends the command with."""
     text = f"stage {made.stage} {made.outcome}"
-    hint = None
+    hint = f"Its log: towpath logs {run_id} {made.stage}   Once it is mended: towpath resume {run_id}"
     kinds: dict[str, type[TowpathError]] = {"mismatch": VerificationFailed, "blocked": Blocked}
     error: type[TowpathError] = TimedOut if made.outcome == "timed-out" else StageFailed
     where = None
     if made.failure:
-        text, hint, where = f"stage {made.stage}: {made.failure.message}", made.failure.hint, made.failure.where
+        text, where = f"stage {made.stage}: {made.failure.message}", made.failure.where
+        hint = f"{made.failure.hint}\n{hint}" if made.failure.hint else hint
         error = kinds.get(made.failure.cls, error)
     return error(text, hint=hint, where=where)
 

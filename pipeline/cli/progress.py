@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 import time
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.record.replay import Attempt, Run
 
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-_])")
+_TAIL_LINES = 20
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -55,8 +57,11 @@ def live(reporter: Reporter) -> Iterator[None]:
     from rich.console import Console
     from rich.live import Live as Display
 
-    with Display(get_renderable=reporter.table, console=Console(stderr=True), refresh_per_second=8, transient=True):
-        yield
+    try:
+        with Display(get_renderable=reporter.table, console=Console(stderr=True), refresh_per_second=8, transient=True):
+            yield
+    finally:
+        reporter.show_failures()
 
 
 class Lines:
@@ -91,6 +96,8 @@ class Live:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rows: dict[str, tuple[str, float, float | None, str]] = {}
+        self._tails: dict[str, deque[str]] = {}
+        self._failed: list[str] = []
         self._title = ""
 
     def run_known(self, run: Run, plan: Plan) -> None:
@@ -100,12 +107,14 @@ class Live:
     def stage_started(self, stage: str, attempt: int) -> None:
         text = f"attempt {attempt}" if attempt > 1 else ""
         with self._lock:
+            self._tails[stage] = deque(maxlen=_TAIL_LINES)
             self._rows[stage] = ("running", time.monotonic(), None, text)
 
     def line(self, stage: str, text: str, fields: dict[str, Any]) -> None:
         function = f"{fields['function']}: " if fields.get("function") else ""
         with self._lock:
             state, start, took, _ = self._rows[stage]
+            self._tails[stage].append(plain(function + text))
             self._rows[stage] = (state, start, took, plain(function + text))
 
     def stage_ended(self, attempt: Attempt) -> None:
@@ -113,9 +122,17 @@ class Live:
             _, start, _, text = self._rows[attempt.stage]
             last = attempt.failure.message if attempt.failure else text
             self._rows[attempt.stage] = (attempt.outcome or "", start, time.monotonic() - start, last)
+            if attempt.outcome != "succeeded":
+                self._failed.append(attempt.stage)
 
     def note(self, text: str) -> None:
         self._title = plain(text)
+
+    def show_failures(self) -> None:
+        """Print the last lines of every stage that did not succeed, once the display is gone."""
+        for stage in self._failed:
+            for line in self._tails[stage]:
+                click.echo(f"{stage} | {line}", err=True)
 
     def table(self) -> Table:
         """Draw the table as it stands now."""

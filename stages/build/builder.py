@@ -60,6 +60,7 @@ def _build(client: APIClient, source: Source, stop: threading.Event) -> EngineIm
 def _run(client: APIClient, source: Source, transcript: Transcript, stop: threading.Event) -> None:
     """Have the engine build, and feed the transcript."""
     import requests  # it comes with the client; both are imported late, as they cost 100 ms
+    from docker.credentials.errors import StoreError
     from docker.errors import APIError, StreamParseError
 
     if stop.is_set():
@@ -88,6 +89,8 @@ def _run(client: APIClient, source: Source, transcript: Transcript, stop: thread
     except APIError as error:
         # Its text has the request's address, and so the build arguments: only what the engine said is told on.
         transcript.error = str(error.explanation or "the engine refused to build").strip()
+    except StoreError as error:
+        transcript.error = f"a credential helper that the Docker configuration names does not work: {error}"
     except (requests.RequestException, StreamParseError, OSError) as error:
         transcript.error = f"the connection to the engine broke: {type(error).__name__}: connection broken"
     transcript.end()

@@ -110,6 +110,18 @@ def test_nothing_changed_is_the_same_image_and_a_change_is_another(project: Any)
     assert [changed[name]["source"] == first[name]["source"] for name in ("A", "B", "C")] == [True, False, True]
 
 
+def test_equal_steps_of_another_build_do_not_make_an_image_new(project: Any, client: APIClient) -> None:
+    """Catches the engine's own choice among equal cached steps, the newest: builds side by side leave them twice."""
+    project.write_scratch("app", "x")
+    project.write_template({"Fn": METADATA.format("app")})
+    first = project.build()
+    path = str(project.source / "app")
+    for _ in client.build(path=path, nocache=True, labels={"towpath.built": "true"}, tag=f"aside:{project.mark}"):
+        pass
+    project.built.append(f"aside:{project.mark}")
+    assert project.build() == first
+
+
 def test_a_file_that_is_ignored_changes_nothing(project: Any) -> None:
     project.write_scratch("app", "x")
     project.write("app/.dockerignore", "*.md\n")
@@ -251,6 +263,18 @@ def test_an_image_for_another_platform_is_refused(project: Any, make_project: An
         project.build()
     for left in client.images(f"towpath/arm{project.mark}", quiet=True):
         project.built.append(left)
+
+
+@pytest.mark.filterwarnings("ignore:docker-credential-no-such-helper not installed")
+def test_a_credential_helper_that_is_missing_is_named(
+    project: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project.write_scratch("app", "x")
+    project.write_template({"Fn": METADATA.format("app")})
+    (tmp_path / "config.json").write_text('{"credsStore": "no-such-helper"}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with pytest.raises(StageError, match="a credential helper that the Docker configuration names does not work"):
+        project.build()
 
 
 def test_no_engine_is_one_clear_message(project: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

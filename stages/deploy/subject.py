@@ -1,7 +1,8 @@
 """What a deployment's proposal says: the subject, which people approve and `apply` compares. Pure.
 
 Two proposals with equal subjects do the same thing to the same thing. So nothing of chance is in a subject: no ARN of a
-change set, no time, no order of lists that the service may give either way. docs/adr says what changing it costs.
+change set, no time, no order of lists that the service may give either way. Approvals name a subject by its digest: to
+change its form is to void them, so `VERSION` goes up with it.
 """
 
 from __future__ import annotations

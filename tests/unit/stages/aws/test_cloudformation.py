@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -94,3 +95,14 @@ def test_an_event_seen_by_a_peek_is_still_new(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_what_an_empty_change_set_is(status: str, reason: str | None, *, empty: bool) -> None:
     assert cloudformation.is_empty({"Status": status, "StatusReason": reason}) is empty
+
+
+def test_events_are_not_asked_for_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate of calls belongs to the whole account; the limit holds for pages too."""
+    pages, ours = follow([event(number, "UPDATE_IN_PROGRESS") for number in range(1, 5)], monkeypatch)
+    monkeypatch.setattr(cloudformation, "EVENTS_EVERY_S", 0.1)
+    started = time.monotonic()
+    ours.new()
+    ours.new()
+    assert pages.asked == 3
+    assert time.monotonic() - started >= 0.2

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import docker
 import pytest
-from support.machine import Machine, free_port, second_engine
+from support.machine import second_machine
 
 from pipeline.record import artifacts
 from pipeline.record.store.directory import open_store
@@ -19,14 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from support.machine import Machine
+
 pytestmark = pytest.mark.engine
 
 STAGES = ["build", "package", "deploy-staging", "smoke", "deploy-production"]
-
-
-def get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 - an http URL that the run printed
-        return json.loads(answer.read())
 
 
 def release(machine: Machine, state: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -50,8 +46,8 @@ def test_from_source_to_production(example: Callable[[], Machine]) -> None:
     assert {name: stage["state"] for name, stage in state["stages"].items()} == dict.fromkeys(STAGES, "succeeded")
 
     for stage in ("deploy-staging", "deploy-production"):
-        assert get(endpoints(state, stage)["HelloWorldApi"]) == {"message": "hello world"}
-        assert get(endpoints(state, stage)["HolaWorldApi"]) == {"message": "hola mundo"}
+        assert machine.get(endpoints(state, stage)["HelloWorldApi"]) == {"message": "hello world"}
+        assert machine.get(endpoints(state, stage)["HolaWorldApi"]) == {"message": "hola mundo"}
 
     pinned, template = release(machine, state)
     uris = re.findall(rb"ImageUri: *(\S+)", template)
@@ -81,7 +77,7 @@ def test_from_source_to_production(example: Callable[[], Machine]) -> None:
 def test_functions_run_from_the_very_images_that_were_pushed(example: Callable[[], Machine]) -> None:
     machine = example()
     state = machine.json("run")
-    get(endpoints(state, "deploy-staging")["HelloWorldApi"])
+    machine.get(endpoints(state, "deploy-staging")["HelloWorldApi"])
     pinned, _ = release(machine, state)
     configs = {each["config"] for each in pinned["functions"].values()}
     engine = docker.from_env()
@@ -100,39 +96,25 @@ def test_nothing_changed_deploys_nothing(example: Callable[[], Machine]) -> None
     assert "nothing to change" in machine.towpath("logs", second["run"], "deploy-production").stdout.lower()
 
 
-def test_one_stage_a_command_and_the_rest_on_another_machine(
-    example: Callable[[], Machine], tmp_path: Path, embedded: dict[str, str]
-) -> None:
-    """Build here; move the store; package, deploy and call with another engine that has never seen the images."""
+def test_one_stage_a_command_and_the_rest_on_another_machine(example: Callable[[], Machine], tmp_path: Path) -> None:
+    """Build here; move the store; package, deploy and call where neither images nor source have ever been."""
     here = example()
     pipeline = here.project / "pipeline.yaml"
+    text = pipeline.read_text()
     pipeline.write_text(
-        pipeline.read_text().replace(
-            "    uses: build\n    with:\n", "    uses: build\n    with:\n      carrier: oci-layout\n"
-        )
+        text.replace("    uses: build\n    with:\n", "    uses: build\n    with:\n      carrier: oci-layout\n")
     )
     run = here.json("stage", "run", "build", "--run", "new")["run"]
 
     moved = tmp_path / "elsewhere"
     shutil.copytree(here.project / ".towpath/store", moved / ".towpath/store")
-    with second_engine() as host:
-        home = tmp_path / "embedded-there"
-        variables = {
-            "DOCKER_HOST": host,
-            "TOWPATH_EMBEDDED_HOME": str(home),
-            "TOWPATH_EMBEDDED_PORT": str(free_port()),
-            "TOWPATH_FUNCTION_NETWORK": "host",
-        }
-        there = Machine(moved, variables)
-        try:
-            for stage in STAGES[1:-1]:
-                there.json("stage", "run", stage, "--run", run)
-            state = there.json("stage", "run", STAGES[-1], "--run", run)
-            assert state["state"] == "succeeded"
-            assert get(endpoints(state, "deploy-production")["HolaWorldApi"]) == {"message": "hola mundo"}
-            assert there.json("resume", run)["stages"]["build"]["attempt"] == 1
-        finally:
-            there.towpath("embedded", "stop")
+    with second_machine(moved) as there:
+        for stage in STAGES[1:-1]:
+            there.json("stage", "run", stage, "--run", run)
+        state = there.json("stage", "run", STAGES[-1], "--run", run)
+        assert state["state"] == "succeeded"
+        assert there.get(endpoints(state, "deploy-production")["HolaWorldApi"]) == {"message": "hola mundo"}
+        assert there.json("resume", run)["stages"]["build"]["attempt"] == 1
 
 
 def test_a_folder_named_stages_in_the_project_is_not_imported(example: Callable[[], Machine]) -> None:

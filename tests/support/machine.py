@@ -25,10 +25,11 @@ TOWPATH = str(Path(sys.executable).parent / "towpath")
 
 @dataclass
 class Machine:
-    """`variables` go on top of this process's own."""
+    """`variables` go on top of this process's own; `inside` is what puts a command on this machine."""
 
     project: Path
     variables: dict[str, str] = field(default_factory=dict)
+    inside: list[str] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -37,7 +38,7 @@ class Machine:
     def popen(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command."""
         return subprocess.Popen(
-            [TOWPATH, *arguments],
+            [*self.inside, TOWPATH, *arguments],
             cwd=self.project,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -55,6 +56,12 @@ class Machine:
         )
         assert "Traceback" not in err + out
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def get(self, url: str) -> Any:
+        """Give the JSON that a URL answers on this machine."""
+        code = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1], timeout=20).read().decode())"
+        argv = [*self.inside, sys.executable, "-c", code, url]
+        return json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         """Run a command with --json and give what it prints."""
@@ -93,20 +100,31 @@ def free_port() -> int:
 
 
 @contextmanager
-def second_engine() -> Iterator[str]:
-    """Run another Docker Engine with a data root of its own and give its DOCKER_HOST."""
-    with tempfile.TemporaryDirectory(prefix="engine-", dir="/tmp", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+def second_machine(project: Path) -> Iterator[Machine]:
+    """Give a machine with a network of its own, loopback included, a Docker Engine of its own and an embedded AWS of its own."""
+    with tempfile.TemporaryDirectory(prefix="machine-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        folder = Path(name)  # short: a socket's path has at most 104 characters
         host = f"unix://{folder}/docker.sock"
         roots = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
-        argv = ["dockerd", "-H", host, *roots, "--bridge", "none", "--iptables=false"]
+        argv = ["unshare", "--net", sys.executable, "-c", _LOOPBACK_UP, "dockerd", "-H", host, *roots]
+        variables = {"DOCKER_HOST": host, "TOWPATH_EMBEDDED_HOME": f"{folder}/embedded"}
         log = (folder / "log").open("wb")
         with log, subprocess.Popen(argv, stdout=log, stderr=log) as engine:
             try:
                 _wait_for_engine(host, engine, folder / "log")
-                yield host
+                machine = Machine(project, variables, ["nsenter", f"--net=/proc/{engine.pid}/ns/net", "--"])
+                yield machine
+                machine.towpath("embedded", "stop")
             finally:
                 engine.terminate()
+
+
+_LOOPBACK_UP = """
+import fcntl, os, socket, struct, sys
+up = struct.pack("16sh14x", b"lo", 1 | 64)  # IFF_UP | IFF_RUNNING, see netdevice(7)
+fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8914, up)  # SIOCSIFFLAGS
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 def _wait_for_engine(host: str, engine: subprocess.Popen[bytes], log: Path) -> None:

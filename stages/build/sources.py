@@ -78,5 +78,5 @@ def source_hash(definition: Definition, context_digest: str) -> str:
         "target": definition.function.target,
         "platform": definition.function.platform,
     }
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

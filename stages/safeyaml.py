@@ -7,6 +7,7 @@ nothing or what they stand in.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ _QUOTE_CHARACTERS = 200
 _TAG_DIRECTIVES = 64
 """libyaml compares each `%TAG` with all before it: a megabyte of them takes seconds. Nobody has a use for two."""
 _CHARACTERS_PER_NODE = 64
-"""A text counts as one node for each 64 characters begun, or a few long texts and many aliases would fill the memory."""
+"""A text counts as one node more for each 64 characters, or a few long texts and many aliases would fill the memory."""
 
 
 class UnsafeYaml(Exception):
@@ -60,12 +61,23 @@ def check(data: bytes, file: str) -> str:
 
 def quote(text: str, line: int, column: int = 1) -> str | None:
     """Give line number `line` of `text` (both count from 1), or None. A long line is cut around `column`."""
-    lines = _LINE_BREAK.split(text)
+    lines = _lines(text)
     if not 0 < line <= len(lines):
         return None
     whole = lines[line - 1]
     start = 0 if len(whole) <= _QUOTE_CHARACTERS else max(0, column - 1 - _QUOTE_CHARACTERS // 2)
     return "".join(map(_visible, whole[start : start + _QUOTE_CHARACTERS]))
+
+
+@functools.lru_cache(maxsize=4)
+def _lines(text: str) -> list[str]:
+    """The lines of a text. A file with many problems is asked for line after line."""
+    return _LINE_BREAK.split(text)
+
+
+def weight(text: str) -> int:
+    """Say how many nodes a text counts as."""
+    return 1 + len(text) // _CHARACTERS_PER_NODE
 
 
 def syntax_problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
@@ -182,7 +194,7 @@ def _close(event: yaml.CollectionEndEvent, frames: list[_Frame], anchors: dict[s
 
 def _scalar(event: yaml.ScalarEvent, frames: list[_Frame], anchors: dict[str, _Anchored]) -> None:
     _note_key(frames[-1], event.value, event.start_mark, merge=event.value == "<<" and event.implicit[0])
-    nodes = 1 + len(event.value) // _CHARACTERS_PER_NODE
+    nodes = weight(event.value)
     if event.anchor is not None:
         anchors[event.anchor] = _Anchored(nodes, event.value)
     _weigh(frames[-1], nodes, event.start_mark)

@@ -35,12 +35,12 @@ def unknown_needs(draft: Draft, positions: Positions) -> Iterator[Problem]:
     names = draft.names["stages"]
     for name, stage in draft.stages.items():
         for index, need in enumerate(stage.needs):
-            place = positions.value("stages", name, "needs", index)
+            path = ("stages", name, "needs", index)
             if need not in names:
                 hint = did_you_mean(need, names - {name}, what="stages")
-                yield Problem(f"there is no stage {need!r}", *place, hint)
+                yield Problem(f"there is no stage {need!r}", *positions.value(*path), hint)
             elif need in stage.needs[:index]:
-                yield Problem(f"{need!r} is named twice", *place, "Remove one of them.")
+                yield Problem(f"{need!r} is named twice", *positions.value(*path), "Remove one of them.")
 
 
 def cycles(graph: Graph) -> list[list[str]]:

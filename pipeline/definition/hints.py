@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ MOST_PROBLEMS = 100
 """More are not looked for: nobody reads them, and each takes its time."""
 
 _MOST_LISTED = 12
+_MOST_CHARACTERS = 400
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
@@ -62,5 +64,11 @@ def described(value: Any) -> str:
 def in_order(problems: Iterable[Problem], files: Iterable[str]) -> list[Problem]:
     """Sort problems as one reads: file by file, from top to bottom; each said once."""
     order = {name: index for index, name in enumerate(files)}
-    unique = dict.fromkeys(problems)
+    unique = dict.fromkeys(dataclasses.replace(each, message=_one_line(each.message)) for each in problems)
     return sorted(unique, key=lambda each: (order.get(each.file or "", -1), each.line or 0, each.column or 0))
+
+
+def _one_line(message: str) -> str:
+    """What somebody wrote into a key must not look like another message, or fill the screen."""
+    shown = message if len(message) <= _MOST_CHARACTERS else message[: _MOST_CHARACTERS - 3] + "..."
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in shown)

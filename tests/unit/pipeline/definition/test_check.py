@@ -129,8 +129,10 @@ def test_what_an_environment_does_not_tell(problems: Problems, name: str, messag
         ("environments:", "parameters: {p: {type: string}}\nenvironments:", "nothing uses parameter 'p'", 4),
         (
             "stages:",
-            '  x: {account: "111122223333", region: eu-central-1, stack: demo-s}\nstages:\n'
-            + "  tell: {uses: command, environment: x, with: {run: [x]}}",
+            (
+                '  x: {account: "111122223333", region: eu-central-1, stack: demo-s}\nstages:\n'
+                "  tell: {uses: command, environment: x, with: {run: [x]}}"
+            ),
             "environments 's' and 'x' have the same stack in the same account and region",
             7,
         ),

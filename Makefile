@@ -26,6 +26,7 @@ demo: engine ## Run the example pipeline from source to production, on this mach
 
 .PHONY: test
 test: engine ## Run the tests, cheap ones first; TEST="tests/unit -k name" runs some
+	@scripts/test-tools
 	$(BIN)/python -m pytest $(TEST)
 
 .PHONY: check

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -160,9 +159,6 @@ def test_nobody_gets_in_without_ecrs_token(client: Client) -> None:
     assert client.call("GET", "/tags/list").status == 401
 
 
-@pytest.mark.skipif(
-    shutil.which("skopeo") is None, reason="skopeo is not installed; docker and a plain client are tested"
-)
 def test_skopeo_copies_in_and_out(
     aws: Any, repository: str, engine: docker.DockerClient, tiny_image: str, tmp_path: Path
 ) -> None:

@@ -140,6 +140,7 @@ def test_a_project_reached_through_a_link_is_a_project(project: Path, tmp_path: 
     assert read(tmp_path / "here", "a.yaml", 100).data == b"a\n"
 
 
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -16,8 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import embedded, jobs
 from pipeline.errors import Blocked, StageFailed, VerificationFailed
-from pipeline.record import artifacts, chain, runs
-from pipeline.record.writer import ChainWriter, LogWriter, boot_id, event_key, pid_namespace, process_started
+from pipeline.record import artifacts, chain, runs, seals
+from pipeline.record.writer import (
+    ChainWriter,
+    LogWriter,
+    boot_id,
+    event_key,
+    pid_namespace,
+    process_started,
+    read_log,
+)
 from stages import contract
 from stages.contract import Access, Earlier, Failure, Request, Result
 from stages.kinds import KINDS
@@ -32,13 +40,18 @@ if TYPE_CHECKING:
     from pipeline.record.replay import Attempt, Outcome, Run
     from pipeline.record.store import Store
     from pipeline.reporting import Reporter
+    from pipeline.signing.keys import Key
 
 _INTERRUPTED = (None, "canceled", "timed-out")
+_STATEMENT = "https://in-toto.io/Statement/v1"
 
 
 @dataclass
 class Context:
-    """All that an attempt needs beside its stage. `project` is None where only the record is at hand."""
+    """All that an attempt needs beside its stage. `project` is None where only the record is at hand.
+
+    `key` seals what this runner writes, and signs what stages state; no stage is ever handed it.
+    """
 
     store: Store
     plan: Plan
@@ -47,6 +60,7 @@ class Context:
     work: Path
     executor: Executor
     reporter: Reporter
+    key: Key
     _endpoint: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
@@ -64,7 +78,7 @@ def make(context: Context, name: str, stop: Event) -> Attempt | None:
     last = run.last(name)
     number = last.number + 1 if last else 1
     earlier = _earlier(context, name)
-    writer = ChainWriter(context.store, runs.chain_name(run.id, f"{name}.{number}"))
+    writer = ChainWriter(context.store, runs.chain_name(run.id, f"{name}.{number}"), context.key)
     inputs = {each: _input(run, source, each) for each, source in stage.inputs.items()}
     claim = {
         "opening": run.head.digest,
@@ -73,7 +87,7 @@ def make(context: Context, name: str, stop: Event) -> Attempt | None:
         "executor": context.executor.name,
         "inputs": inputs,
         "builds_on": [done.head.as_json() for need in stage.needs if (done := run.done(need))],
-        "follows": last.head.as_json() if last else None,
+        "follows": _follows(context, last) if last else None,
     }
     if not writer.open(claim):
         return None
@@ -105,6 +119,18 @@ def alive(store: Store, plan: Plan, run: Run, attempt: Attempt) -> bool:
     limit_s = stage.timeout_s * len(KINDS[stage.kind].phases)
     claimed_at = store.written_at(event_key(runs.chain_name(run.id, attempt.name), 0))
     return claimed_at is None or time.time() < claimed_at + limit_s + LIMITS.grace_s
+
+
+def _follows(context: Context, last: Attempt) -> dict[str, Any]:
+    """Say where the attempt before ends; if its writer died, also where its log does, which nobody else vouches for."""
+    if last.closed_at:
+        return last.head.as_json()
+    name = runs.log_name(context.run.id, last.stage, last.number)
+    try:
+        lines = read_log(context.store, name)
+    except VerificationFailed:  # going on does not depend on it, and an audit will name what is wrong with it
+        return last.head.as_json()
+    return {**last.head.as_json(), "log": chain.head(lines, name).as_json() if lines else None}
 
 
 def _input(run: Run, source: str, name: str) -> dict[str, Any]:
@@ -216,6 +242,9 @@ class _Attempt:
 
     def _collect(self, phase: contract.Phase, job: jobs.Phase, result: Result) -> tuple[Result, dict[str, str]]:
         """Store the outputs that the kind declares; anything else, missing or too much, fails the stage."""
+        if any(each.get("_type") != _STATEMENT for each in result.statements):
+            text = f"the stage states something that is not an in-toto statement ({_STATEMENT})"
+            return Result("failed", failure=Failure("fault", text)), {}
         declared = set(self.stage.outputs) if phase == "apply" else set()
         if set(result.outputs) != declared:
             text = f"the stage handed on {sorted(result.outputs)}, but its kind declares {sorted(declared)}"
@@ -237,7 +266,9 @@ class _Attempt:
             "status": ended.status if ended else None,
             "outputs": outputs,
             "facts": result.facts,
-            "statements": [artifacts.put_json(self.context.store, each) for each in result.statements],
+            "statements": [
+                seals.put_statement(self.context.store, each, self.context.key) for each in result.statements
+            ],
             "proposal": dataclasses.asdict(result.proposal) if result.proposal else None,
             "failure": dataclasses.asdict(result.failure) if result.failure else None,
             "log": self.log.head.as_json(),

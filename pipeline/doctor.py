@@ -7,20 +7,19 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
 from pipeline import embedded
 from pipeline.errors import TowpathError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pipeline.signing import keys, signers
 
 _MIN_FREE_BYTES = 5 * 1024**3
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `repair` is what to type if it is bad."""
+    """One thing looked at. `repair` is what to type if it is bad, else what to do with it."""
 
     what: str
     state: Literal["good", "bad", "note"]
@@ -30,7 +29,7 @@ class Finding:
 
 def examine(project: Path) -> list[Finding]:
     """Look at everything; nothing is changed."""
-    return [_python(), _engine(), _git(), _registry(), _setpriv(), _disk(project), _embedded()]
+    return [_python(), _engine(), _git(), _registry(), _setpriv(), _disk(project), _key(), _embedded()]
 
 
 def _python() -> Finding:
@@ -87,6 +86,19 @@ def _disk(project: Path) -> Finding:
         text,
         None if free >= _MIN_FREE_BYTES else "docker system prune",
     )
+
+
+def _key() -> Finding:
+    what = "runner's key"
+    try:
+        path = Path(os.environ.get("TOWPATH_KEY") or keys.default_path(os.environ))
+        if not path.exists() and not os.environ.get("TOWPATH_KEY"):
+            return Finding(what, "note", f"none yet; the first run makes {path}")
+        public = keys.load(path).public
+    except TowpathError as error:
+        return Finding(what, "bad", f"{error.where or ''}: {error.message}".removeprefix(": "), error.hint)
+    enrol = f'for --trust FILE: builder namespaces="{signers.NAMESPACE}" {public.line}'
+    return Finding(what, "good", f"{public.fingerprint} at {path}", enrol)
 
 
 def _embedded() -> Finding:

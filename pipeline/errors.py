@@ -7,6 +7,7 @@
     ├── Fault                3    a mistake of ours
     ├── VerificationFailed   4    something does not match its digest, signature or chain
     ├── Blocked              6    the target is held, or the run is driven by someone else
+    ├── Incomplete           7    what is there holds, but evidence or trust is missing
     ├── TimedOut           124    a stage took longer than it may
     └── Interrupted   130, 143    Ctrl-C, or asked to end
 
@@ -27,6 +28,7 @@ EXIT_CODES: dict[int, str] = {
     3: "a fault of Towpath's own; a report file is named",
     4: "verification failed: something does not match its digest, signature or chain",
     6: "blocked: the target is held by someone else, or the run is being driven elsewhere",
+    7: "incomplete: what is there holds, but evidence or trust is missing",
     124: "timed out",
     130: "interrupted",
     143: "terminated",
@@ -91,6 +93,12 @@ class Blocked(TowpathError):
     """Someone else holds what this command needs."""
 
     code = 6
+
+
+class Incomplete(TowpathError):
+    """What is there holds, but that is not enough: evidence is missing, or nobody says which keys count."""
+
+    code = 7
 
 
 class TimedOut(TowpathError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.definition import Definition
     from pipeline.plan import Plan, Value
     from pipeline.record.store import Store
+    from pipeline.signing.keys import Key
 
     Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -38,6 +40,21 @@ store = click.option(
     metavar="DIR",
     help="Where the record is kept. Default: .towpath/store in the project.",
 )
+
+
+key = click.option(
+    "--key",
+    envvar="TOWPATH_KEY",
+    metavar="FILE",
+    help="The OpenSSH ed25519 key that seals the record. Default: ~/.config/towpath/runner.key, made if missing.",
+)
+
+
+def runner_key(path: str | None) -> Key:
+    """Load the runner's key; one that is made on this occasion is told of."""
+    from pipeline.signing import keys
+
+    return keys.find(path, os.environ, lambda text: click.echo(text, err=True))
 
 
 def open_store(location: str | None, project: Path, *, create: bool = False) -> Store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,12 @@ import click
 
 from pipeline.cli import common
 
+_POLL_S = 0.5
+_QUIET_S = 2.0
+"""Between one stage's end and the next one's claim a run shows nothing under way, for milliseconds: longer means it is over."""
+
 if TYPE_CHECKING:
+    from pipeline.plan import Plan
     from pipeline.record.chain import Event
     from pipeline.record.replay import Attempt, Run
     from pipeline.record.store import Store
@@ -64,21 +70,35 @@ def runs(limit: int, project: str, store: str | None, *, as_json: bool) -> None:
 @click.argument("run_id", metavar="[RUN]", default="latest")
 @click.argument("stage", required=False)
 @click.option("--attempt", type=click.IntRange(1), help="Only this attempt. Default: all of them.")
+@click.option(
+    "--follow", is_flag=True, help="Go on with what is logged meanwhile, until no stage of the run is under way."
+)
 @common.project
 @common.store
 @common.as_json
 def logs(
-    run_id: str, stage: str | None, attempt: int | None, project: str, store: str | None, *, as_json: bool
+    *,
+    run_id: str,
+    stage: str | None,
+    attempt: int | None,
+    follow: bool,
+    project: str,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """Print the logs of RUN (default: the latest), of all its stages or of one. Every line is checked against its chain.
 
-    With --json each line is one JSON object: stage, attempt, at, phase, stream, text, fields.
+    With --json each line is one JSON object: stage, attempt, at, phase, stream, text, fields. A line shows up once its segment
+    is stored: after five seconds at most.
     """
     from pipeline.errors import UsageError
     from pipeline.record import runs as records
 
     opened = common.open_store(store, Path(project))
     run = records.load(opened, records.find(opened, run_id))
+    if follow:
+        _follow(opened, run.id, stage, attempt, as_json=as_json)
+        return
     if stage is not None and stage not in run.attempts:
         raise UsageError(
             f"run {run.id} has no attempt of a stage {stage!r}",
@@ -94,13 +114,51 @@ def _in_order(run: Run) -> list[Attempt]:
 
 
 def _print_log(store: Store, run: Run, attempt: Attempt, *, as_json: bool) -> None:
-    from pipeline.record.chain import LOG_LINE
     from pipeline.record.runs import log_name
     from pipeline.record.writer import read_log
 
-    for event in read_log(store, log_name(run.id, attempt.stage, attempt.number)):
+    _print_lines(attempt, read_log(store, log_name(run.id, attempt.stage, attempt.number)), as_json=as_json)
+
+
+def _print_lines(attempt: Attempt, events: list[Event], *, as_json: bool) -> None:
+    from pipeline.record.chain import LOG_LINE
+
+    for event in events:
         if event.type == LOG_LINE:
             click.echo(json.dumps(_line(attempt, event), ensure_ascii=False) if as_json else _text(attempt, event))
+
+
+def _follow(store: Store, run_id: str, stage: str | None, number: int | None, *, as_json: bool) -> None:
+    """Print what is logged and poll for more, until nothing of the run has been under way for a while."""
+    from pipeline.errors import UsageError
+    from pipeline.record import runs as records
+    from pipeline.record.writer import LogReader
+
+    plan = _plan(store, records.load(store, run_id))
+    if stage is not None and stage not in plan.stages:
+        raise UsageError(f"run {run_id} has no stage {stage!r}", hint=f"It has: {', '.join(plan.stages)}.")
+    readers: dict[str, LogReader] = {}
+    busy_at = time.monotonic()
+    while time.monotonic() - busy_at < _QUIET_S:
+        run = records.load(store, run_id)
+        busy, over = _under_way(store, plan, run)
+        for each in _in_order(run):
+            if stage in (None, each.stage) and number in (None, each.number):
+                log = records.log_name(run_id, each.stage, each.number)
+                _print_lines(each, readers.setdefault(each.name, LogReader(store, log)).new(), as_json=as_json)
+        if over:
+            return
+        busy_at = time.monotonic() if busy else busy_at
+        time.sleep(_POLL_S)
+
+
+def _under_way(store: Store, plan: Plan, run: Run) -> tuple[bool, bool]:
+    """Tell whether a stage is under way, and whether none can follow as all are done. Asked before the logs are read."""
+    from pipeline.attempt import alive
+
+    lasts = [run.last(name) for name in plan.stages]
+    busy = any(last and last.outcome is None and alive(store, plan, run, last) for last in lasts)
+    return busy, all(last and last.outcome == "succeeded" for last in lasts)
 
 
 def _line(attempt: Attempt, event: Event) -> dict[str, Any]:
@@ -114,13 +172,18 @@ def _text(attempt: Attempt, event: Event) -> str:
 
 
 def _summary(store: Store, run_id: str) -> dict[str, Any]:
-    from pipeline import plan
     from pipeline.attempt import alive
     from pipeline.cli import report
-    from pipeline.record import artifacts
     from pipeline.record import runs as records
 
     run = records.load(store, records.find(store, run_id))
-    what = f"the plan of run {run.id}"
-    compiled = plan.from_json(artifacts.read_json(store, run.plan, what), what)
+    compiled = _plan(store, run)
     return report.summary(run, compiled, lambda last: alive(store, compiled, run, last))
+
+
+def _plan(store: Store, run: Run) -> Plan:
+    from pipeline import plan
+    from pipeline.record import artifacts
+
+    what = f"the plan of run {run.id}"
+    return plan.from_json(artifacts.read_json(store, run.plan, what), what)

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("look", "Show how the stages of a run stand."),
     "runs": ("look", "List the runs in the store."),
     "logs": ("look", "Print the logs of a run's stages."),
+    "audit": ("audit", "Prove what a run left, or read it."),
     "embedded": ("machine", "Start, stop or look at the AWS that runs on this machine."),
     "doctor": ("machine", "Check what Towpath needs on this machine."),
 }
@@ -69,7 +70,7 @@ def towpath() -> None:
     """Build, package and promote AWS Lambda container images, one gate at a time.
 
     Exit codes: 0 done, 1 a stage failed, 2 wrong usage or definition, 3 a fault of Towpath's own, 4 verification
-    failed, 6 blocked, 124 timed out, 130 interrupted, 143 terminated.
+    failed, 6 blocked, 7 incomplete, 124 timed out, 130 interrupted, 143 terminated.
     """
 
 

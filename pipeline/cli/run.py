@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.engine import Wish
     from pipeline.plan import Plan
     from pipeline.record.store import Store
+    from pipeline.signing.keys import Key
 
 
 @click.command()
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
 @common.parameter
 @common.store
 @common.jobs
+@common.key
 @common.as_json
-def run(file: str, parameters: tuple[str, ...], store: str | None, jobs: int, *, as_json: bool) -> None:
+def run(
+    file: str, parameters: tuple[str, ...], store: str | None, jobs: int, key: str | None, *, as_json: bool
+) -> None:
     """Run the pipeline: check everything, open a run, then attempt each stage once what it needs is done."""
     from pipeline.engine import Wish
 
-    context = _open(file, parameters, store, as_json=as_json)
+    context = _open(file, parameters, store, key, as_json=as_json)
     _drive(context, Wish(), jobs, as_json=as_json)
 
 
@@ -47,12 +51,22 @@ def run(file: str, parameters: tuple[str, ...], store: str | None, jobs: int, *,
 @common.project
 @common.store
 @common.jobs
+@common.key
 @common.as_json
-def resume(run_id: str, again: tuple[str, ...], project: str, store: str | None, jobs: int, *, as_json: bool) -> None:
+def resume(
+    *,
+    run_id: str,
+    again: tuple[str, ...],
+    project: str,
+    store: str | None,
+    jobs: int,
+    key: str | None,
+    as_json: bool,
+) -> None:
     """Go on with RUN (default: the latest): what is recorded as done stays done, everything else is attempted."""
     from pipeline.engine import Wish
 
-    context = _find(run_id, project, store, as_json=as_json)
+    context = _find(run_id, project, store, key, as_json=as_json)
     _known(context.plan, again)
     _drive(context, Wish(again=frozenset(again)), jobs, as_json=as_json)
 
@@ -74,6 +88,7 @@ def stage() -> None:
 @common.parameter
 @common.store
 @common.jobs
+@common.key
 @common.as_json
 def stage_run(
     *,
@@ -83,6 +98,7 @@ def stage_run(
     parameters: tuple[str, ...],
     store: str | None,
     jobs: int,
+    key: str | None,
     again: bool,
     as_json: bool,
 ) -> None:
@@ -90,15 +106,15 @@ def stage_run(
     from pipeline.engine import Wish
 
     if run_id == "new":
-        context = _open(file, parameters, store, as_json=as_json)
+        context = _open(file, parameters, store, key, as_json=as_json)
     else:
-        context = _find(run_id, str(Path(file).absolute().parent), store, as_json=as_json)
+        context = _find(run_id, str(Path(file).absolute().parent), store, key, as_json=as_json)
     _known(context.plan, names)
     wanted = frozenset(names)
     _drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, as_json=as_json)
 
 
-def _open(file: str, parameters: tuple[str, ...], store: str | None, *, as_json: bool) -> Context:
+def _open(file: str, parameters: tuple[str, ...], store: str | None, key: str | None, *, as_json: bool) -> Context:
     """Load, resolve, plan, check, open."""
     from pipeline import checks
     from pipeline.record import artifacts, runs
@@ -106,6 +122,7 @@ def _open(file: str, parameters: tuple[str, ...], store: str | None, *, as_json:
     definition, project = common.load(file)
     plan, files = common.compile_plan(definition, project, parameters)
     checks.check(plan, project)
+    signing = common.runner_key(key)
     opened = common.open_store(store, project, create=True)
     for data in files.values():
         artifacts.put_blob(opened, data)
@@ -117,10 +134,10 @@ def _open(file: str, parameters: tuple[str, ...], store: str | None, *, as_json:
         "source": _source(project),
         "version": pipeline.__version__,
     }
-    return _context(opened, runs.open_run(opened, about), plan, project, as_json=as_json)
+    return _context(opened, runs.open_run(opened, about, signing), plan, project, signing, as_json=as_json)
 
 
-def _find(run_id: str, project: str, store: str | None, *, as_json: bool) -> Context:
+def _find(run_id: str, project: str, store: str | None, key: str | None, *, as_json: bool) -> Context:
     from pipeline import plan
     from pipeline.record import artifacts, runs
 
@@ -131,10 +148,10 @@ def _find(run_id: str, project: str, store: str | None, *, as_json: bool) -> Con
     compiled = plan.from_json(
         artifacts.read_json(opened, digest, f"the plan of run {found}"), f"the plan of run {found}"
     )
-    return _context(opened, found, compiled, folder, as_json=as_json)
+    return _context(opened, found, compiled, folder, common.runner_key(key), as_json=as_json)
 
 
-def _context(store: Store, run_id: str, plan: Plan, project: Path, *, as_json: bool) -> Context:
+def _context(store: Store, run_id: str, plan: Plan, project: Path, key: Key, *, as_json: bool) -> Context:
     from pipeline.attempt import Context
     from pipeline.cli import progress
     from pipeline.executors.process import ProcessExecutor
@@ -142,7 +159,7 @@ def _context(store: Store, run_id: str, plan: Plan, project: Path, *, as_json: b
 
     work = project / ".towpath" / "work"
     reporter = progress.reporter(quiet=as_json)
-    context = Context(store, plan, runs.load(store, run_id), project, work, ProcessExecutor(work), reporter)
+    context = Context(store, plan, runs.load(store, run_id), project, work, ProcessExecutor(work), reporter, key)
     reporter.run_known(context.run, plan)
     return context
 

@@ -79,7 +79,7 @@ def decode(line: bytes, chain: str) -> Event:
             dict(event["data"]),
             digest.of_bytes(line),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise VerificationFailed(f"{chain}: a line is not an event: {line[:80]!r}") from error
 
 
@@ -88,12 +88,13 @@ def verify(lines: Iterable[bytes], chain: str) -> list[Event]:
     events: list[Event] = []
     for number, line in enumerate(lines):
         event = decode(line, chain)
-        _check_link(event, number, events[-1] if events else None, chain)
+        check_link(event, number, events[-1] if events else None, chain)
         events.append(event)
     return events
 
 
-def _check_link(event: Event, number: int, before: Event | None, chain: str) -> None:
+def check_link(event: Event, number: int, before: Event | None, chain: str) -> None:
+    """Check that an event stands where it may. Raises VerificationFailed."""
     if event.seq != number:
         raise VerificationFailed(f"{chain}: event {number} says it is number {event.seq}")
     if event.prev != (before.digest if before else None):

@@ -19,6 +19,7 @@ from pipeline.record.writer import ChainWriter, read_chain
 
 if TYPE_CHECKING:
     from pipeline.record.store import Store
+    from pipeline.signing.keys import Key
 
 _RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-z]{4}")
 _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"  # no letter that is read as another, none that makes words
@@ -44,11 +45,11 @@ def log_name(run_id: str, stage: str, attempt: int) -> str:
     return f"runs/{run_id}/{stage}.{attempt}/log"
 
 
-def open_run(store: Store, data: dict[str, Any]) -> str:
-    """Open a run: write its first chain and give its id."""
+def open_run(store: Store, data: dict[str, Any], key: Key) -> str:
+    """Open a run: write its first chain, seal it, and give its id."""
     while True:
         run_id = new_run_id(datetime.now(UTC))
-        writer = ChainWriter(store, chain_name(run_id, "open"))
+        writer = ChainWriter(store, chain_name(run_id, "open"), key)
         if writer.open({}):
             writer.append(chain.RUN_OPENED, data)
             writer.close({})
@@ -88,7 +89,7 @@ def load(store: Store, run_id: str) -> replay.Run:
             hint="Start another: towpath run",
         )
     for name in store.names(f"runs/{run_id}"):
-        if name != "open":
+        if name != "open" and store.names(chain_name(run_id, name)):  # a claim cut off may leave an empty folder
             run.add(load_attempt(store, run, name))
     return run
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pipeline
 from pipeline.errors import VerificationFailed
-from pipeline.record import chain, digest
+from pipeline.record import chain, digest, seals
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
     from pipeline.record.store import Store
+    from pipeline.signing.keys import Key
 
 
 def event_key(name: str, seq: int) -> str:
@@ -64,10 +65,14 @@ def writer_identity() -> dict[str, Any]:
 
 
 class ChainWriter:
-    """Append events to one chain, each durable before `append` returns."""
+    """Append events to one chain, each durable before `append` returns.
 
-    def __init__(self, store: Store, name: str) -> None:
+    The chain says whose it is: its first event names `key`, which seals it when it is closed. Without a key it stays unsealed.
+    """
+
+    def __init__(self, store: Store, name: str, key: Key | None) -> None:
         self.name = name
+        self._key = key
         self._store = store
         self._seq = 0
         self._prev: str | None = None
@@ -80,7 +85,8 @@ class ChainWriter:
 
     def open(self, data: dict[str, Any]) -> bool:
         """Put the first event; False if another writer has it. This is how an attempt is claimed."""
-        return self._put(chain.CHAIN_OPENED, {"chain": self.name, "writer": writer_identity(), **data})
+        writer = {**writer_identity(), "key": self._key.public.line if self._key else None}
+        return self._put(chain.CHAIN_OPENED, {"chain": self.name, "writer": writer, **data})
 
     def append(self, kind: str, data: dict[str, Any]) -> None:
         """Put the next event. Raises VerificationFailed if someone else wrote to our chain."""
@@ -88,8 +94,10 @@ class ChainWriter:
             raise VerificationFailed(f"{self.name}: someone else wrote event {self._seq} of a chain that is ours")
 
     def close(self, data: dict[str, Any]) -> None:
-        """Put the last event."""
+        """Put the last event, then the seal. A writer killed between the two leaves a chain without seal: nobody seals for it."""
         self.append(chain.CHAIN_CLOSED, data)
+        if self._key:
+            seals.put(self._store, self.head, self._key)
 
     def _put(self, kind: str, data: dict[str, Any]) -> bool:
         line = chain.encode(self._seq, self._prev, kind, data)
@@ -150,13 +158,35 @@ class LogWriter:
 
 def read_chain(store: Store, name: str) -> list[chain.Event]:
     """Read a chain of single events from the store and check it. Raises VerificationFailed."""
-    keys = [key for key in store.names(name) if key.endswith(".json")]
+    keys = [key for key in store.names(name) if key.endswith(".json") and key != seals.NAME]
     lines = []
     for seq, key in enumerate(keys):
         if key != event_key(name, seq).rpartition("/")[2]:
             raise VerificationFailed(f"{name}: event {seq} is missing, and {key} is there")
         lines.append(store.read(f"{name}/{key}") or b"")
     return chain.verify(lines, name)
+
+
+class LogReader:
+    """Read a log that is still being written: each call of `new` gives the lines since the last one, checked."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._segment = 0
+        self._last: chain.Event | None = None
+
+    def new(self) -> list[chain.Event]:
+        """Give the events of the segments stored meanwhile. Raises VerificationFailed."""
+        events: list[chain.Event] = []
+        while (data := self._store.read(segment_key(self._name, self._segment))) is not None:
+            for line in data.removesuffix(b"\n").split(b"\n"):
+                event = chain.decode(line, self._name)
+                chain.check_link(event, self._last.seq + 1 if self._last else 0, self._last, self._name)
+                self._last = event
+                events.append(event)
+            self._segment += 1
+        return events
 
 
 def read_log(store: Store, name: str) -> list[chain.Event]:

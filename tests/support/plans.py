@@ -17,12 +17,14 @@ from pipeline.executors.process import ProcessExecutor
 from pipeline.plan import Plan, PlannedStage
 from pipeline.record import artifacts, runs
 from pipeline.reporting import Silent
+from pipeline.signing import keys
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.record.replay import Run
     from pipeline.record.store.directory import DirectoryStore
+    from pipeline.signing.keys import Key
 
 
 def command(
@@ -44,18 +46,30 @@ class House:
     store: DirectoryStore
     plans: dict[str, Plan] = field(default_factory=dict)
 
+    @property
+    def key_path(self) -> Path:
+        return self.project.parent / "runner.key"
+
+    @property
+    def key(self) -> Key:
+        """The runner's key, made when it is first asked for."""
+        keys.make(self.key_path)
+        return keys.load(self.key_path)
+
     def open(self, *stages: PlannedStage) -> str:
         """Open a run of these stages and give its id."""
         plan = Plan("test", {}, {}, {stage.name: stage for stage in stages})
         digest = artifacts.put_json(self.store, plan.as_json())
-        run_id = runs.open_run(self.store, {"plan": digest})
+        run_id = runs.open_run(self.store, {"plan": digest}, self.key)
         self.plans[run_id] = plan
         return run_id
 
     def context(self, run_id: str) -> Context:
         work = self.project / ".towpath/work"
         run = runs.load(self.store, run_id)
-        return Context(self.store, self.plans[run_id], run, self.project, work, ProcessExecutor(work), Silent())
+        return Context(
+            self.store, self.plans[run_id], run, self.project, work, ProcessExecutor(work), Silent(), self.key
+        )
 
     def drive(self, run_id: str, wish: Wish | None = None, jobs: int = 2) -> Run:
         """Go on with a run."""
@@ -83,13 +97,16 @@ from pipeline.executors.process import ProcessExecutor
 from pipeline.record import artifacts, runs
 from pipeline.record.store.directory import open_store
 from pipeline.reporting import Silent
+from pipeline.signing import keys
 root, project, run_id = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+key = keys.load(Path(sys.argv[4]))
 store = open_store(root, create=False)
 run = runs.load(store, run_id)
 compiled = plan.from_json(artifacts.read_json(store, run.plan, "plan"), "plan")
 work = project / ".towpath/work"
 try:
-    engine.drive(Context(store, compiled, run, project, work, ProcessExecutor(work), Silent()), engine.Wish(), 2)
+    context = Context(store, compiled, run, project, work, ProcessExecutor(work), Silent(), key)
+    engine.drive(context, engine.Wish(), 2)
 except TowpathError as error:
     print(error, file=sys.stderr)
     sys.exit(error.code)
@@ -97,7 +114,7 @@ except TowpathError as error:
 
 
 def runner_argv(house: House, run_id: str) -> list[str]:
-    return [sys.executable, "-c", RUNNER, str(house.store.root), str(house.project), run_id]
+    return [sys.executable, "-c", RUNNER, str(house.store.root), str(house.project), run_id, str(house.key_path)]
 
 
 def run_process(house: House, run_id: str) -> subprocess.CompletedProcess[str]:

@@ -94,6 +94,7 @@ class DirectoryStore:
         self._made.add(folder)
 
     def _write_aside(self, data: bytes | Path) -> Path:
+        self._make(self.root / "aside")  # a store that travelled may have lost it, as an empty folder
         descriptor, name = tempfile.mkstemp(dir=self.root / "aside")
         try:
             with os.fdopen(descriptor, "wb") as aside:
@@ -117,11 +118,11 @@ def open_store(root: Path, *, create: bool) -> DirectoryStore:
     if not root.is_dir() and not create:
         hint = "Name another with --store DIR, or start a run first: towpath run"
         raise UsageError(f"there is no store at {root}", hint=hint)
-    try:
-        (root / "aside").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _failed("make", root, error) from error
     if create:
+        try:
+            (root / "aside").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _failed("make", root, error) from error
         store.put_new("format.json", json.dumps(FORMAT).encode() + b"\n")
     _check_format(store)
     return store

@@ -1,8 +1,31 @@
 from __future__ import annotations
 
-import pytest
+import json
+import signal
+import time
+from typing import TYPE_CHECKING
 
+import pytest
+from support.plans import command, killed_in, run_process
+
+from pipeline import jobs
 from pipeline.attempt import parse_line
+from pipeline.errors import StageFailed
+from pipeline.executors import Ended
+from pipeline.record import artifacts, chain, runs, seals
+from pipeline.record.writer import read_chain, read_log
+from pipeline.signing import dsse
+from stages.contract import Result
+
+if TYPE_CHECKING:
+    from support.plans import House
+
+STATEMENT: dict[str, object] = {
+    "_type": "https://in-toto.io/Statement/v1",
+    "subject": [],
+    "predicateType": "x",
+    "predicate": {},
+}
 
 
 @pytest.mark.parametrize(
@@ -20,3 +43,72 @@ from pipeline.attempt import parse_line
 )
 def test_a_line_is_data_or_text_and_never_more(line: bytes, text: str, fields: dict[str, str]) -> None:
     assert parse_line(line) == (text, fields)
+
+
+def test_every_attempt_is_sealed_by_the_runner(house: House) -> None:
+    run = house.drive(house.open(command("a", "true"), command("b", "true", needs=("a",))))
+    for name in ("open", "a.1", "b.1"):
+        full = runs.chain_name(run.id, name)
+        envelope, head = seals.decode(house.store.read(seals.seal_key(full)) or b"", full)
+        assert envelope.signed_by(house.key.public)
+        assert head == chain.head(read_chain(house.store, full), full)
+
+
+def test_a_failed_attempt_is_sealed_too(house: House) -> None:
+    run_id = house.open(command("a", "false"))
+    with pytest.raises(StageFailed):
+        house.drive(run_id)
+    assert house.store.read(f"runs/{run_id}/a.1/seal.json")
+
+
+def test_sealing_costs_next_to_nothing(house: House) -> None:
+    head = chain.Head("runs/r/a.1", "sha256:" + "0" * 64, 4)
+    seals.encode(head, house.key)
+    start = time.perf_counter()
+    for _ in range(100):
+        seals.encode(head, house.key)
+    assert time.perf_counter() - start < 0.5
+
+
+def test_who_takes_over_says_how_far_the_log_went_and_does_not_seal_for_the_dead(house: House) -> None:
+    flag = house.project / "slow.started"
+    script = f"test -e {flag} && exit 0; echo said; sleep 5.5; echo more; touch {flag}; sleep 60"
+    run_id = house.open(command("slow", script))
+    assert killed_in(house, run_id, "slow").returncode == -signal.SIGKILL
+    assert run_process(house, run_id).returncode == 0
+    follows = house.load(run_id).attempts["slow"][1].follows
+    log = f"runs/{run_id}/slow.1/log"
+    assert follows is not None
+    assert follows["log"] == chain.head(read_log(house.store, log), log).as_json()
+    assert house.store.read(f"runs/{run_id}/slow.1/seal.json") is None
+
+
+def stating(monkeypatch: pytest.MonkeyPatch, *statements: dict[str, object]) -> None:
+    """What the stage's process does is not of interest here; what is done with its statements is."""
+    result = Result("succeeded", statements=list(statements))
+    monkeypatch.setattr(jobs, "run", lambda *_: (Ended(0, "exited"), result))
+
+
+def test_what_a_stage_states_is_signed_when_it_is_collected(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    stating(monkeypatch, STATEMENT)
+    run_id = house.open(command("a", "true"))
+    house.drive(run_id)
+    finished = read_chain(house.store, f"runs/{run_id}/a.1")[2]
+    (sha256,) = finished.data["statements"]
+    envelope = dsse.parse(artifacts.read_blob(house.store, sha256, "x"), "x")
+    assert envelope.type == "application/vnd.in-toto+json"
+    assert envelope.signed_by(house.key.public)
+    assert json.loads(envelope.payload) == STATEMENT
+
+
+def test_what_is_no_statement_is_not_signed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    stating(monkeypatch, {"_type": "something else"})
+    with pytest.raises(StageFailed, match="not an in-toto statement"):
+        house.drive(house.open(command("a", "true")))
+
+
+def test_no_stage_is_handed_the_key(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOWPATH_KEY", str(house.key_path))
+    run = house.drive(house.open(command("a", "env; cat $TMPDIR/../request.json; set")))
+    said = [str(event.data) for event in read_log(house.store, runs.log_name(run.id, "a", 1))]
+    assert not [line for line in said if "TOWPATH_KEY" in line or "runner.key" in line]

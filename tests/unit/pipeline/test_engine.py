@@ -191,7 +191,7 @@ def test_an_interrupted_run_says_so_and_can_be_gone_on_with(house: House) -> Non
 def test_an_attempt_of_another_machine_is_waited_for_until_its_time_is_over(house: House) -> None:
     run_id = house.open(command("far", "true", timeout_s=60))
     run = house.load(run_id)
-    writer = ChainWriter(house.store, runs.chain_name(run_id, "far.1"))
+    writer = ChainWriter(house.store, runs.chain_name(run_id, "far.1"), None)
     writer.open(
         {"opening": run.head.digest, "stage": "far", "attempt": 1, "inputs": {}, "follows": None, "builds_on": []}
     )

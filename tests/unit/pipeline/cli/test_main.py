@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.cli.main import COMMANDS
 
-HEAVY = ("boto3", "botocore", "docker", "pydantic", "rich", "yaml", "yaml_include", "urllib3")
+HEAVY = ("boto3", "botocore", "docker", "pydantic", "rich", "yaml", "yaml_include", "urllib3", "cryptography")
 
 
 def test_help_waits_for_nothing_heavy() -> None:

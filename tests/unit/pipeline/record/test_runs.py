@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from support.signing import new_key
 
 from pipeline.errors import UsageError, VerificationFailed
 from pipeline.record import chain, runs
@@ -21,7 +22,7 @@ def store(tmp_path: Path) -> DirectoryStore:
 
 
 def claim(store: DirectoryStore, run_id: str, stage: str, number: int, **more: object) -> ChainWriter:
-    writer = ChainWriter(store, runs.chain_name(run_id, f"{stage}.{number}"))
+    writer = ChainWriter(store, runs.chain_name(run_id, f"{stage}.{number}"), None)
     data = {
         "opening": runs.load(store, run_id).head.digest,
         "stage": stage,
@@ -41,7 +42,7 @@ def test_ids_sort_by_time_and_make_dns_labels() -> None:
 
 
 def test_finding_a_run(store: DirectoryStore) -> None:
-    first, second = runs.open_run(store, {"plan": "a"}), runs.open_run(store, {"plan": "b"})
+    first, second = runs.open_run(store, {"plan": "a"}, new_key()), runs.open_run(store, {"plan": "b"}, new_key())
     assert runs.find(store, "latest") == max(first, second)
     assert runs.find(store, first) == first
     assert runs.find(store, first[-4:]) == first
@@ -58,7 +59,7 @@ def test_an_empty_store_says_how_to_begin(store: DirectoryStore) -> None:
 
 
 def test_a_run_whose_opening_was_cut_off_is_not_a_run(store: DirectoryStore) -> None:
-    writer = ChainWriter(store, "runs/20260101-000000-aaaa/open")
+    writer = ChainWriter(store, "runs/20260101-000000-aaaa/open", None)
     writer.open({})
     writer.append(chain.RUN_OPENED, {"plan": "sha256:0"})
     with pytest.raises(UsageError, match="never opened"):
@@ -66,14 +67,14 @@ def test_a_run_whose_opening_was_cut_off_is_not_a_run(store: DirectoryStore) -> 
 
 
 def test_an_attempt_is_claimed_once(store: DirectoryStore) -> None:
-    run_id = runs.open_run(store, {"plan": "x"})
+    run_id = runs.open_run(store, {"plan": "x"}, new_key())
     claim(store, run_id, "build", 1)
-    other = ChainWriter(store, runs.chain_name(run_id, "build.1"))
+    other = ChainWriter(store, runs.chain_name(run_id, "build.1"), None)
     assert not other.open({"stage": "build", "attempt": 1})
 
 
 def test_a_writer_notices_that_another_wrote_to_its_chain(store: DirectoryStore) -> None:
-    run_id = runs.open_run(store, {"plan": "x"})
+    run_id = runs.open_run(store, {"plan": "x"}, new_key())
     writer = claim(store, run_id, "build", 1)
     store.put_new(f"runs/{run_id}/build.1/00000001.json", b"something else")
     with pytest.raises(VerificationFailed, match="someone else wrote event 1"):
@@ -81,8 +82,8 @@ def test_a_writer_notices_that_another_wrote_to_its_chain(store: DirectoryStore)
 
 
 def test_an_attempt_of_another_run_is_refused(store: DirectoryStore) -> None:
-    one, two = runs.open_run(store, {"plan": "x"}), runs.open_run(store, {"plan": "y"})
-    foreign = ChainWriter(store, runs.chain_name(two, "build.1"))
+    one, two = runs.open_run(store, {"plan": "x"}, new_key()), runs.open_run(store, {"plan": "y"}, new_key())
+    foreign = ChainWriter(store, runs.chain_name(two, "build.1"), None)
     foreign.open(
         {"opening": runs.load(store, one).head.digest, "stage": "build", "attempt": 1, "inputs": {}, "follows": None}
     )
@@ -91,7 +92,7 @@ def test_an_attempt_of_another_run_is_refused(store: DirectoryStore) -> None:
 
 
 def test_an_unknown_event_is_refused_rather_than_guessed_at(store: DirectoryStore) -> None:
-    run_id = runs.open_run(store, {"plan": "x"})
+    run_id = runs.open_run(store, {"plan": "x"}, new_key())
     claim(store, run_id, "build", 1).append("phase.improved", {})
     with pytest.raises(VerificationFailed, match=r"unknown type 'phase\.improved'"):
         runs.load(store, run_id)

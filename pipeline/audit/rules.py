@@ -1,0 +1,218 @@
+"""What must hold between the parts of a run. Pure: chains, plan and documents in, findings out.
+
+1. Attempts are of stages of the plan, and numbered from 1 without a gap.
+2. Attempt n+1 follows attempt n, as it then was; none follows one that had succeeded.
+3. An attempt builds on just the stages its stage needs, each as a whole, closed and succeeded.
+4. Its inputs are those of the plan: each the output, by digest, of an attempt that succeeded.
+5. Its phases are its kind's; each is intended before it is finished, with a request for just this stage, attempt and target.
+6. It succeeded only if its last phase did, and handed on what its kind declares.
+7. What a succeeded deployment found running is what the release it was given pins.
+8. A run is complete once each stage has succeeded, or cannot be reached as one that it needs has not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from pipeline.audit.findings import Finding, broken, missing, reading
+from pipeline.audit.logs import Told
+from pipeline.record import chain, runs
+from pipeline.record.writer import event_key
+from stages.kinds import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.audit.chains import Examined
+    from pipeline.plan import Plan, PlannedStage
+    from pipeline.record.chain import Event
+    from pipeline.record.replay import Attempt, Run
+
+
+def numbering(plan: Plan, run: Run) -> list[Finding]:
+    """Rule 1, and who took over from whom: rule 2."""
+    found: list[Finding] = []
+    for stage, attempts in run.attempts.items():
+        if stage not in plan.stages:
+            found.append(broken(runs.chain_name(run.id, attempts[0].name), "the plan has no such stage"))
+        for expected, attempt in enumerate(attempts, 1):
+            if attempt.number != expected:
+                name = runs.chain_name(run.id, f"{stage}.{expected}")
+                found.append(broken(name, f"is missing, and {attempt.name} is there"))
+                break
+    return found
+
+
+def links(plan: Plan, run: Run, attempt: Attempt, chains: Mapping[str, Examined]) -> list[Finding]:
+    """Rules 2, 3 and 4 for one attempt."""
+    found: list[Finding] = []
+    stage, name = plan.stages[attempt.stage], runs.chain_name(run.id, attempt.name)
+    first = event_key(name, 0)
+    with reading(first, found):
+        found += _follows(run, attempt, chains, first)
+        found += _builds_on(stage, chains[name].data["builds_on"], chains, first)
+        if set(attempt.inputs) != set(stage.inputs):
+            found.append(broken(first, "has other inputs than the plan", sorted(stage.inputs), sorted(attempt.inputs)))
+        for each, source in stage.inputs.items():
+            found += _input(run, source, each, attempt.inputs.get(each, {}), first)
+    return found
+
+
+def phases(run: Run, stage: PlannedStage, attempt: Attempt, events: tuple[Event, ...]) -> list[Finding]:
+    """Rules 5 (without the request itself) and 6 for one attempt."""
+    found: list[Finding] = []
+    name, intended, finished = runs.chain_name(run.id, attempt.name), None, None
+    handle = runs.handle(run.id, attempt.stage, attempt.number)
+    for event in events[1:]:
+        key, data = event_key(name, event.seq), event.data
+        with reading(key, found):
+            if event.type == chain.PHASE_INTENDED:
+                if data["phase"] not in KINDS[stage.kind].phases or data["phase"] == "check":
+                    found.append(broken(key, f"kind {stage.kind} has no phase {data['phase']!r}"))
+                if data["handle"] != f"{handle}-{data['phase']}":
+                    found.append(broken(key, "has another handle", f"{handle}-{data['phase']}", data["handle"]))
+                intended = data["phase"]
+            elif event.type == chain.PHASE_FINISHED:
+                if intended != data["phase"] and data["outcome"] == "succeeded":
+                    found.append(broken(key, f"phase {data['phase']} succeeded without being intended"))
+                intended, finished = None, data
+            elif event.type == chain.CHAIN_CLOSED:
+                found += _outcome(stage, data["outcome"], finished, key)
+    return found
+
+
+def request(run: Run, stage: PlannedStage, attempt: Attempt, document: Any, *, phase: str, key: str) -> list[Finding]:
+    """Rule 5 for the request of one phase."""
+    found: list[Finding] = []
+    target = dataclasses.asdict(stage.target) if stage.target else None
+    expected = {
+        "kind": stage.kind,
+        "phase": phase,
+        "handle": runs.handle(run.id, attempt.stage, attempt.number),
+        "options": stage.options,
+        "target": target,
+    }
+    with reading(key, found):
+        for name, value in expected.items():
+            if document[name] != value:
+                found.append(
+                    broken(
+                        key, f"the request of {attempt.name} has another {name} than the plan", value, document[name]
+                    )
+                )
+    return found
+
+
+def read_back(run: Run, attempt: Attempt, release: Any) -> list[Finding]:
+    """Rule 7. A function that is not there has a condition in its template; `deploy` has seen to that."""
+    found: list[Finding] = []
+    key = runs.chain_name(run.id, attempt.name)
+    with reading(key, found):
+        pinned = {name: each["manifest"] for name, each in release["functions"].items()}
+        for name, each in attempt.facts["functions"].items():
+            running = str(each["image"]).rpartition("@")[2]
+            if running != pinned.get(name):
+                text = f"function {name} runs another image than the release pins"
+                found.append(broken(key, text, pinned.get(name, "no such function"), each["image"]))
+    return found
+
+
+def completeness(plan: Plan, run: Run) -> list[Finding]:
+    """Rule 8. Attempts that are still open are told of by themselves."""
+    found = []
+    unreached: set[str] = set()
+    for name, stage in plan.stages.items():
+        last = run.last(name)
+        if last is None and not unreached & set(stage.needs):
+            text = "the stage has no attempt: the run is not finished, or its attempts were removed"
+            found.append(missing(runs.chain_name(run.id, f"{name}.1"), text))
+        if last is None or last.outcome != "succeeded":
+            unreached.add(name)
+    return found
+
+
+def log_heads(events: tuple[Event, ...], successor: Examined | None) -> list[Told]:
+    """Give what is known of where an attempt's log ended: by its own events, and by the attempt that took over."""
+    told = []
+    for event in events:
+        log = event.data.get("log")
+        if event.type in (chain.PHASE_FINISHED, chain.CHAIN_CLOSED) and isinstance(log, dict):
+            told.append(Told(int(log["length"]), log["head"], f"event {event.seq}", event.type == chain.CHAIN_CLOSED))
+    follows = successor.data.get("follows") if successor else None
+    log = follows.get("log") if isinstance(follows, dict) else None
+    if successor and isinstance(log, dict) and not (told and told[-1].final):
+        told.append(Told(int(log["length"]), log["head"], successor.name))
+    return told
+
+
+def _follows(run: Run, attempt: Attempt, chains: Mapping[str, Examined], first: str) -> list[Finding]:
+    follows = attempt.follows
+    if attempt.number == 1:
+        return [broken(first, "follows another, though it is the first")] if follows else []
+    before = runs.chain_name(run.id, f"{attempt.stage}.{attempt.number - 1}")
+    if follows is None or follows["chain"] != before:
+        return [broken(first, "does not follow the attempt before it", before, follows and follows["chain"])]
+    older = chains.get(before)
+    if older is None or not older.events:
+        return []  # that chain is named by itself
+    if not older.is_at(follows["length"], follows["head"]):
+        return [_other_head(first, older, follows)]
+    last = older.events[follows["length"] - 1]
+    if last.type == chain.CHAIN_CLOSED and last.data.get("outcome") == "succeeded":
+        return [broken(first, f"follows {before}, which had succeeded")]
+    return []
+
+
+def _builds_on(
+    stage: PlannedStage, builds_on: list[dict[str, Any]], chains: Mapping[str, Examined], first: str
+) -> list[Finding]:
+    found: list[Finding] = []
+    needed = []
+    for ref in builds_on:
+        needed.append(ref["chain"].rpartition("/")[2].rpartition(".")[0])
+        older = chains.get(ref["chain"])
+        if older is None:
+            found.append(broken(ref["chain"], f"is missing: {first} builds on it", ref["head"]))
+        elif older.events and not (older.is_at(ref["length"], ref["head"]) and len(older.events) == ref["length"]):
+            found.append(_other_head(first, older, ref))
+        elif older.events and older.events[-1].data.get("outcome") != "succeeded":
+            found.append(broken(first, f"builds on {ref['chain']}, which has not succeeded"))
+    if sorted(needed) != sorted(stage.needs):
+        found.append(broken(first, "builds on other stages than it needs", sorted(stage.needs), sorted(needed)))
+    return found
+
+
+def _other_head(first: str, older: Examined, ref: dict[str, Any]) -> Finding:
+    """Two chains tell different things of one of them: the one that is told of was changed, or the other never saw it."""
+    text = f"ends otherwise than {first} says"
+    expected = f"{ref['head']} after {ref['length']} events"
+    return broken(older.name, text, expected, f"{older.digests[-1]} after {len(older.digests)}")
+
+
+def _input(run: Run, source: str, name: str, given: dict[str, Any], first: str) -> list[Finding]:
+    if given.get("stage") != source:
+        return [broken(first, f"takes the input {name} from another stage than planned", source, given.get("stage"))]
+    of = next((each for each in run.attempts.get(source, []) if each.number == given["attempt"]), None)
+    where = f"{source}.{given['attempt']}"
+    if of is None or of.outcome != "succeeded":
+        return [broken(first, f"takes the input {name} from {where}, which has not succeeded")]
+    if of.outputs.get(name) != given["artifact"]:
+        return [
+            broken(first, f"its input {name} is not the output of {where}", of.outputs.get(name), given["artifact"])
+        ]
+    return []
+
+
+def _outcome(stage: PlannedStage, outcome: str, finished: dict[str, Any] | None, key: str) -> list[Finding]:
+    last = finished["outcome"] if finished else "canceled"
+    if outcome not in (last, "canceled"):
+        return [broken(key, "closes with another outcome than its last phase", last, outcome)]
+    if outcome != "succeeded" or finished is None:
+        return []
+    if finished["phase"] != "apply":
+        return [broken(key, "closes as succeeded without having applied anything")]
+    if set(finished["outputs"]) != set(stage.outputs):
+        text = "succeeded with other outputs than its kind declares"
+        return [broken(key, text, sorted(stage.outputs), sorted(finished["outputs"]))]
+    return []

@@ -1,0 +1,62 @@
+"""What a verified run proves and what it does not, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.audit.verify import Report
+
+_NEVER = (
+    "That nothing was removed as a whole: a run, or the last attempts of an unfinished one. Keep heads outside the store.",
+    "That clocks were right: times are those of the machines that wrote.",
+    "That who held a key did what the record says: whoever can use it can write another record.",
+)
+
+
+def proved(report: Report) -> list[str]:
+    """Say what holds. Nothing is said of a run in which anything is broken."""
+    if report.verdict == "broken":
+        return []
+    told = [
+        f"{report.chains} chains with {report.events} events and {report.log_lines} lines of logs: whole, in order, of this run only.",
+        f"{report.blobs} objects that they name have their digests: plan, files, requests, artifacts, statements.",
+        "Every input of a stage is the output, by digest, of the attempt it names.",
+    ]
+    if report.deployed:
+        told.append(f"What was found running is what the release pins: {', '.join(report.deployed)}.")
+    if report.trust and report.sealed_by:
+        who = ", ".join(sorted(set(report.sealed_by.values())))
+        told.append(f"They were sealed by keys that {report.trust} enrols as builder: {who}.")
+    if report.covered:
+        names = ", ".join(name.rpartition("/")[2] for name in report.covered)
+        told.append(f"Without a seal of their own, vouched for by the sealed chains that build on them: {names}.")
+    return told
+
+
+def not_proved(report: Report) -> list[str]:
+    """Say what does not follow."""
+    told = list(_NEVER)
+    if not report.trust:
+        who = ", ".join(sorted(set(report.sealed_by.values()))) or "no key at all"
+        told.insert(0, f"Who wrote it: it was sealed by {who}, and nobody said which keys count (--trust FILE).")
+    return told
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """Give all that was found of one run."""
+    return {
+        "run": report.run,
+        "name": report.name,
+        "verdict": report.verdict,
+        "findings": [each.as_json() for each in report.findings],
+        "proved": proved(report),
+        "not_proved": not_proved(report),
+        "trust": report.trust,
+        "sealed_by": report.sealed_by,
+        "covered": report.covered,
+        "chains": report.chains,
+        "events": report.events,
+        "log_lines": report.log_lines,
+        "objects": report.blobs,
+    }

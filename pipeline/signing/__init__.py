@@ -1,0 +1,1 @@
+"""Keys, envelopes and who may sign: OpenSSH's key files and allowed_signers, DSSE's envelopes (docs/adr/0010)."""

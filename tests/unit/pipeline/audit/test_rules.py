@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.plans import command
+
+from pipeline.audit import rules
+from pipeline.plan import Plan
+from pipeline.record.chain import Head
+from pipeline.record.replay import Attempt, Outcome, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HEAD = Head("runs/r/open", "sha256:0", 3)
+PINNED = {"functions": {"Hello": {"manifest": "sha256:aa"}, "Hola": {"manifest": "sha256:bb"}}}
+
+
+def attempt(stage: str, outcome: Outcome | None = "succeeded", facts: dict[str, Any] | None = None) -> Attempt:
+    return Attempt(stage, 1, HEAD, "", "", {}, {}, None, outcome=outcome, facts=facts or {})
+
+
+def run(*attempts: Attempt) -> Run:
+    found = Run("r", HEAD, "", "sha256:0", {})
+    for each in attempts:
+        found.add(each)
+    return found
+
+
+def found_running(images: Mapping[str, str]) -> list[str]:
+    made = attempt("deploy", facts={"functions": {name: {"image": image} for name, image in images.items()}})
+    return [str(each) for each in rules.read_back(run(made), made, PINNED)]
+
+
+def test_what_runs_is_what_the_release_pins_wherever_its_registry_is() -> None:
+    assert found_running({"Hello": "here/x@sha256:aa", "Hola": "there/y@sha256:bb"}) == []
+
+
+@pytest.mark.parametrize("images", [{"Hello": "x@sha256:bb"}, {"Hello": "x:latest"}, {"Other": "x@sha256:aa"}])
+def test_another_image_than_the_pinned_one_is_named(images: dict[str, str]) -> None:
+    (said,) = found_running(images)
+    assert said.startswith(f"runs/r/deploy.1: function {next(iter(images))} runs another image")
+
+
+def test_a_deployment_that_says_nothing_of_what_runs_does_not_hold() -> None:
+    made = attempt("deploy")
+    assert rules.read_back(run(made), made, PINNED)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "open_stages"),
+    [
+        ({"a": "succeeded", "b": "succeeded", "c": "succeeded"}, []),
+        ({"a": "failed"}, []),
+        ({"a": "succeeded"}, ["runs/r/b.1"]),
+        ({}, ["runs/r/a.1"]),
+        ({"a": "succeeded", "b": "canceled"}, []),
+    ],
+)
+def test_a_run_is_complete_once_nothing_can_follow(outcomes: dict[str, Outcome], open_stages: list[str]) -> None:
+    stages = [command("a", ""), command("b", "", needs=("a",)), command("c", "", needs=("b",))]
+    plan = Plan("t", {}, {}, {each.name: each for each in stages})
+    made = run(*(attempt(name, outcome) for name, outcome in outcomes.items()))
+    assert [each.key for each in rules.completeness(plan, made)] == open_stages
+
+
+def test_a_request_for_something_else_than_planned_is_named() -> None:
+    stage, made = command("a", "true"), attempt("a")
+    document = {"kind": "command", "phase": "apply", "handle": "r-a-1", "options": stage.options, "target": None}
+    assert rules.request(run(made), stage, made, document, phase="apply", key="k") == []
+    for name, other in (("kind", "deploy"), ("phase", "propose"), ("handle", "r-b-1"), ("options", {})):
+        (found,) = rules.request(run(made), stage, made, {**document, name: other}, phase="apply", key="k")
+        assert f"another {name} than the plan" in found.text
+    assert rules.request(run(made), stage, made, [], phase="apply", key="k")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.aws.session import connect
 from stages.contract import InvalidInput, Result, StageError
-from stages.invoke import requests
+from stages.invoke import requests, standing
 from stages.invoke.calls import call_endpoint, call_function
 from stages.invoke.compare import differences
 from stages.log import log
@@ -32,7 +32,10 @@ def check(request: Request, work: Path) -> Result:
 
 
 def apply(request: Request, work: Path) -> Result:
-    """Make every call, one after another, and fail if an answer is not what was expected."""
+    """Make every call, one after another, and fail if an answer is not what was expected.
+
+    What the functions run is looked at before the first call and after the last: the answers must be this deployment's.
+    """
     if request.target is None or request.access is None:
         raise StageError("the stage has no environment", cls="fault")
     calls = _load(request, work)
@@ -42,8 +45,11 @@ def apply(request: Request, work: Path) -> Result:
     if problems:
         raise InvalidInput(problems)
     timeout_s = max(call.timeout_s for call in calls)
-    client: LambdaClient = connect(request.target, request.access).client("lambda", read_timeout_s=timeout_s)
+    session = connect(request.target, request.access)
+    standing.refuse_other(session.lambda_, deployment, "before the first call,")
+    client: LambdaClient = session.client("lambda", read_timeout_s=timeout_s)
     outcomes = [_outcome(call, client, deployment) for call in calls]
+    standing.refuse_other(session.lambda_, deployment, "after the last call,")
     failed = [outcome for outcome in outcomes if outcome["differences"]]
     if failed:
         raise StageError(_report(failed, len(calls)))
@@ -61,8 +67,11 @@ def _deployment(path: Path) -> Json:
         document: Any = json.loads(path.read_bytes())
         if document["v"] != 1:
             raise ValueError(document["v"])  # noqa: TRY301 - answered below like every other flaw of the file
-        return {name: dict(document[name]) for name in ("target", "outputs", "functions")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        functions = {
+            name: {"name": str(each["name"]), "image": each["image"]} for name, each in document["functions"].items()
+        }
+        return {"target": dict(document["target"]), "outputs": dict(document["outputs"]), "functions": functions}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StageError(f"deployment.json is not of format version 1: {error!r}", cls="mismatch") from error
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 import pytest
-from integration.stages.deploy.releases import sha256
+from integration.stages.deploy.releases import Deployer, manifest, sha256
 from integration.stages.deploy.running import embedded_aws, new_account
 from support import functions
 
@@ -94,6 +94,43 @@ def write_release(directory: Path, function: dict[str, Any]) -> None:
     (directory / "release.json").write_text(json.dumps(document))
 
 
+def calling(deployment: str, target: Target, access: Access) -> Request:
+    return Request(
+        "invoke",
+        "apply",
+        "run-smoke-1",
+        options={"requests": "smoke.yaml"},
+        inputs={"deployment": deployment},
+        source="source",
+        target=target,
+        access=access,
+    )
+
+
+def test_a_run_does_not_pass_by_the_code_of_another_one(tmp_path: Path) -> None:
+    """Run A and run B deploy to the same stack, B last: A's calls would be answered by B's code."""
+    target = Target("staging", new_account(), "eu-central-1", embedded=True, stack="demo")
+    with embedded_aws(tmp_path / "embedded") as url:
+        access = Access(endpoint_url=url)
+        ecr = connect(target, access).ecr
+        ecr.create_repository(repositoryName="app")
+        deployer = Deployer(tmp_path, target, url)
+        images = []
+        for run, content in (("a", "one"), ("b", "two")):
+            ecr.put_image(repositoryName="app", imageManifest=manifest(content), imageTag=content)
+            _, deployment = deployer.apply(run, deployer.propose(run, content), content)
+            images.append(deployment["functions"]["HelloWorldFunction"]["image"])
+            (tmp_path / run).mkdir()
+            (tmp_path / run / "deployment.json").write_text(json.dumps(deployment))
+        (tmp_path / "source").mkdir()
+        (tmp_path / "source/smoke.yaml").write_text("- function: HelloWorldFunction")
+        with pytest.raises(StageError) as caught:
+            invoke(calling("a", target, access), tmp_path)
+    assert caught.value.cls == "blocked"
+    assert caught.value.message.endswith(f"expected {images[0]}, found {images[1]}")
+    assert images[0] != images[1]
+
+
 @pytest.mark.slow
 @pytest.mark.engine
 def test_what_is_deployed_answers(tmp_path: Path) -> None:
@@ -113,16 +150,7 @@ def test_what_is_deployed_answers(tmp_path: Path) -> None:
         (tmp_path / "source").mkdir()
         smoke = tmp_path / "source/smoke.yaml"
         smoke.write_text(REQUESTS)
-        call = Request(
-            "invoke",
-            "apply",
-            "run-smoke-1",
-            options={"requests": "smoke.yaml"},
-            inputs={"deployment": "outputs/deployment"},
-            source="source",
-            target=target,
-            access=access,
-        )
+        call = calling("outputs/deployment", target, access)
         assert [each["name"] for each in invoke(call, tmp_path).facts["requests"]] == ["http", "event", "error"]
         smoke.write_text(REQUESTS.replace("hello world", "goodbye"))
         with pytest.raises(StageError, match=r'json\.message: expected "goodbye", got "hello world"'):

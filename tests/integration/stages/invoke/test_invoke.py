@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TARGET = Target("staging", ACCOUNT, REGION, embedded=True, stack="demo")
+OURS = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/app@sha256:{'a' * 64}"
+THEIRS = OURS.replace("a" * 64, "b" * 64)
 
 
 class Endpoint:
@@ -79,8 +81,9 @@ class Invoker:
                 "Api": {"value": "https://id.execute-api.eu-central-1.amazonaws.com/Prod/hello/", "url": url},
                 "Arn": {"value": "arn:aws:x", "url": None},
             },
-            "functions": {"Fn": {"name": "demo-Fn-1"}},
+            "functions": {"Fn": {"name": "demo-Fn-1", "image": OURS}},
         }
+        aws.function_image = OURS
 
     def request(self, text: str, phase: str = "apply") -> Request:
         (self.work / "source").mkdir(exist_ok=True)
@@ -223,6 +226,45 @@ def test_the_deployment_of_another_environment_is_not_called(invoker: Invoker, e
     invoker.deployment["target"]["stack"] = "production"
     with pytest.raises(StageError, match="its stack is production, not demo"):
         invoker.apply("- endpoint: Api")
+    assert endpoint.seen == []
+
+
+def test_another_runs_code_is_not_asked(invoker: Invoker, endpoint: Endpoint) -> None:
+    """Else a run goes on to production with an image that nobody ever called."""
+    invoker.aws.function_image = THEIRS
+    with pytest.raises(StageError) as caught:
+        invoker.apply("- endpoint: Api")
+    assert caught.value.cls == "blocked"
+    assert caught.value.message.splitlines() == [
+        f"before the first call, the stack demo in account {ACCOUNT}, {REGION} does not run what this run deployed:",
+        f"  Fn (demo-Fn-1): expected {OURS}, found {THEIRS}",
+    ]
+    assert "Start a new run" in str(caught.value.hint)
+    assert endpoint.seen == []
+
+
+@pytest.mark.parametrize("expected", ["{name: demo-Fn-1}", "{name: another}"])
+def test_code_that_came_between_the_calls_is_noticed(
+    invoker: Invoker, monkeypatch: pytest.MonkeyPatch, expected: str
+) -> None:
+    """Whether the answers were as expected or not: they may be those of the code that came."""
+    invoke = invoker.aws.Invoke
+
+    def deployed_meanwhile(parameters: Any) -> Any:
+        invoker.aws.function_image = THEIRS
+        return invoke(parameters)
+
+    monkeypatch.setattr(invoker.aws, "Invoke", deployed_meanwhile)
+    with pytest.raises(StageError, match=r"^after the last call, .*\n.*found .*bbb$") as caught:
+        invoker.apply(f"- {{function: Fn, expect: {{json: {expected}}}}}")
+    assert caught.value.cls == "blocked"
+
+
+def test_a_deployment_that_says_no_images_is_not_called(invoker: Invoker, endpoint: Endpoint) -> None:
+    del invoker.deployment["functions"]["Fn"]["image"]
+    with pytest.raises(StageError, match="not of format version 1") as caught:
+        invoker.apply("- endpoint: Api")
+    assert caught.value.cls == "mismatch"
     assert endpoint.seen == []
 
 

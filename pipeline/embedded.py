@@ -17,14 +17,20 @@ def call(action: str, on_progress: Callable[[str], None]) -> dict[str, Any]:
     """Run `start`, `stop` or `status` and give what it answers. Raises StageFailed if it cannot be done."""
     argv = [sys.executable, "-I", "-m", "stages.embedded", action, "--json"]
     process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for us: a daemon that is half started helps nobody
     )
     said: list[str] = []
     with process:
         assert process.stdout and process.stderr  # noqa: S101, PT018 - both are pipes
         for line in process.stderr:
             said.append(line.rstrip())
-            on_progress(said[-1])
+            if not line.startswith("{"):  # an error, which is told below
+                on_progress(said[-1])
         answer = process.stdout.read()
     try:
         value = json.loads(answer) if process.returncode == 0 else None
@@ -42,6 +48,7 @@ def _failed(action: str, said: list[str], status: int) -> StageFailed:
         text, hint = str(error["message"]), error["hint"]
     except (IndexError, ValueError, KeyError, TypeError):
         text, hint = "\n".join(said[-10:]) or f"exit code {status}", None
+    text = text.removeprefix(f"the embedded AWS did not {action}: ")
     return StageFailed(
         f"the embedded AWS did not {action}: {text}", hint=hint or "Look closer with: towpath embedded status"
     )

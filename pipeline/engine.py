@@ -51,12 +51,10 @@ def standings(plan: Plan, run: Run, wish: Wish, alive: Callable[[Attempt], bool]
             found[name] = "done"
         elif last and last.outcome is None and alive(last):
             found[name] = "running"
-        elif (
-            last and last.outcome is None and last.phase == "apply" and not stage.idempotent and name not in wish.again
-        ):
-            found[name] = "unknown"
         elif name in wish.failed_now:
             found[name] = "failed"
+        elif last and last.half_way and not stage.idempotent and name not in wish.again:
+            found[name] = "unknown"
         else:
             found[name] = _reach([found[need] for need in stage.needs])
     return found
@@ -167,6 +165,10 @@ def failure_of(made: Attempt, run_id: str) -> TowpathError:
     return error(text, hint=hint, where=where)
 
 
+def _ended(last: Attempt) -> str:
+    return {"canceled": "canceled", "timed-out": "timed out"}.get(last.outcome or "", "killed")
+
+
 def _explain(context: Context, found: dict[str, Standing]) -> None:
     """Nothing is under way and nothing failed: say what is not done, if anything is not."""
     run = context.run
@@ -178,7 +180,7 @@ def _explain(context: Context, found: dict[str, Standing]) -> None:
             raise Blocked(f"stage {name} is being run by {who}", hint=f"Wait for it: towpath status {run.id}")
         if standing == "unknown" and last:
             raise StageFailed(
-                f"stage {name}: attempt {last.number} was killed in the middle, and nobody knows what it had done by then",
+                f"stage {name}: attempt {last.number} was {_ended(last)} in the middle, and nobody knows what it had done by then",
                 hint=f"Look at what it acts on, then repeat it: towpath resume {run.id} --again {name}\n"
                 "(If repeating does no harm, say so in the definition: idempotent: true)",
             )
@@ -193,13 +195,13 @@ def _explain(context: Context, found: dict[str, Standing]) -> None:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list instead of being torn out of the middle of a write."""
+    """Collect SIGINT, SIGTERM and SIGHUP in a list instead of being torn out of the middle of a write."""
     received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         received.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield received
     finally:

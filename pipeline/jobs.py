@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,10 +70,16 @@ def discard(work: Path) -> None:
     """Remove a work directory, read-only inputs and all. Links in it are not followed."""
     if not work.exists():
         return
-    for _here, _folders, _files, descriptor in os.fwalk(work, follow_symlinks=False):
-        with suppress(OSError):
-            os.fchmod(descriptor, stat.S_IRWXU)
+    _make_accessible(work)
     shutil.rmtree(work)
+
+
+def _make_accessible(folder: Path) -> None:
+    """Give ourselves all rights on a folder and those in it, from the top down: a stage may have taken them away."""
+    folder.chmod(stat.S_IRWXU)
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            _make_accessible(Path(entry.path))
 
 
 def source_of(stage: PlannedStage, project: Path | None, work: Path) -> str | None:
@@ -119,7 +124,7 @@ def _result(phase: Phase, ended: Ended) -> Result:
 
 def _declared(phase: Phase) -> Result:
     """Give the result of a program of the user's: it ended with 0, and wrote the outputs it declares or not."""
-    missing = [name for name in phase.stage.outputs if not (phase.work / "outputs" / name).is_dir()]
+    missing = [name for name in phase.stage.outputs if not (phase.work / "outputs" / name).exists()]
     if missing:
         return _failed(
             "terminal",

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -86,7 +86,8 @@ class Lines:
         self._say(plain(text))
 
     def _say(self, text: str) -> None:
-        with self._lock:
+        """Print, as long as somebody reads it: a run does not depend on its audience."""
+        with self._lock, suppress(OSError):
             click.echo(text, err=True)
 
 

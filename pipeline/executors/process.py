@@ -74,9 +74,14 @@ class _Running:
         self.deadline = time.monotonic() + job.timeout_s
 
     def watch(self, on_line: Callable[[Stream, bytes], None], on_quiet: Callable[[], None]) -> Ended:
-        reason = self._read(on_line, on_quiet)
-        self._end_group(signal.SIGKILL)  # what the stage left behind must not outlive it
+        try:
+            reason = self._read(on_line, on_quiet)
+        except BaseException:
+            self._end_group(signal.SIGKILL)  # nobody would watch it any longer
+            raise
+        self._end_group(signal.SIGKILL)  # what the stage left behind must not outlive it,
         status = self.process.wait()
+        end_leftovers(self.job.work)  # nor what has left its process group
         for stream in (self.process.stdout, self.process.stderr):
             if stream:
                 stream.close()

@@ -10,6 +10,7 @@ link: anything that is not a regular file with one name, or a folder, is refused
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -46,10 +47,24 @@ def blob_key(sha256: str) -> str:
 
 
 def put_blob(store: Store, data: bytes) -> str:
-    """Store bytes by content and give their digest."""
+    """Store bytes by content and give their digest. Raises VerificationFailed if the store holds others under it."""
     sha256 = digest.of_bytes(data)
-    store.put_new(blob_key(sha256), data)
+    _put(store, sha256, data, len(data))
     return sha256
+
+
+def _put(store: Store, sha256: str, data: bytes | Path, size_bytes: int) -> None:
+    """Store content; what is there already must at least have its size, or whoever reads it would be the one to find out."""
+    key = blob_key(sha256)
+    if store.put_new(key, data):
+        return
+    with store.open(key) or io.BytesIO() as there:
+        found_bytes = there.seek(0, io.SEEK_END)
+    if found_bytes != size_bytes:
+        hint = f"Remove it, so that it is written again, and look at the disk: {store.location}/{key}"
+        raise VerificationFailed(
+            f"the store holds {found_bytes:,} bytes under {sha256}, which has {size_bytes:,}", hint=hint
+        )
 
 
 def read_blob(store: Store, sha256: str, what: str) -> bytes:
@@ -75,9 +90,16 @@ def read_json(store: Store, sha256: str, what: str) -> Any:
         raise VerificationFailed(f"{what}: {sha256} is not JSON") from error
 
 
-def collect(store: Store, folder: Path) -> str:
-    """Store all files below `folder` and give the artifact's digest. Raises StageFailed for what may not be collected."""
-    files = sorted((_collect_file(store, folder, path) for path in _walk(folder)), key=lambda file: file.path)
+def collect(store: Store, work: Path, name: str) -> str:
+    """Store all files of a stage's output and give the artifact's digest. Raises StageFailed for what may not be collected."""
+    folder = work / "outputs" / name
+    for each in (folder.parent, folder):
+        if each.is_symlink() or not each.is_dir():
+            raise _refused(each.relative_to(work).as_posix(), "it is a symbolic link, or no folder")
+    try:
+        files = sorted((_collect_file(store, folder, path) for path in _walk(folder)), key=lambda file: file.path)
+    except PermissionError as error:
+        raise _refused(str(error.filename or name), "it cannot be read") from error
     return put_json(store, {"v": VERSION, "files": [vars(file) for file in files]})
 
 
@@ -136,7 +158,7 @@ def _collect_file(store: Store, folder: Path, path: str) -> File:
             raise _refused(path, "it is not a regular file with one name")
         sha256, size_bytes = digest.of_stream(source)
         source.seek(0)
-        store.put_new(blob_key(sha256), Path(f"/proc/self/fd/{source.fileno()}"))
+        _put(store, sha256, Path(f"/proc/self/fd/{source.fileno()}"), size_bytes)
     return File(path, sha256, size_bytes)
 
 
@@ -158,7 +180,7 @@ def _open_beneath(folder: Path, path: str) -> Any:
 def _walk(folder: Path) -> Iterator[str]:
     """Give the path of every file below `folder`; links and devices are refused, counts and sizes limited."""
     count = size_bytes = 0
-    for here, folders, names, descriptor in os.fwalk(folder, follow_symlinks=False):
+    for here, folders, names, descriptor in os.fwalk(folder, onerror=_raise, follow_symlinks=False):
         below = Path(here).relative_to(folder)
         for name in (*folders, *names):
             about = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
@@ -175,6 +197,10 @@ def _walk(folder: Path) -> Iterator[str]:
             if not _is_plain(path) or not path.isprintable():
                 raise _refused(repr(path), "its name is not printable")
             yield path
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _file_type(mode: int) -> str:

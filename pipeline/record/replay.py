@@ -46,6 +46,13 @@ class Attempt:
     outputs: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
+    status: int | None = None
+
+    @property
+    def half_way(self) -> bool:
+        """Whether it was ended in the middle of its apply phase, so that nobody knows what it had done by then."""
+        stopped = self.outcome in (None, "canceled", "timed-out") or (self.status is not None and self.status < 0)
+        return self.phase == "apply" and self.outcome != "succeeded" and stopped
 
     @property
     def name(self) -> str:
@@ -141,7 +148,7 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
 
 
 def _phase(data: dict[str, Any], finished: tuple[Phase, ...]) -> dict[str, Any]:
-    told: dict[str, Any] = {"outputs": data["outputs"], "facts": data["facts"]}
+    told: dict[str, Any] = {"outputs": data["outputs"], "facts": data["facts"], "status": data["status"]}
     if data["outcome"] == "succeeded":
         told["finished"] = (*finished, data["phase"])
     if data["proposal"]:

@@ -178,6 +178,26 @@ def test_a_killed_stage_that_may_not_be_repeated_is_unknown_until_someone_says_s
     assert run.done("last")
 
 
+def test_what_may_not_be_repeated_is_not_after_a_time_limit_or_a_cancel_either(house: House) -> None:
+    count = house.project / "count"
+    run_id = house.open(command("slow", f"echo x >> {count}; sleep 30", timeout_s=1, idempotent=False))
+    with pytest.raises(TimedOut):
+        house.drive(run_id)
+    with pytest.raises(StageFailed, match="timed out in the middle"):
+        house.drive(run_id)
+    flag = house.project / "mail.started"
+    run_id = house.open(command("mail", f"touch {flag}; sleep 60", idempotent=False))
+    killed_in(house, run_id, "mail", signal.SIGINT)
+    with pytest.raises(StageFailed, match="canceled in the middle"):
+        house.drive(run_id)
+    run_id = house.open(command("shot", f"echo x >> {count}; kill -9 $$", idempotent=False))
+    with pytest.raises(StageFailed, match="signal 9"):
+        house.drive(run_id)
+    with pytest.raises(StageFailed, match="killed in the middle"):
+        house.drive(run_id)
+    assert count.read_text() == "x\nx\n"
+
+
 def test_an_interrupted_run_says_so_and_can_be_gone_on_with(house: House) -> None:
     flag = house.project / "slow.started"
     run_id = house.open(command("slow", f"test -e {flag} && exit 0; touch {flag}; sleep 60"))

@@ -120,6 +120,11 @@ def test_what_a_stage_leaves_behind_is_ended(runner: Runner) -> None:
     assert wait_until_dead(int(runner.lines[0][1]))
 
 
+def test_a_child_that_left_the_group_is_ended_too(runner: Runner) -> None:
+    assert runner.run("setsid sleep 60 & echo $!").status == 0
+    assert wait_until_dead(int(runner.lines[0][1]))
+
+
 def test_submitting_again_does_nothing(runner: Runner) -> None:
     runner.submit("echo once >> count")
     runner.submit("echo once >> count")

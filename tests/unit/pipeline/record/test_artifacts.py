@@ -20,7 +20,7 @@ def store(tmp_path: Path) -> DirectoryStore:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "outputs"
+    folder = tmp_path / "outputs/thing"
     (folder / "deep/er").mkdir(parents=True)
     (folder / "deep/er/b.txt").write_text("b")
     (folder / "a.txt").write_text("a")
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_is_collected_comes_out_again(store: DirectoryStore, folder: Path, tmp_path: Path) -> None:
-    sha256 = artifacts.collect(store, folder)
+    sha256 = artifacts.collect(store, folder.parents[1], "thing")
     artifacts.materialise(store, sha256, tmp_path / "inputs")
     assert (tmp_path / "inputs/deep/er/b.txt").read_text() == "b"
     assert [file.path for file in artifacts.manifest(store, sha256)] == ["a.txt", "deep/er/b.txt"]
@@ -36,14 +36,14 @@ def test_what_is_collected_comes_out_again(store: DirectoryStore, folder: Path, 
 
 
 def test_equal_content_gives_an_equal_digest(store: DirectoryStore, folder: Path, tmp_path: Path) -> None:
-    first = artifacts.collect(store, folder)
+    first = artifacts.collect(store, folder.parents[1], "thing")
     os.utime(folder / "a.txt", (1, 1))
-    artifacts.materialise(store, first, tmp_path / "copy")
-    assert artifacts.collect(store, tmp_path / "copy") == first
+    artifacts.materialise(store, first, tmp_path / "other/outputs/copy")
+    assert artifacts.collect(store, tmp_path / "other", "copy") == first
 
 
 def test_an_input_is_a_copy_and_not_the_store(store: DirectoryStore, folder: Path, tmp_path: Path) -> None:
-    sha256 = artifacts.collect(store, folder)
+    sha256 = artifacts.collect(store, folder.parents[1], "thing")
     artifacts.materialise(store, sha256, tmp_path / "inputs")
     (tmp_path / "inputs/a.txt").chmod(0o644)
     (tmp_path / "inputs/a.txt").write_text("changed by a stage")
@@ -73,11 +73,11 @@ def test_only_regular_files_with_one_name_are_collected(store: DirectoryStore, f
     assert callable(plant)
     plant(folder)
     with pytest.raises(StageFailed, match=r"the output x is not collected"):
-        artifacts.collect(store, folder)
+        artifacts.collect(store, folder.parents[1], "thing")
 
 
 def test_changed_content_is_refused_on_the_way_in(store: DirectoryStore, folder: Path, tmp_path: Path) -> None:
-    sha256 = artifacts.collect(store, folder)
+    sha256 = artifacts.collect(store, folder.parents[1], "thing")
     blob = store.root / artifacts.blob_key(artifacts.manifest(store, sha256)[0].sha256)
     blob.chmod(0o644)
     blob.write_text("A")
@@ -86,7 +86,7 @@ def test_changed_content_is_refused_on_the_way_in(store: DirectoryStore, folder:
 
 
 def test_missing_content_is_refused(store: DirectoryStore, folder: Path, tmp_path: Path) -> None:
-    sha256 = artifacts.collect(store, folder)
+    sha256 = artifacts.collect(store, folder.parents[1], "thing")
     (store.root / artifacts.blob_key(artifacts.manifest(store, sha256)[0].sha256)).unlink()
     with pytest.raises(VerificationFailed, match="is not in the store"):
         artifacts.materialise(store, sha256, tmp_path / "inputs")
@@ -102,3 +102,23 @@ def test_a_manifest_cannot_name_a_file_outside(store: DirectoryStore, path: str)
 def test_a_digest_that_is_a_path_reads_nothing(store: DirectoryStore) -> None:
     with pytest.raises(VerificationFailed):
         artifacts.read_blob(store, "sha256:../../../../etc/hostname", "x")
+
+
+@pytest.mark.parametrize("linked", ["outputs", "outputs/thing"])
+def test_an_output_that_is_a_link_itself_is_refused(
+    store: DirectoryStore, folder: Path, tmp_path: Path, linked: str
+) -> None:
+    (tmp_path / linked).rename(tmp_path / "elsewhere")
+    (tmp_path / linked).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StageFailed, match="symbolic link"):
+        artifacts.collect(store, tmp_path, "thing")
+
+
+def test_a_truncated_blob_is_told_when_the_same_content_comes_again(store: DirectoryStore, folder: Path) -> None:
+    sha256 = artifacts.collect(store, folder.parents[1], "thing")
+    blob = store.root / artifacts.blob_key(artifacts.manifest(store, sha256)[0].sha256)
+    blob.chmod(0o644)
+    blob.write_text("")
+    with pytest.raises(VerificationFailed, match="holds 0 bytes") as caught:
+        artifacts.collect(store, folder.parents[1], "thing")
+    assert str(blob) in (caught.value.hint or "")

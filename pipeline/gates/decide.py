@@ -1,0 +1,317 @@
+"""Whether a proposal may be applied. Pure: documents, rules and times in; a verdict and its reasons out.
+
+The rules, in the order in which a document is held against them. It counts only if all of them hold:
+
+ 1. It is a document of an approval, in the one form there is.
+ 2. Its statement names a person who may approve here, by the rules in force.
+ 3. Its signature is over just this statement, for this purpose, by a key of that very person. That the key is known, or
+    another person's who may approve, is not enough.
+ 4. The key counted when the store received the document.
+ 5. It is of this run, this stage, this target, and this subject. Anything else is named.
+
+A reject that holds so far ends the proposal: whoever may approve may also say no, who asked for the run or wrote its
+commits too, and that is not forgotten when it expires. An approval must further be such that
+
+ 6. it was not used by a deployment before;
+ 7. its person neither asked for the run nor wrote one of the commits;
+ 8. our clock, the store's, and the approver's agree to within 5 minutes in so far as they can be compared;
+ 9. it has not expired: neither by its own word, nor by the rules, counted from its receipt. What it says of when it was made
+    makes no approval live longer.
+
+Then people are counted, not keys and not documents. Who asked, or who wrote a commit, and is no person of the rules, may be
+anybody, one of the approvers too: nothing opens until somebody says who it is. Without rules nothing opens. Where the rules say
+that nobody need approve, the gate is open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.errors import VerificationFailed
+from pipeline.gates import rules as gate_rules
+from pipeline.gates import sshkeys, sshsig, statements
+from pipeline.record import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from datetime import datetime
+
+    from pipeline.gates.rules import Rules
+    from pipeline.gates.statements import ApprovalDecision, Statement
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far two clocks that are set by the network may be apart."""
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """What is to be applied: in which run and stage, to what, and the digest of the proposal's subject."""
+
+    run: str
+    stage: str
+    target: Mapping[str, str | None]
+    subject: str
+
+
+@dataclass(frozen=True)
+class Received:
+    """A document from the inbox, and when the store received it, by the store's own clock."""
+
+    document: bytes
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A decision that counts. `until` is when an approval ends to; a reject does not end."""
+
+    decision: ApprovalDecision
+    person: str
+    reason: str
+    key: str
+    digest: str
+    received_at: datetime
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A document that does not count, and why. Who it says it is from is known only if it could be read that far."""
+
+    reason: str
+    digest: str | None = None
+    person: str | None = None
+    decision: ApprovalDecision | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a gate stands. `missing` people have yet to approve; `reasons` say so, for people to read."""
+
+    state: Literal["open", "waiting", "rejected"]
+    counted: list[Counted] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    missing: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+
+def subject_digest(subject: Any) -> str:
+    """Give the digest by which approvals name a proposal's subject."""
+    return digest.of_bytes(digest.canonical(subject))
+
+
+# One document
+
+
+def check(
+    document: bytes,
+    rules: Rules,
+    *,
+    proposal: Proposed,
+    received_at: datetime,
+    now: datetime,
+    used: Collection[str] = (),
+    excluded: Mapping[str, str] | None = None,
+) -> Counted | Refused:
+    """Hold one document against the rules. `used` are digests of statements, `excluded` says of people why they cannot approve."""
+    try:
+        data, signature = statements.open_up(document)
+        statement = statements.parse(data)
+    except VerificationFailed as error:
+        return Refused(error.message)
+    try:
+        key = _key(statement, data, signature, rules, received_at)
+        _same_proposal(statement, proposal)
+        until = None
+        if statement.decision == "approve":
+            until = _approval(statement, rules, (received_at, now), used, excluded or {})
+    except (_Refusal, VerificationFailed) as error:
+        return Refused(str(error), statement.digest, statement.person, statement.decision)
+    return Counted(statement.decision, statement.person, statement.reason, key, statement.digest, received_at, until)
+
+
+class _Refusal(Exception):
+    """The document does not count; the message says why."""
+
+
+def _key(statement: Statement, data: bytes, signature: str, rules: Rules, received_at: datetime) -> str:
+    """Give the key that signed, which is one of the person's that the statement names."""
+    person = statement.person
+    if person not in rules.approvers:
+        raise _Refusal(f"{person!r} may not approve here; {_named(rules.approvers)} may")
+    key = sshsig.verify(data, signature, statements.NAMESPACE)
+    if key not in rules.approvers[person]:
+        owner = next((name for name, keys in rules.approvers.items() if key in keys), None)
+        whose = f"it is a key of {owner!r}" if owner else "it is nobody's who may approve"
+        raise _Refusal(f"it is signed with {sshkeys.fingerprint(key)}, which is no key of {person!r}: {whose}")
+    if not rules.valid_at(key, received_at):
+        raise _Refusal(f"the key {sshkeys.fingerprint(key)} of {person!r} did not count when the approval came in")
+    return key
+
+
+def _same_proposal(statement: Statement, proposal: Proposed) -> None:
+    for name, theirs, ours in (
+        ("run", statement.run, proposal.run),
+        ("stage", statement.stage, proposal.stage),
+        *((f"target.{each}", statement.target[each], proposal.target.get(each)) for each in statements.TARGET_FIELDS),
+    ):
+        if theirs != ours:
+            raise _Refusal(f"it is for another {name}: {theirs!r}, not {ours!r}")
+    if statement.subject != proposal.subject:
+        raise _Refusal("it is for another subject: what would be done is no longer what was approved")
+
+
+def _approval(
+    statement: Statement,
+    rules: Rules,
+    times: tuple[datetime, datetime],
+    used: Collection[str],
+    excluded: Mapping[str, str],
+) -> datetime:
+    """Give until when an approval counts. `times` are when it was received, and now."""
+    received_at, now = times
+    if statement.digest in used:
+        raise _Refusal("it was used by a deployment before: each approval is for one")
+    if statement.person in excluded:
+        raise _Refusal(f"{statement.person!r} cannot approve this: {excluded[statement.person]}")
+    if received_at + CLOCK_TOLERANCE < statement.made_at:
+        raise _Refusal(f"it says it was made at {_shown(statement.made_at)}, after it came in at {_shown(received_at)}")
+    if now + CLOCK_TOLERANCE < received_at:
+        raise _Refusal(f"it came in at {_shown(received_at)} by the store's clock, and ours says {_shown(now)}")
+    until = min(statement.expires_at, received_at + timedelta(seconds=rules.expires_s))
+    if now >= until:
+        raise _Refusal(f"it expired at {_shown(until)}")
+    return until
+
+
+# All of them
+
+
+def decide(
+    received: Iterable[Received],
+    rules: Rules | None,
+    *,
+    proposal: Proposed,
+    now: datetime,
+    requester: str | Collection[str] | None,
+    authors: Collection[str] | None,
+    used: Collection[str] = (),
+) -> Decision:
+    """Say how the gate stands.
+
+    `requester` is the mail address or login of who asked for the run, or all that are told of him: one must be known, and
+    everybody whom one of them names is excluded. `authors` are those of the commits since the last deployment; None if that
+    cannot be told. `used` are the digests of statements that deployments have used.
+    """
+    wrong = ["no rules are in force for this target"] if rules is None else gate_rules.problems(rules)
+    if rules is None or wrong:
+        return Decision("waiting", missing=1, reasons=wrong)
+    if rules.people == 0:
+        return Decision("open", reasons=["nobody need approve here"])
+    excluded, unknown = exclusions(rules, requester, authors)
+    counted: list[Counted] = []
+    refused: list[Refused] = []
+    for each in sorted(received, key=lambda one: (one.at, one.document)):
+        found = check(
+            each.document, rules, proposal=proposal, received_at=each.at, now=now, used=used, excluded=excluded
+        )
+        if isinstance(found, Counted):
+            counted.append(found)
+        else:
+            refused.append(found)
+    return _decision(rules, counted, refused, excluded, unknown)
+
+
+def exclusions(
+    rules: Rules, requester: str | Collection[str] | None, authors: Collection[str] | None
+) -> tuple[dict[str, str], list[str]]:
+    """Give the people who cannot approve, each with why, and what keeps us from knowing all of them."""
+    asked = [requester] if isinstance(requester, str) else sorted(requester or ())
+    excluded: dict[str, str] = {}
+    unknown: list[str] = []
+    if authors is None:
+        unknown.append("nobody knows who wrote the commits that this deploys")
+    for author in sorted(authors or ()):
+        person = _person(rules, author)
+        if person is None:
+            unknown.append(f"nobody knows who {author!r} is, who wrote commits that this deploys. {_REMEDY}")
+        else:
+            excluded[person] = "wrote commits that this deploys"
+    people = {person for each in asked if (person := _person(rules, each))}
+    if not people:
+        who = f"who {' or '.join(map(repr, asked))} is, who" if any(asked) else "who"
+        unknown.append(f"nobody knows {who} asked for the run. {_REMEDY}")
+    for person in sorted(people):
+        excluded[person] = f"{excluded[person]}, and asked for the run" if person in excluded else "asked for the run"
+    return excluded, unknown
+
+
+_REMEDY = "Add the address or login to `people`."
+
+
+def _person(rules: Rules, identity: str) -> str | None:
+    return rules.identities.get(identity.strip().lower())
+
+
+def _decision(
+    rules: Rules, counted: list[Counted], refused: list[Refused], excluded: Mapping[str, str], unknown: list[str]
+) -> Decision:
+    rejects = [each for each in counted if each.decision == "reject"]
+    people = {each.person for each in counted if each.decision == "approve"}
+    missing = max(0, rules.people - len(people))
+    if rejects:
+        reasons = [f"{each.person!r} rejected it: {each.reason}" for each in rejects]
+        return Decision("rejected", counted, refused, missing, reasons)
+    so_far = f"{len(people)} of {rules.people} approved{f': {_named(people)}' if people else ''}"
+    if not missing and not unknown:
+        return Decision("open", counted, refused, 0, [so_far])
+    waiting = [so_far, *_who_may(rules, people, excluded)] if missing else [so_far]
+    return Decision("waiting", counted, refused, missing, unknown + waiting)
+
+
+def _who_may(rules: Rules, people: Collection[str], excluded: Mapping[str, str]) -> list[str]:
+    able = sorted(person for person in rules.approvers if person not in people and person not in excluded)
+    lines = [f"who may approve: {_named(able)}" if able else "nobody is left who may approve"]
+    return lines + [
+        f"{person!r} may not: {excluded[person]}" for person in sorted(rules.approvers) if person in excluded
+    ]
+
+
+def _named(people: Iterable[str]) -> str:
+    return ", ".join(sorted(people)) or "nobody"
+
+
+def _shown(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+# What became different
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Name the fields in which two subjects differ, dotted: `images.Hello.config`, `changes[2].action`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            found
+            for key in sorted({*old, *new})
+            for found in _difference(old, new, key, f"{path}.{key}" if path else str(key))
+        ]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [
+            found
+            for index, pair in enumerate(zip(old, new, strict=True))
+            for found in differences(*pair, f"{path}[{index}]")
+        ]
+    return [] if _equal(old, new) else [path or "the subject"]
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any], key: str, path: str) -> list[str]:
+    """What is null is not what is missing: the digest tells them apart, so must we."""
+    return differences(old[key], new[key], path) if key in old and key in new else [path]
+
+
+def _equal(old: Any, new: Any) -> bool:
+    """Equal as JSON is: true is not 1, 1 is not 1.0."""
+    return digest.canonical(old) == digest.canonical(new)

@@ -1,0 +1,287 @@
+"""What an approver signs: an in-toto Statement v1 over a proposal's subject. Format version 1 (docs/adr/0011).
+
+    {"_type":"https://in-toto.io/Statement/v1",
+     "subject":[{"name":"proposal","digest":{"sha256":<of the canonical JSON of the proposal's subject>}}],
+     "predicateType":"urn:towpath:approval:v1",
+     "predicate":{"decision":"approve"|"reject","person","reason","run","stage",
+                  "target":{"partition","account","region","stack","environment"},
+                  "nonce","made_at","expires_at","seen":[{"chain","head","length"}],"tool"}}
+
+It is written as canonical JSON and read only in that form, so that a decision has one digest. `seen` says what of the record
+the approver had before him; it is context, and never compared. A statement and its signature lie in the inbox as one document,
+
+    {"v":1,"statement":<base64>,"signature":<armoured>}
+
+signed in the namespace `towpath-approval`. Everything in an inbox is a stranger's until `pipeline.gates.decide` has looked at it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import pipeline
+from pipeline.errors import UsageError, VerificationFailed
+from pipeline.gates import sshkeys
+from pipeline.record import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from stages.contract import Target
+
+NAMESPACE = "towpath-approval"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:towpath:approval:v1"
+VERSION = 1
+TARGET_FIELDS = ("partition", "account", "region", "stack", "environment")
+REASON_CHARACTERS = 2_000
+
+_DOCUMENT_BYTES = 262_144
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+
+ApprovalDecision = Literal["approve", "reject"]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One decision of one person. `subject` and `digest` are written `sha256:<hex>`; `digest` is of the statement itself."""
+
+    decision: ApprovalDecision
+    person: str
+    reason: str
+    run: str
+    stage: str
+    target: Mapping[str, str | None]
+    subject: str
+    nonce: str
+    made_at: datetime
+    expires_at: datetime
+    seen: tuple[Mapping[str, Any], ...]
+    tool: str
+    digest: str
+
+
+def target_of(target: Target) -> dict[str, str | None]:
+    """Give what a statement says of a target: which it is, and what we call it."""
+    return {name: getattr(target, name) for name in TARGET_FIELDS}
+
+
+def make(
+    decision: ApprovalDecision,
+    *,
+    person: str,
+    reason: str,
+    run: str,
+    stage: str,
+    target: Mapping[str, str | None],
+    subject: str,
+    made_at: datetime,
+    expires_at: datetime,
+    seen: Iterable[Mapping[str, Any]] = (),
+    nonce: str | None = None,
+) -> bytes:
+    """Give the statement to sign. `subject` is the digest of the proposal's subject, times are of any zone.
+
+    Raises UsageError for a reason that is empty, too long, or holds what a terminal would obey.
+    """
+    predicate = {
+        "decision": decision,
+        "person": person,
+        "reason": reason.strip(),
+        "run": run,
+        "stage": stage,
+        "target": {name: target[name] for name in TARGET_FIELDS},
+        "nonce": nonce or secrets.token_hex(16),
+        "made_at": _written(made_at),
+        "expires_at": _written(expires_at),
+        "seen": [{name: each[name] for name in ("chain", "head", "length")} for each in seen],
+        "tool": f"towpath {pipeline.__version__}",
+    }
+    value = {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": "proposal", "digest": {"sha256": subject.removeprefix("sha256:")}}],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": predicate,
+    }
+    try:
+        statement = digest.canonical(value)
+        parse(statement)
+    except (VerificationFailed, UnicodeEncodeError) as error:  # bytes of an argument that are no text
+        hint = "Say in a sentence why: --reason TEXT"
+        raise UsageError(f"this cannot be stated: {error}", hint=hint) from error
+    return statement
+
+
+def parse(data: bytes) -> Statement:
+    """Read a statement. Raises VerificationFailed for anything that `make` would not have written."""
+    value = _json(data, "the approval's statement")
+    try:
+        return _statement(value, digest.of_bytes(data))
+    except _Form as error:
+        raise VerificationFailed(f"the approval's statement is not of its form: {error}") from error
+
+
+def seal_up(statement: bytes, signature: str) -> bytes:
+    """Put a statement and its signature into one document for the inbox."""
+    return digest.canonical({"v": VERSION, "statement": base64.b64encode(statement).decode(), "signature": signature})
+
+
+def open_up(document: bytes) -> tuple[bytes, str]:
+    """Give the statement and the signature of a document. Nothing of them is checked yet. Raises VerificationFailed."""
+    value = _json(document, "the document")
+    try:
+        return _opened(value)
+    except (_Form, sshkeys.Malformed) as error:
+        raise VerificationFailed(f"this is no document of an approval: {error}") from error
+
+
+def _opened(value: Any) -> tuple[bytes, str]:
+    _map(value, "the document", ("v", "statement", "signature"))
+    if type(value["v"]) is not int or value["v"] != VERSION:
+        raise _Form(f"it is of version {str(value['v'])[:40]!r}, not {VERSION}")
+    statement, signature = (_text(value, name, _DOCUMENT_BYTES) for name in ("statement", "signature"))
+    return sshkeys.from_base64(statement), signature
+
+
+class _Form(Exception):
+    """Something is not of its form."""
+
+
+def _json(data: bytes, what: str) -> Any:
+    if len(data) > _DOCUMENT_BYTES:
+        raise VerificationFailed(f"{what} is larger than {_DOCUMENT_BYTES:,} bytes")
+    try:
+        value = json.loads(data)
+        if digest.canonical(value) == data:
+            return value
+    except (ValueError, RecursionError) as error:
+        raise VerificationFailed(f"{what} is not JSON") from error
+    raise VerificationFailed(f"{what} is not canonical JSON: it was changed, or not written by Towpath")
+
+
+def _statement(value: Any, name: str) -> Statement:
+    _map(value, "it", ("_type", "subject", "predicateType", "predicate"))
+    if (value["_type"], value["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
+        raise _Form(f"it is not a Statement v1 of {PREDICATE_TYPE}")
+    predicate, made_at, expires_at = _predicate(value["predicate"])
+    return Statement(
+        decision=cast("ApprovalDecision", _one_of(predicate["decision"], ("approve", "reject"))),
+        person=_line(predicate, "person"),
+        reason=_reason(predicate),
+        run=_line(predicate, "run"),
+        stage=_line(predicate, "stage"),
+        target=_target(predicate["target"]),
+        subject=_subject(value["subject"]),
+        nonce=_line(predicate, "nonce"),
+        made_at=made_at,
+        expires_at=expires_at,
+        seen=tuple(map(_head, _list(predicate["seen"], "seen"))),
+        tool=_line(predicate, "tool"),
+        digest=name,
+    )
+
+
+_PREDICATE = (
+    "decision",
+    "person",
+    "reason",
+    "run",
+    "stage",
+    "target",
+    "nonce",
+    "made_at",
+    "expires_at",
+    "seen",
+    "tool",
+)
+
+
+def _predicate(value: Any) -> tuple[dict[str, Any], datetime, datetime]:
+    _map(value, "its predicate", _PREDICATE)
+    made_at, expires_at = _time(value, "made_at"), _time(value, "expires_at")
+    if expires_at <= made_at:
+        raise _Form("it expires before it is made")
+    return value, made_at, expires_at
+
+
+def _subject(value: Any) -> str:
+    subjects = _list(value, "subject")
+    if len(subjects) != 1:
+        raise _Form(f"it has {len(subjects)} subjects, not 1")
+    _map(subjects[0], "its subject", ("name", "digest"))
+    _map(subjects[0]["digest"], "its subject's digest", ("sha256",))
+    found = f"sha256:{subjects[0]['digest']['sha256']}"
+    if subjects[0]["name"] != "proposal" or not digest.is_digest(found):
+        raise _Form("its subject is not the digest of a proposal")
+    return found
+
+
+def _target(value: Any) -> dict[str, str | None]:
+    _map(value, "its target", TARGET_FIELDS)
+    return {name: None if value[name] is None and name == "stack" else _line(value, name) for name in TARGET_FIELDS}
+
+
+def _head(value: Any) -> dict[str, Any]:
+    _map(value, "what was seen", ("chain", "head", "length"))
+    if type(value["length"]) is not int or not digest.is_digest(value["head"]):
+        raise _Form("what was seen is not the head of a chain")
+    return {"chain": _line(value, "chain"), "head": value["head"], "length": value["length"]}
+
+
+def _map(value: Any, what: str, keys: tuple[str, ...]) -> None:
+    if not isinstance(value, dict) or set(value) != set(keys):
+        raise _Form(f"{what} is not a map of {', '.join(keys)}")
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _Form(f"{name} is not a list")
+    return value
+
+
+def _text(value: Mapping[str, Any], name: str, most: int, allowed: Callable[[str], bool] = lambda _: True) -> str:
+    text = value[name]
+    if not isinstance(text, str) or not 0 < len(text) <= most or not allowed(text):
+        raise _Form(f"{name} is empty, too long, or no plain text")
+    return text
+
+
+def _line(value: Mapping[str, Any], name: str) -> str:
+    """One line of what people can see: it is printed, and must not move the cursor or run from right to left."""
+    return _text(value, name, 500, str.isprintable)
+
+
+def _reason(value: Mapping[str, Any]) -> str:
+    reason = _text(value, "reason", REASON_CHARACTERS, lambda text: all(map(str.isprintable, text.split("\n"))))
+    if reason != reason.strip():
+        raise _Form("reason is empty, or has space around it")
+    return reason
+
+
+def _one_of(value: Any, words: tuple[str, ...]) -> str:
+    if value not in words:
+        raise _Form(f"{value!r:.60} is neither {' nor '.join(words)}")
+    return str(value)
+
+
+def _time(value: Mapping[str, Any], name: str) -> datetime:
+    text = _line(value, name)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise _Form(f"{name} is no time") from error
+    if not _TIME.fullmatch(text):
+        raise _Form(f"{name} is not written as 2026-11-23T11:42:19Z")
+    return moment
+
+
+def _written(moment: datetime) -> str:
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -46,7 +46,8 @@ def apply(request: Request, work: Path) -> Result:
     functions = live.wait_for_functions(session, live.function_names(session, stack["StackId"]))
     problems = outcome.wrong_images(release, {name: each.image for name, each in functions.items()})
     if problems:
-        raise StageError("\n".join(problems), hint="Find out who changed it, then deploy again.", cls="mismatch")
+        hint = outcome.put_back(release, functions, target, access)
+        raise StageError("\n".join(problems), hint=hint, cls="mismatch")
     deployment = _deployment(session, target, release, stack, functions)
     _write(work / "outputs" / "deployment", deployment)
     return Result("succeeded", outputs=["deployment"], facts=outcome.facts(deployment))

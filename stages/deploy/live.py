@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from stages.aws import cloudformation, lambda_, retry
 from stages.contract import InvalidInput, Problem, StageError
+from stages.deploy.release import NEW_RUN
 from stages.deploy.states import exists
 from stages.deploy.subject import template_digest
 from stages.log import log
@@ -105,7 +106,7 @@ def _image_problems(images: dict[str, Image], manifests: dict[str, str]) -> Iter
     for name, image in sorted(images.items()):
         manifest = manifests.get(image.manifest)
         if manifest is None:
-            hint = "Was it deleted since `package` ran? Run `package` again."
+            hint = f"Was it deleted since `package` ran? {NEW_RUN}"
             yield Problem(f"the image of {name} is not in its registry: {image.uri}", hint=hint)
         else:
             refuse_other_manifest(name, image, manifest)
@@ -141,6 +142,6 @@ def refuse_other_manifest(name: str, image: Image, manifest: str) -> None:
         raise StageError(
             f"the registry gives another image for {name}: manifest {digest} with config {config}, "
             f"but the release says {image.manifest} with config {image.config}",
-            hint="Run `package` again, and find out who changed the registry.",
+            hint=f"Find out who changed the registry. {NEW_RUN}",
             cls="mismatch",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from stages.contract import StageError
@@ -11,15 +12,16 @@ from stages.deploy.states import remedy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stages.contract import Json
-    from stages.deploy.release import Release
+    from stages.aws.lambda_ import LiveFunction
+    from stages.contract import Access, Json, Target
+    from stages.deploy.release import Image, Release
 
 _AS_BEFORE = "The stack is as it was before. Correct the cause and run the pipeline again."
 
 
 def again(message: str) -> StageError:
     """The proposal no longer holds; another must be made, and approved where it differs."""
-    return StageError(message, hint="Nothing was done. Propose again: run the stage once more.", cls="mismatch")
+    return StageError(message, hint="Nothing was done. `towpath resume` makes another proposal.", cls="mismatch")
 
 
 def failure(closing: Json, events: Sequence[Json], stack_id: str) -> StageError:
@@ -55,10 +57,36 @@ def wrong_images(release: Release, running: dict[str, str | None]) -> list[str]:
             if below(release.template.root, "Resources", name, "Condition") is None:
                 problems.append(f"the stack has no function {name}, though the release does")
             continue
-        resolved = running[name] or "no image"
-        if resolved.rpartition("@")[2] != image.manifest:
-            problems.append(f"{name} runs {resolved}, but the release says {image.uri}")
+        if _is_other(running[name], image):
+            problems.append(f"{name} runs {running[name] or 'no image'}, but the release says {image.uri}")
     return problems
+
+
+def _is_other(running: str | None, image: Image) -> bool:
+    return (running or "").rpartition("@")[2] != image.manifest
+
+
+def put_back(release: Release, functions: dict[str, LiveFunction], target: Target, access: Access) -> str:
+    """How to make functions run the release's images again: CloudFormation sees no difference, so it would change nothing."""
+    others = [
+        (functions[name].name, image.uri)
+        for name, image in release.images.items()
+        if name in functions and _is_other(functions[name].image, image)
+    ]
+    before, after = "", f" --region {target.region}"
+    if target.embedded:
+        before = f"AWS_ACCESS_KEY_ID={target.account} AWS_SECRET_ACCESS_KEY=embedded "
+        after += f" --endpoint-url {access.endpoint_url}"
+    elif access.profile:
+        after += f" --profile {shlex.quote(access.profile)}"
+    commands = [
+        f"  {before}aws lambda update-function-code --function-name {name} --image-uri {uri}{after}"
+        for name, uri in others
+    ]
+    if not commands:
+        return "Find out what removed it from the template: a macro? Then start a new run (`towpath run`)."
+    why = "Somebody changed it past CloudFormation, which therefore sees nothing to do."
+    return "\n".join([f"{why} Find out who, put it back, and go on with `towpath resume`:", *commands])
 
 
 def facts(deployment: Json) -> Json:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "packaged-template.yaml"
 VERSION = 1
+NEW_RUN = "Start a new run (`towpath run`): in this one `package` is done, and is not done again."
 
 _IMAGE = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
@@ -173,6 +174,6 @@ def below(node: Node | None, *path: str) -> Node | None:
 def _mismatch(problems: list[str]) -> StageError:
     return StageError(
         "the release is not what it says it is:\n" + "\n".join(f"  {problem}" for problem in problems),
-        hint="It was changed after `package` made it. Run `package` again.",
+        hint=f"It was changed after `package` made it. {NEW_RUN}",
         cls="mismatch",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,16 @@ def test_an_image_changed_behind_its_back_is_a_mismatch(embedded: Deployer) -> N
         embedded.apply("b-3", proposal)
     assert caught.value.cls == "mismatch"
 
+    # What the hint says is what helps: a new proposal alone would find nothing to do again.
+    command = shlex.split((caught.value.hint or "").splitlines()[-1])
+    assert command[2:5] == ["aws", "lambda", "update-function-code"]
+    said = dict(zip(command[5::2], command[6::2], strict=True))
+    assert (said["--region"], said["--endpoint-url"]) == (embedded.target.region, embedded.access.endpoint_url)
+    client = session(embedded).lambda_
+    client.update_function_code(FunctionName=said["--function-name"], ImageUri=said["--image-uri"])
+    _, mended = embedded.apply("b-4", embedded.propose("b-4"))
+    assert mended["functions"] == deployment["functions"]
+
 
 def test_a_stack_that_moved_since_it_was_proposed_is_not_touched(embedded: Deployer) -> None:
     embedded.apply("c-1", embedded.propose("c-1"))
@@ -87,8 +98,9 @@ def test_code_that_moved_since_it_was_proposed_is_named(embedded: Deployer) -> N
 
 
 def test_an_image_that_is_not_in_the_registry_is_refused_before_a_change_set_is_made(embedded: Deployer) -> None:
-    with pytest.raises(InvalidInput, match="the image of HelloWorldFunction is not in its registry"):
+    with pytest.raises(InvalidInput, match="the image of HelloWorldFunction is not in its registry") as caught:
         embedded.propose("e-1", "three")
+    assert "Start a new run" in str(caught.value.problems[0].hint)  # a finished `package` is not run again
     with pytest.raises(Exception, match="does not exist"):
         session(embedded).cloudformation.describe_stacks(StackName="demo")
 

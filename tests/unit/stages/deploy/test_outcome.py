@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from integration.stages.deploy.releases import TEMPLATE, write_release
 
-from stages.contract import Target
+from stages.aws.lambda_ import LiveFunction
+from stages.contract import Access, StageError, Target
 from stages.deploy import outcome
 from stages.deploy.release import load
 
@@ -72,3 +73,43 @@ def test_a_function_left_out_by_its_condition_is_no_mistake(tmp_path: Path) -> N
     template = TEMPLATE.replace("Type: AWS::Lambda::Function", "Type: AWS::Lambda::Function\n    Condition: Never")
     write_release(tmp_path / "release", target, "one", template)
     assert outcome.wrong_images(load(tmp_path / "release"), {}) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "access", "around"),
+    [
+        (Target("staging", "111122223333", "eu-central-1"), Access(), ("", " --region eu-central-1")),
+        (
+            Target("staging", "111122223333", "eu-central-1"),
+            Access(profile="my staging"),
+            ("", " --region eu-central-1 --profile 'my staging'"),
+        ),
+        (
+            Target("staging", "111122223333", "eu-central-1", embedded=True),
+            Access(endpoint_url="http://127.0.0.1:1"),
+            (
+                "AWS_ACCESS_KEY_ID=111122223333 AWS_SECRET_ACCESS_KEY=embedded ",
+                " --region eu-central-1 --endpoint-url http://127.0.0.1:1",
+            ),
+        ),
+    ],
+)
+def test_how_to_put_an_image_back(tmp_path: Path, target: Target, access: Access, around: tuple[str, str]) -> None:
+    write_release(tmp_path / "release", target, "one")
+    release = load(tmp_path / "release")
+    live = LiveFunction("demo-Fn-1", "arn:x", "Active", "", "Successful", "", "other@sha256:00", None)
+    hint = outcome.put_back(release, {"HelloWorldFunction": live}, target, access)
+    uri = release.images["HelloWorldFunction"].uri
+    command = f"aws lambda update-function-code --function-name demo-Fn-1 --image-uri {uri}"
+    assert hint.splitlines()[-1] == f"  {around[0]}{command}{around[1]}"
+    assert "towpath resume" in hint
+    assert "update-function-code" not in outcome.put_back(release, {}, target, access)
+
+
+def test_a_finished_stage_is_not_said_to_be_run_again(tmp_path: Path) -> None:
+    """`Run package again` cannot be followed: a run leaves what is done as it is."""
+    write_release(tmp_path / "release", Target("staging", "111122223333", "eu-central-1"), "one")
+    (tmp_path / "release/packaged-template.yaml").write_text("Resources: {}")
+    with pytest.raises(StageError) as caught:
+        load(tmp_path / "release")
+    assert "Start a new run (`towpath run`)" in (caught.value.hint or "")

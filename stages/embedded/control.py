@@ -30,6 +30,8 @@ PORT_VARIABLE = "TOWPATH_EMBEDDED_PORT"
 HEALTH_PATH = "/_towpath/health"
 _START_S = 60.0
 _STOP_S = 40.0
+_PID_S = 20.0
+"""For a Python to start, on a machine that is very busy."""
 _LOG_BYTES = 10_000_000
 _VARIABLES = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "XDG_RUNTIME_DIR", "DOCKER_HOST", "DOCKER_TLS_VERIFY",
               "DOCKER_CERT_PATH", "DOCKER_CONFIG", "TOWPATH_FUNCTION_NETWORK")  # fmt: skip
@@ -67,8 +69,8 @@ def start(progress: Callable[[str], None] = print) -> Status:
     here = home()
     here.make()
     distribution.program()  # say early what is missing
-    python = venv.interpreter(progress)
     with here.starting_or_stopping():
+        python = venv.interpreter(progress)  # within, so that a `stop` waits for what is under way
         if here.alive():
             _wait(here, None)
         else:
@@ -76,13 +78,17 @@ def start(progress: Callable[[str], None] = print) -> Status:
     return status()
 
 
-def stop(_progress: Callable[[str], None] = print) -> Status:
-    """Stop it, with its registry and the containers of its functions; its state stays. Raises StageError."""
+def stop(progress: Callable[[str], None] = print) -> Status:
+    """Stop it, with its registry and the containers of its functions; its state stays. Raises StageError.
+
+    A start that is under way is waited for; a daemon whose start was interrupted is ended like any other.
+    """
     here = home()
-    if here.path.exists():
-        with here.starting_or_stopping():
-            _end(here)
-    return status()
+    if not here.path.exists():
+        return status()
+    with here.starting_or_stopping(lambda: progress("Another start or stop is under way; waiting for it.")):
+        _end(here)
+        return status()
 
 
 def source() -> str:
@@ -97,13 +103,23 @@ def source() -> str:
 
 def _launch(here: Home, python: Path) -> None:
     ports = _ports(here)
+    lock = here.claim()
+    try:
+        daemon = _spawn(here, python, lock, ports)
+    finally:
+        os.close(lock)  # the daemon has it now
+    _wait(here, daemon)
+
+
+def _spawn(here: Home, python: Path, lock: int, ports: list[int]) -> subprocess.Popen[bytes]:
     here.forget()
     if here.log.exists() and here.log.stat().st_size > _LOG_BYTES:
         here.log.replace(here.log.with_suffix(".log.1"))
     with here.log.open("ab") as log:
         boot = Path(__file__).with_name("boot.py")
-        daemon = subprocess.Popen(
-            [str(python), "-I", "-u", str(boot), str(here.path), source(), *map(str, ports)],
+        return subprocess.Popen(
+            [str(python), "-I", "-u", str(boot), str(here.path), source(), str(lock), *map(str, ports)],
+            pass_fds=[lock],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -111,7 +127,6 @@ def _launch(here: Home, python: Path) -> None:
             env={key: os.environ[key] for key in _VARIABLES if key in os.environ},
             start_new_session=True,  # it outlives whoever started it, and is not ended with their process group
         )
-    _wait(here, daemon)
 
 
 def _ports(here: Home) -> list[int]:
@@ -157,16 +172,33 @@ def _tail(here: Home) -> str:
 
 
 def _end(here: Home) -> None:
-    running = here.read()
-    if running is not None and here.alive():
+    pid = _pid(here)
+    if pid is not None:
         for sign, wait_s in ((signal.SIGTERM, _STOP_S), (signal.SIGKILL, 5.0)):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(running.pid, sign)
+                os.kill(pid, sign)
             if _ended(here, wait_s):
                 break
         else:
-            raise StageError(f"process {running.pid}, the embedded AWS, does not end", hint=f"See {here.log}.")
+            raise StageError(f"process {pid}, the embedded AWS, does not end", hint=f"See {here.log}.")
     _remove_containers(here)
+
+
+def _pid(here: Home) -> int | None:
+    """The daemon's process, None if there is none. One that has just been started says it within moments."""
+    deadline = time.monotonic() + _PID_S
+    while here.alive():
+        running = here.read()
+        pid = here.pid() or (running.pid if running else None)  # a daemon of older code said it there alone
+        if pid is not None:
+            return pid
+        if time.monotonic() > deadline:
+            raise StageError(
+                f"an embedded AWS is being started in {here.path}, and does not say which process it is",
+                hint=f"See {here.log}, and try again.",
+            )
+        time.sleep(0.02)
+    return None
 
 
 def _ended(here: Home, wait_s: float) -> bool:

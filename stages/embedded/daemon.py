@@ -25,12 +25,12 @@ _logger = logging.getLogger("towpath")
 
 
 def main(arguments: list[str]) -> int:
-    """`HOME SOURCE PORT...`: serve until told to end."""
-    here, source = Home(Path(arguments[0])), arguments[1]
+    """`HOME SOURCE LOCK PORT...`: serve until told to end. LOCK is the descriptor of the lock that says that we live."""
+    here, source, lock = Home(Path(arguments[0])), arguments[1], int(arguments[2])
+    here.hold(lock)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
-        here.hold()
-        listener = _listen([int(port) for port in arguments[2:]])
+        listener = _listen([int(port) for port in arguments[3:]])
         registry = distribution.start(here.path)
     except StageError as error:
         print(error.message, error.hint or "", sep="\n", file=sys.stderr)  # noqa: T201 - into the log, for `start`

@@ -2,7 +2,8 @@
 
 `$TOWPATH_EMBEDDED_HOME`, by default `$XDG_STATE_HOME/towpath/embedded`; one daemon for each. A running daemon holds a
 lock on `daemon.lock`; the kernel lets go of it whatever way the daemon ends, so a stale file or a reused process id
-cannot deceive.
+cannot deceive. Whoever starts a daemon takes the lock and hands it down, so there is no moment at which one is under way and
+nobody sees it; the daemon then writes its process id into the file, before all else.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,10 +20,12 @@ from typing import TYPE_CHECKING
 from stages.contract import StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 VARIABLE = "TOWPATH_EMBEDDED_HOME"
 VERSION = 1
+_CLAIM_WITHIN_S = 2.0
+"""Whoever looks at a lock has it for an instant."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class Home:
 
     def make(self) -> None:
         """Make the directory, for this user only: it holds state of applications."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._usable():
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def write(self, running: Running) -> None:
         new = self._running.with_suffix(".new")
@@ -79,25 +84,64 @@ class Home:
         self._running.unlink(missing_ok=True)
 
     def alive(self) -> bool:
-        """Whether a daemon runs, ready or not."""
-        try:
-            with (self.path / "daemon.lock").open("a") as file:
-                return not _lock(file.fileno(), wait=False)
-        except FileNotFoundError:
-            return False
+        """Whether a daemon runs, ready or not; also one that was started this instant. Raises StageError."""
+        with self._usable():
+            try:
+                file = (self.path / "daemon.lock").open("rb")
+            except FileNotFoundError:
+                return False
+        with file:
+            return not _lock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
 
-    def hold(self) -> None:
-        """For the daemon: hold the lock that says that it lives, until the process ends. Raises StageError."""
-        descriptor = os.open(self.path / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not _lock(descriptor, wait=False):
-            raise StageError(f"another daemon has {self.path}")
+    def claim(self) -> int:
+        """Take the lock of a daemon that is about to be started: the descriptor to hand down to it. Raises StageError."""
+        with self._usable():
+            descriptor = os.open(self.path / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        until = time.monotonic() + _CLAIM_WITHIN_S
+        while not _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if time.monotonic() > until:
+                os.close(descriptor)
+                raise StageError(f"another daemon has {self.path}")
+            time.sleep(0.01)
+        os.ftruncate(descriptor, 0)  # an earlier daemon's process id is anybody's by now
+        return descriptor
+
+    @staticmethod
+    def hold(descriptor: int) -> None:
+        """For the daemon: keep the lock that was handed down until the process ends, and say whose it is."""
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - it takes no keyword
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+
+    def pid(self) -> int | None:
+        """The process that holds the lock. It means nothing unless one is `alive`; None if it has not said so yet."""
+        try:
+            said = (self.path / "daemon.lock").read_text(encoding="ascii")
+        except (OSError, ValueError):
+            return None
+        return int(said) if said.endswith("\n") and said.strip().isdecimal() else None
 
     @contextmanager
-    def starting_or_stopping(self) -> Iterator[None]:
-        """One start or stop at a time."""
-        with (self.path / "control.lock").open("a") as file:
-            _lock(file.fileno(), wait=True)
+    def starting_or_stopping(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """One start or stop at a time; `on_wait` is called if another is under way. Raises StageError."""
+        with self._usable():
+            file = (self.path / "control.lock").open("a")
+        with file:
+            if not _lock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB):
+                on_wait()
+                _lock(file.fileno(), fcntl.LOCK_EX)
             yield
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Say clearly that the directory is none, or cannot be had."""
+        try:
+            yield
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise StageError(
+                f"{self.path} cannot be the embedded AWS's home: {reason}",
+                hint=f"Set {VARIABLE} to a directory that you can make and write, or leave it unset.",
+            ) from error
 
 
 def home(environ: dict[str, str] | None = None) -> Home:
@@ -109,9 +153,9 @@ def home(environ: dict[str, str] | None = None) -> Home:
     return Home(Path(state).absolute() / "towpath" / "embedded")
 
 
-def _lock(descriptor: int, *, wait: bool) -> bool:
+def _lock(descriptor: int, how: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, how)
     except BlockingIOError:
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -23,9 +25,9 @@ from stages.contract import Access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 REGION = "eu-west-1"
+COMMAND = [sys.executable, "-I", "-m", "stages.embedded"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,26 @@ class Daemon:
     home: Path
     port: str = ""
 
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "TOWPATH_EMBEDDED_HOME": str(self.home), "TOWPATH_EMBEDDED_PORT": self.port}
+
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "TOWPATH_EMBEDDED_HOME": str(self.home), "TOWPATH_EMBEDDED_PORT": self.port}
-        command = [sys.executable, "-I", "-m", "stages.embedded", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        command = [*COMMAND, *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
+
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Run a command and do not wait for it."""
+        nothing = subprocess.DEVNULL
+        return subprocess.Popen([*COMMAND, *arguments], env=self.environment, stdout=nothing, stderr=nothing)
+
+    def processes(self) -> list[str]:
+        """The command lines of everything that runs for this home: the daemon, its registry."""
+        found = []
+        for each in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                found.append(each.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        return [line for line in found if f"{self.home}/" in line or f"{self.home} " in line]
 
     def json(self, command: str) -> dict[str, Any]:
         done = self.run(command, "--json")

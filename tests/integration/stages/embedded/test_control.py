@@ -64,6 +64,29 @@ def test_it_listens_on_loopback_only_and_leaves_nothing_running(daemon: Any) -> 
     assert daemon.json("stop")["state"] == "stopped"
 
 
+@pytest.mark.parametrize("after_s", [0.05, 0.25, 0.5, 0.8, 1.2])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_a_daemon_whose_start_was_interrupted_is_stopped(daemon: Any, sign: signal.Signals, after_s: float) -> None:
+    """It had no state file yet, so `stop` left it alone and said that it was starting."""
+    with daemon.begin("start") as starting:
+        time.sleep(after_s)
+        starting.send_signal(sign)
+    assert daemon.json("stop")["state"] == "stopped"
+    time.sleep(0.5)
+    assert daemon.json("status")["state"] == "stopped"
+    assert daemon.processes() == []
+
+
+def test_a_start_that_is_under_way_is_waited_for(daemon: Any) -> None:
+    with daemon.begin("start") as starting:
+        deadline = time.monotonic() + 20
+        while daemon.json("status")["state"] == "stopped" and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert daemon.json("stop")["state"] == "stopped"
+        assert starting.wait(20) == 0
+    assert daemon.processes() == []
+
+
 def test_state_survives_stop_and_start_at_the_same_address(
     daemon: Any, engine: docker.DockerClient, tiny_image: str, account: Any
 ) -> None:

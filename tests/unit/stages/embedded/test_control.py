@@ -11,6 +11,7 @@ from stages.embedded import control
 from stages.embedded.home import Home, Running
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -60,3 +61,54 @@ def test_a_missing_registry_is_one_clear_message(
     error = json.loads(capsys.readouterr().err)
     assert error["code"] == 1
     assert "apt-get" in error["hint"]
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "status"])
+@pytest.mark.parametrize("under", [False, True])
+def test_a_home_that_is_a_file_is_one_clear_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, *, under: bool
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    if under and command == "stop":
+        return  # nothing is there
+    monkeypatch.setenv("TOWPATH_EMBEDDED_HOME", str(file / "home" if under else file))
+    monkeypatch.setattr("stages.embedded.distribution.program", lambda: "registry")
+    assert cli.main([command]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"error: {file}")
+    assert first.endswith(("not a directory", "file exists"))
+    assert "Set TOWPATH_EMBEDDED_HOME to a directory" in second
+
+
+def test_a_home_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TOWPATH_EMBEDDED_HOME", "/proc/x")
+    assert cli.main(["start", "--json"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["message"] == "/proc/x cannot be the embedded AWS's home: no such file or directory"
+
+
+@pytest.mark.parametrize("arguments", [["--json"], ["strat", "--json"], ["--json", "status", "--loud"]])
+def test_wrong_usage_is_one_json_object_too(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["code"] == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(StageError("no"), 1), (PermissionError(13, "Permission denied"), 1), (KeyboardInterrupt(), 130)],
+)
+def test_progress_is_not_mixed_into_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int
+) -> None:
+    def start(progress: Callable[[str], None]) -> None:
+        progress("making it")
+        raise error
+
+    monkeypatch.setitem(cli._COMMANDS, "start", start)
+    assert cli.main(["start", "--json"]) == code
+    [line] = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["code"] == code
+    assert cli.main(["start", "--json", "--progress"]) == code
+    assert capsys.readouterr().err.startswith("making it\n{")

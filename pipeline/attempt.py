@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pipeline import embedded, jobs
+from pipeline import embedded, jobs, source
 from pipeline.errors import Blocked, StageFailed, VerificationFailed
 from pipeline.record import artifacts, chain, runs, seals
 from pipeline.record.writer import (
@@ -229,10 +229,20 @@ class _Attempt:
             earlier=self.earlier,
         )
         job = jobs.Phase(stage, request, inputs, work)
+        state = self._source_state()
         jobs.prepare(job, self.context.store)
         recorded = artifacts.put_json(self.context.store, {"v": contract.VERSION, **dataclasses.asdict(request)})
-        self.writer.append(chain.PHASE_INTENDED, {"phase": phase, "handle": work.name, "request": recorded})
+        told = {"phase": phase, "handle": work.name, "request": recorded, "source": state}
+        self.writer.append(chain.PHASE_INTENDED, told)
         return job
+
+    def _source_state(self) -> dict[str, Any] | None:
+        """Say at which commit the project is that a stage is about to read, once it is held to the run's own."""
+        if self.context.project is None or "source" not in KINDS[self.stage.kind].needs:
+            return None
+        state = source.state(self.context.project)
+        source.compare(self.context.run.data.get("source"), state)
+        return state
 
     def _access(self) -> Access | None:
         target = self.stage.target
@@ -250,8 +260,7 @@ class _Attempt:
             text = f"the stage handed on {sorted(result.outputs)}, but its kind declares {sorted(declared)}"
             return Result("failed", failure=Failure("fault", text)), {}
         try:
-            folder = job.work / "outputs"
-            return result, {name: artifacts.collect(self.context.store, folder / name) for name in sorted(declared)}
+            return result, {name: artifacts.collect(self.context.store, job.work, name) for name in sorted(declared)}
         except StageFailed as error:
             return Result("failed", failure=Failure("terminal", error.message, error.where, error.hint)), {}
 

@@ -90,6 +90,10 @@ def _named(given: tuple[str, ...]) -> dict[str, str]:
         name, equals, value = each.partition("=")
         if not equals:
             raise UsageError(f"--parameter {each!r} has no value", hint=f"Write: --parameter {each}=VALUE")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise UsageError(
+                f"--parameter {name}: the value is not UTF-8", hint="Check the terminal's encoding and LANG."
+            )
         named[name] = value
     return named
 

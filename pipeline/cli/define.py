@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import click
@@ -62,7 +63,7 @@ def schema() -> None:
 def _print_plan(plan: Plan) -> None:
     click.echo(f"{plan.name}  plan {plan.digest}")
     for name, value in plan.parameters.items():
-        click.echo(f"  parameter {name} = {value}")
+        click.echo(f"  parameter {name} = {json.dumps(value) if isinstance(value, bool) else value}")
     for stage in plan.stages.values():
         click.echo(f"\n{click.style(stage.name, bold=True)}  ({stage.kind})")
         if stage.needs:

@@ -53,17 +53,12 @@ def runs(limit: int, project: str, store: str | None, *, as_json: bool) -> None:
     from pipeline.record import runs as records
 
     opened = common.open_store(store, Path(project))
-    states = [_summary(opened, run_id) for run_id in reversed(records.run_ids(opened)[-limit:])]
+    states = [_listed(opened, run_id) for run_id in reversed(records.run_ids(opened)[-limit:])]
     if as_json:
-        common.print_json(
-            [{key: state[key] for key in ("run", "name", "state", "opened_at", "requester")} for state in states]
-        )
+        common.print_json(states)
         return
     for state in states:
-        done = sum(stage["state"] == "succeeded" for stage in state["stages"].values())
-        click.echo(
-            f"{state['run']}  {state['name']}  {state['state']:<10} {done}/{len(state['stages'])} stages  {state['opened_at']}"
-        )
+        click.echo(f"{state['run']}  {state['name'] or '?'}  {state['state']:<10} {state['told']}")
 
 
 @click.command()
@@ -169,6 +164,20 @@ def _text(attempt: Attempt, event: Event) -> str:
     from pipeline.cli.progress import label, plain
 
     return f"{event.at[11:23]} {label(attempt.stage, event.data.get('fields', {}))} {plain(event.data['text'])}"
+
+
+def _listed(store: Store, run_id: str) -> dict[str, Any]:
+    """Give a run's line in the list; one that cannot be read is listed as that, and hides no other."""
+    from pipeline.errors import TowpathError
+
+    try:
+        state = _summary(store, run_id)
+    except TowpathError as error:
+        none = {"name": None, "opened_at": None, "requester": None}
+        return {"run": run_id, **none, "state": "unreadable", "told": error.message}
+    done = sum(stage["state"] == "succeeded" for stage in state["stages"].values())
+    told = f"{done}/{len(state['stages'])} stages  {state['opened_at']}"
+    return {**{key: state[key] for key in ("run", "name", "opened_at", "requester", "state")}, "told": told}
 
 
 def _summary(store: Store, run_id: str) -> dict[str, Any]:

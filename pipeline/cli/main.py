@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +80,10 @@ def main() -> None:
     """Run the command line and exit."""
     as_json = "--json" in sys.argv
     try:
-        towpath.main(prog_name="towpath", standalone_mode=False)
+        # Not `towpath.main`: it turns a closed pipe into exit code 1, which here means that a stage failed.
+        with towpath.make_context("towpath", sys.argv[1:], color=_colour()) as context:
+            towpath.invoke(context)
+            sys.stdout.flush()
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.Abort:
@@ -96,11 +101,16 @@ def main() -> None:
         _fail(_report(error), as_json=as_json)
 
 
+def _colour() -> bool | None:
+    """Never colour where the user or the terminal says so; else only on a terminal, which is what None means."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+
+
 def _fail(error: TowpathError, *, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(error.as_json()), err=True)
-    else:
-        click.echo("\n".join(_text(error)), err=True)
+    if isinstance(error, Interrupted):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience does not change the exit code
+    with suppress(OSError):
+        click.echo(json.dumps(error.as_json()) if as_json else "\n".join(_text(error)), err=True, color=_colour())
     sys.exit(error.code)
 
 

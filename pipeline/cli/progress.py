@@ -5,6 +5,7 @@ All of it goes to standard error, so that standard output holds the result alone
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -45,7 +46,7 @@ def reporter(*, quiet: bool) -> Reporter:
     """Choose the reporter for where we run."""
     if quiet:
         return Silent()
-    return Live() if sys.stderr.isatty() else Lines()
+    return Live() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else Lines()
 
 
 @contextmanager

@@ -5,9 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -68,7 +67,24 @@ def resume(
 
     context = _find(run_id, project, store, key, as_json=as_json)
     _known(context.plan, again)
+    _tell_changes(context)
     _drive(context, Wish(again=frozenset(again)), jobs, as_json=as_json)
+
+
+def _tell_changes(context: Context) -> None:
+    """Say so if the definition was edited since the run was planned: people expect their edit to count, and it does not."""
+    from pipeline.record import digest
+
+    for name, planned in context.plan.definition.items():
+        try:
+            found = digest.of_bytes((context.project / name).read_bytes()) if context.project else planned
+        except OSError:
+            continue
+        if found != planned:
+            text = (
+                f"{name} was changed since this run was planned; the run keeps its plan. To use the change: towpath run"
+            )
+            context.reporter.note(text)
 
 
 @click.group()
@@ -116,7 +132,7 @@ def stage_run(
 
 def _open(file: str, parameters: tuple[str, ...], store: str | None, key: str | None, *, as_json: bool) -> Context:
     """Load, resolve, plan, check, open."""
-    from pipeline import checks
+    from pipeline import checks, source
     from pipeline.record import artifacts, runs
 
     definition, project = common.load(file)
@@ -131,7 +147,7 @@ def _open(file: str, parameters: tuple[str, ...], store: str | None, key: str | 
         "plan": recorded,
         "name": plan.name,
         "requester": _requester(),
-        "source": _source(project),
+        "source": source.state(project),
         "version": pipeline.__version__,
     }
     return _context(opened, runs.open_run(opened, about, signing), plan, project, signing, as_json=as_json)
@@ -205,24 +221,10 @@ def _known(plan: Plan, names: tuple[str, ...]) -> None:
 
 def _requester() -> dict[str, str | None]:
     """Say who asked for this run, as far as this machine knows."""
+    from pipeline import source
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    return {"user": user, "host": socket.gethostname(), "email": _git(Path.cwd(), "config", "user.email")}
-
-
-def _source(project: Path) -> dict[str, Any]:
-    """Say which commit the project is at, and whether its files are as in that commit."""
-    commit = _git(project, "rev-parse", "HEAD")
-    changed = _git(project, "status", "--porcelain", "--untracked-files=normal", "--", ".")
-    return {"commit": commit, "clean": changed == "" if commit else None}
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    argv = ["git", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return {"user": user, "host": socket.gethostname(), "email": source.git(Path.cwd(), "config", "user.email")}

@@ -39,6 +39,7 @@ class Attempt:
     writer: dict[str, Any]
     inputs: dict[str, dict[str, Any]]
     follows: dict[str, Any] | None
+    builds_on: tuple[dict[str, Any], ...] = ()
     outcome: Outcome | None = None
     phase: Phase | None = None
     finished: tuple[Phase, ...] = ()
@@ -75,6 +76,18 @@ class Run:
         """Put an attempt in its place, over an older reading of the same one."""
         others = [each for each in self.attempts.get(attempt.stage, []) if each.number != attempt.number]
         self.attempts[attempt.stage] = sorted([*others, attempt], key=lambda each: each.number)
+
+    def check_heads(self) -> None:
+        """Raise VerificationFailed if a chain that another builds on does not end where that one says it does."""
+        heads = {each.head.chain: each.head for attempts in self.attempts.values() for each in attempts}
+        for attempt in (each for attempts in self.attempts.values() for each in attempts):
+            for told in attempt.builds_on:
+                found = heads.get(told["chain"])
+                if found is None or (found.digest, found.length) != (told["head"], told["length"]):
+                    here = f"has {found.length} events" if found else "is missing"
+                    raise VerificationFailed(
+                        f"{told['chain']} {here}, and {attempt.head.chain} builds on {told['length']} of it"
+                    )
 
     def last(self, stage: str) -> Attempt | None:
         """The latest attempt of a stage, if there is one."""
@@ -120,6 +133,7 @@ def attempt(run: Run, name: str, events: list[chain.Event]) -> Attempt:
             writer=first.data["writer"],
             inputs=first.data["inputs"],
             follows=first.data["follows"],
+            builds_on=tuple(first.data["builds_on"]),
         )
         return _fold(base, events[1:], full)
     except (KeyError, TypeError) as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
 from pipeline.record import chain, replay
-from pipeline.record.writer import ChainWriter, read_chain
+from pipeline.record.writer import ChainWriter, event_key, read_chain
 
 if TYPE_CHECKING:
     from pipeline.record.store import Store
@@ -26,8 +26,10 @@ _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"  # no letter that is read as anothe
 
 
 def new_run_id(now: datetime) -> str:
-    """Give an id such as `20261123-114219-k7p3`: it sorts by time (UTC) and is a valid DNS label."""
-    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-" + "".join(secrets.choice(_ALPHABET) for _ in range(4))
+    """Give an id such as `20261123-114219-k7p3`: it sorts by time (UTC, to a thousandth of a second) and is a DNS label."""
+    fraction = divmod(now.microsecond * len(_ALPHABET) ** 2 // 1_000_000, len(_ALPHABET))
+    within_second = "".join(_ALPHABET[digit] for digit in fraction)
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{within_second}" + "".join(secrets.choice(_ALPHABET) for _ in range(2))
 
 
 def handle(run_id: str, stage: str, attempt: int) -> str:
@@ -67,7 +69,7 @@ def find(store: Store, text: str) -> str:
     if not known:
         raise UsageError(f"there is no run in {store.location}", hint="Start one: towpath run")
     if text == "latest":
-        return known[-1]
+        return next((each for each in reversed(known) if _is_opened(store, each)), known[-1])
     found = [each for each in known if each == text] or [
         each for each in known if each.startswith(text) or each.endswith(text)
     ]
@@ -79,6 +81,11 @@ def find(store: Store, text: str) -> str:
     )
 
 
+def _is_opened(store: Store, run_id: str) -> bool:
+    """Tell whether a run's opening is whole: its runner may have died before."""
+    return store.written_at(event_key(chain_name(run_id, "open"), 2)) is not None
+
+
 def load(store: Store, run_id: str) -> replay.Run:
     """Read a run and replay it. Raises VerificationFailed if a chain is broken, UsageError if it was never opened."""
     opening = read_chain(store, chain_name(run_id, "open"))
@@ -86,11 +93,12 @@ def load(store: Store, run_id: str) -> replay.Run:
     if run is None:
         raise UsageError(
             f"run {run_id} was never opened: its runner died before anything was done",
-            hint="Start another: towpath run",
+            hint="Nothing is lost. Start another: towpath run",
         )
     for name in store.names(f"runs/{run_id}"):
         if name != "open" and store.names(chain_name(run_id, name)):  # a claim cut off may leave an empty folder
             run.add(load_attempt(store, run, name))
+    run.check_heads()
     return run
 
 

@@ -38,11 +38,11 @@ class DirectoryStore:
         if path.exists():  # spares the copy; the link below is what decides
             return False
         try:
-            self._make(path.parent)
-            aside = self._write_aside(data)
+            aside = self._write_aside(data)  # first: where the disk is full, not even an empty folder is left
         except OSError as error:
             raise _failed("write", path, error) from error
         try:
+            self._make(path.parent)
             os.link(aside, path)
             _flush_directory(path.parent)
         except FileExistsError:

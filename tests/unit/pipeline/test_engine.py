@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ from pipeline.plan import Plan
 from pipeline.record import artifacts, runs
 from pipeline.record.chain import Head
 from pipeline.record.replay import Attempt, Run
+from pipeline.record.store import StoreError
 from pipeline.record.writer import ChainWriter
 
 if TYPE_CHECKING:
@@ -71,6 +73,29 @@ def test_going_on_repeats_what_failed_and_nothing_that_is_done(house: House) -> 
     assert count.read_text() == "x\n"
     assert [attempt.outcome for attempt in run.attempts["flaky"]] == ["failed", "succeeded"]
     assert run.attempts["flaky"][1].follows == run.attempts["flaky"][0].head.as_json()
+
+
+def test_a_disk_that_is_full_costs_nothing_but_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = house.open(command("a", "true"))
+    context = house.context(run_id)
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", _no_space)
+        with pytest.raises(StoreError, match="No space left"):
+            engine.drive(context, Wish(), 1)
+    assert house.load(run_id).last("a") is None
+    assert house.drive(run_id).done("a")
+
+
+def _no_space(descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_cut_off_end_of_a_chain_is_noticed_by_what_builds_on_it(house: House) -> None:
+    run_id = house.open(command("a", "true"), command("b", "true", needs=("a",)))
+    house.drive(run_id)
+    (house.store.root / f"runs/{run_id}/a.1/00000003.json").unlink()
+    with pytest.raises(VerificationFailed, match=r"a\.1 has 3 events, and .*b\.1 builds on 4"):
+        house.load(run_id)
 
 
 def test_a_single_stage_whose_needs_are_not_done_is_refused(house: House) -> None:

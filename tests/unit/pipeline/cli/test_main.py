@@ -37,3 +37,20 @@ def test_a_fault_of_ours_is_a_report_and_not_a_traceback() -> None:
     report = done.stderr.split("attach to an issue: ")[1].strip()
     with open(report, encoding="utf-8") as file:  # noqa: PTH123 - a name out of a message
         assert "No module named 'pipeline.cli.nothing'" in file.read()
+
+
+def test_a_reader_that_goes_away_is_no_failed_stage() -> None:
+    argv = [sys.executable, "-m", "pipeline.cli", "schema"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
+        assert command.stdout
+        assert command.stderr
+        command.stdout.close()
+        assert command.stderr.read() == b""
+    assert command.returncode == 141
+
+
+def test_a_parameter_that_is_no_text_is_a_mistake() -> None:
+    argv: list[str | bytes] = [sys.executable, "-m", "pipeline.cli", "plan", "-p", b"x=\xff"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "not UTF-8" in done.stderr

@@ -28,6 +28,7 @@ def claim(store: DirectoryStore, run_id: str, stage: str, number: int, **more: o
         "stage": stage,
         "attempt": number,
         "inputs": {},
+        "builds_on": [],
         "follows": None,
     }
     assert writer.open({**data, **more})
@@ -50,6 +51,15 @@ def test_finding_a_run(store: DirectoryStore) -> None:
         runs.find(store, first[:4])
     with pytest.raises(UsageError, match="no run matches"):
         runs.find(store, "nope")
+
+
+def test_ids_of_one_second_sort_by_time_and_the_latest_is_one_that_was_opened(store: DirectoryStore) -> None:
+    moments = [datetime(2026, 1, 2, 3, 4, 5, microsecond, tzinfo=UTC) for microsecond in range(0, 1_000_000, 5_000)]
+    ids = [runs.new_run_id(moment) for moment in moments]
+    assert ids == sorted(ids)
+    opened = runs.open_run(store, {"plan": "a"}, new_key())
+    (store.root / "runs/29991231-235959-zzzz/open").mkdir(parents=True)
+    assert runs.find(store, "latest") == opened
 
 
 def test_an_empty_store_says_how_to_begin(store: DirectoryStore) -> None:
@@ -85,7 +95,14 @@ def test_an_attempt_of_another_run_is_refused(store: DirectoryStore) -> None:
     one, two = runs.open_run(store, {"plan": "x"}, new_key()), runs.open_run(store, {"plan": "y"}, new_key())
     foreign = ChainWriter(store, runs.chain_name(two, "build.1"), None)
     foreign.open(
-        {"opening": runs.load(store, one).head.digest, "stage": "build", "attempt": 1, "inputs": {}, "follows": None}
+        {
+            "opening": runs.load(store, one).head.digest,
+            "stage": "build",
+            "attempt": 1,
+            "inputs": {},
+            "builds_on": [],
+            "follows": None,
+        }
     )
     with pytest.raises(VerificationFailed, match="does not refer to this run's opening"):
         runs.load(store, two)

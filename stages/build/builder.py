@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ LABELS = {"towpath.built": "true"}
 source would give the same image another identity each time."""
 
 SHOWN_LINES = 10
+TAG_CHARACTERS = 128
+"""Of a function in the name of an image. An engine takes names of at most 255 in all, and a logical id alone may have so many."""
 
 
 def build_all(sources: Sources, jobs: int) -> dict[str, EngineImage]:
@@ -99,6 +102,9 @@ def _run(client: APIClient, source: Source, transcript: Transcript, stop: thread
 def tag(source: Source) -> str:
     """A name for people, and against the engine's pruning. It holds the source hash; nothing is ever found by it."""
     function = re.sub(r"[^a-z0-9]+", "-", source.functions[0].lower()).strip("-")
+    if len(function) > TAG_CHARACTERS:
+        cut = hashlib.sha256(source.functions[0].encode()).hexdigest()[:12]
+        function = f"{function[: TAG_CHARACTERS - 13].rstrip('-')}-{cut}"
     return f"towpath/{function}:{source.hash.removeprefix('sha256:')[:16]}"
 
 

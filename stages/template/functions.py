@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from stages.template.tree import Mapping, Scalar, Sequence, walk
 
@@ -25,8 +27,12 @@ PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
 """Lambda's names of architectures, and Docker's of platforms."""
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")  # the distribution specification's grammar of a tag
+_ID = re.compile(r"[A-Za-z0-9]{1,255}")
+_ID_RULE = "CloudFormation's logical ids are 1 to 255 of the letters A-Z and a-z and the digits."
+_MACRO = "Fn::"  # Fn::ForEach::Name and Fn::Transform stand where resources do
 _NOT_YET = ("DockerBuildExtraParams", "SkipBuild")
 _STR_TAGS = (None, "!", "tag:yaml.org,2002:str")
+_resolver: Any = yaml.resolver.Resolver()  # the stubs do not type it
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
@@ -60,10 +66,18 @@ def functions(template: Template) -> tuple[list[Function], list[Problem]]:
     problems = list(_global_problems(template))
     resources = template.root.get("Resources")
     if not isinstance(resources, Mapping):
-        return [], [*problems, template.problem(template.root, "the template has no Resources")]
-    for key, resource in resources.named():
-        if key.value.startswith("Fn::ForEach::"):
+        return [], [*problems, _no_resources(template, resources)]
+    for node, resource in resources.pairs:
+        key = node if isinstance(node, Scalar) else None
+        wrong = _id_problem(template, node, key)
+        if key is None or wrong is not None:
+            problems += [wrong] if wrong else []
+        elif key.value.startswith("Fn::ForEach::"):
             problems += _for_each_problems(template, key, resource)
+        elif not isinstance(resource, Mapping) and not key.value.startswith(_MACRO):
+            problems.append(
+                template.problem(resource, f"{key.value}: a resource must be a map", "It begins with Type.")
+            )
         elif isinstance(resource, Mapping) and _text(resource.get("Type")) in NESTED:
             problems += _nested_problems(template, key, resource)
         elif isinstance(resource, Mapping) and _text(resource.get("Type")) in {SERVERLESS, LAMBDA}:
@@ -73,6 +87,27 @@ def functions(template: Template) -> tuple[list[Function], list[Problem]]:
             if function is not None:
                 found.append(function)
     return found, problems
+
+
+def _no_resources(template: Template, node: Node | None) -> Problem:
+    if node is None:
+        return template.problem(template.root, "the template has no Resources")
+    return template.problem(node, "Resources must be a map", "It maps logical ids to resources.")
+
+
+def _id_problem(template: Template, node: Node, key: Scalar | None) -> Problem | None:
+    """What is wrong with a logical id by CloudFormation's rules, which it would tell only after the images were built."""
+    if key is None:
+        return template.problem(node, "a logical id must be a text", _ID_RULE)
+    if key.value.startswith(_MACRO):
+        return None
+    if not _ID.fullmatch(key.value):
+        shown = key.value if len(key.value) <= 60 else f"{key.value[:60]}... ({len(key.value)} characters)"
+        return template.problem(key, f"{shown!r} cannot be a logical id", _ID_RULE)
+    if key.plain and key.tag is None and _resolver.resolve(yaml.ScalarNode, key.value, (True, False)) != _STR_TAGS[-1]:
+        message = f"the logical id {key.value} is no text in YAML but a number, a boolean or null"
+        return template.problem(key, message, f'Write it in quotes: "{key.value}"')
+    return None
 
 
 def image_slot(resource: Mapping) -> tuple[str, ...] | None:

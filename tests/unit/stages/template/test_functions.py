@@ -164,3 +164,43 @@ def test_a_nested_template_is_refused_not_left_to_fail_at_deployment() -> None:
 
 def test_a_template_without_resources_is_a_problem() -> None:
     assert "no Resources" in _read("Description: x\n")[1][0]
+
+
+@pytest.mark.parametrize("text", ["Resources: [a]", "Resources: x", "Resources:"])
+def test_resources_that_are_no_map(text: str) -> None:
+    assert _read(text)[1][0].splitlines()[0].endswith(": Resources must be a map")
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("Pïng", "t.yaml:2:3: 'Pïng' cannot be a logical id"),
+        ("my-fn", "t.yaml:2:3: 'my-fn' cannot be a logical id"),
+        ("my_fn", "t.yaml:2:3: 'my_fn' cannot be a logical id"),
+        ("٣", "t.yaml:2:3: '٣' cannot be a logical id"),
+        ('""', "t.yaml:2:3: '' cannot be a logical id"),
+        ('"A\\n"', "t.yaml:2:3: 'A\\n' cannot be a logical id"),
+        ("A" * 256, f"t.yaml:2:3: '{'A' * 60}... (256 characters)' cannot be a logical id"),
+        ("[a]", "t.yaml:2:3: a logical id must be a text"),
+        ("123", "t.yaml:2:3: the logical id 123 is no text in YAML but a number, a boolean or null"),
+        ("0x1F", "t.yaml:2:3: the logical id 0x1F is no text in YAML but a number, a boolean or null"),
+        ("Null", "t.yaml:2:3: the logical id Null is no text in YAML but a number, a boolean or null"),
+        ("On", "t.yaml:2:3: the logical id On is no text in YAML but a number, a boolean or null"),
+    ],
+)
+def test_logical_ids_are_those_that_cloudformation_takes(key: str, message: str) -> None:
+    """It would refuse them only once every image is built and pushed."""
+    found, problems = _read(f"Resources:\n  {key}: {{Type: AWS::SNS::Topic}}\n")
+    assert found == []
+    assert [problem.splitlines()[0] for problem in problems] == [message]
+
+
+@pytest.mark.parametrize("key", ['"123"', "A1", "1A", "x" * 255, "Fn::Transform"])
+def test_odd_logical_ids_that_are_right(key: str) -> None:
+    assert _read(f"Resources:\n  {key}: {{Type: AWS::SNS::Topic}}\n") == ([], [])
+
+
+def test_a_resource_that_is_no_map() -> None:
+    assert _read("Resources: {A: x, B: [y], 'Fn::ForEach::L': [N, [A], {}]}")[1][0].startswith(
+        "t.yaml:1:16: A: a resource"
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pipeline.definition import check, draft, loading
+from pipeline.definition import approvals, check, draft, loading
 from pipeline.definition.beneath import Refused, plain_name
 from pipeline.definition.hints import closest, in_order
 from pipeline.definition.model import Definition, Environment, Parameter, Stage
@@ -28,19 +28,22 @@ def load(path: Path, project: Path) -> Definition:
     document = as_written(loaded.value, loaded.positions)
     drafted, problems = draft.read(document, loaded.positions)
     checked = check.check(drafted, loaded.positions) if drafted else check.Checked()
-    problems += checked.problems
+    gated = approvals.read(drafted, loaded.positions, project) if drafted else approvals.Gated()
+    files = {**loaded.files, **gated.files}
+    problems += checked.problems + gated.problems
     if problems or drafted is None:
-        raise InvalidDefinition(in_order(problems, loaded.files))
+        raise InvalidDefinition(in_order(problems, files))
     return Definition(
         name=drafted.name,
         parameters=drafted.parameters,
         environments=drafted.environments,
         stages=drafted.stages,
+        rules=gated.rules,
         wiring=checked.wiring,
         document=document,
-        files=loaded.files,
+        files=files,
         positions=loaded.positions,
-        warnings=tuple(in_order(checked.warnings, loaded.files)),
+        warnings=tuple(in_order(checked.warnings, files)),
     )
 
 

@@ -16,7 +16,7 @@ import pipeline
 from pipeline.definition import messages
 from pipeline.definition.expressions import is_expression
 from pipeline.definition.hints import MOST_PROBLEMS, closest, described, dotted
-from pipeline.definition.model import VERSION, Document, Environment, Parameter, Stage
+from pipeline.definition.model import VERSION, Document, Environment, Parameter, Person, Stage
 from stages.contract import Problem
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _PLACEHOLDERS = {"Environment": {"account": "000000000000", "region": "no-region-0"}}
 """What stands for a required value that is bad, so that the rest of its entry can be looked at."""
 
-SECTIONS = ("parameters", "environments", "stages")
+SECTIONS = ("parameters", "environments", "people", "groups", "stages")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ class Draft:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
     stages: Mapping[str, Stage] = field(default_factory=dict)
+    people: Mapping[str, Person] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    signers: str | None = None
     names: Mapping[str, frozenset[str]] = field(default_factory=dict)
     broken: frozenset[tuple[str, str]] = frozenset()
 
@@ -71,7 +74,7 @@ def _empty(document: dict[str, Any], positions: Positions) -> Iterator[tuple[Pat
     for path, value in _known_values(document):
         if value is None and path[2:3] != ("with",):
             hint = "Remove the key, or give it a value."
-            if path[0] == "environments" and len(path) == 4:
+            if path[0] == "environments" and path[2:3] in (("parameters",), ("tags",)) and len(path) == 4:
                 hint = 'Write "" if it shall be the empty text.'
             yield path, Problem(f"{dotted(path)} is empty", *positions.key(*path), hint)
 
@@ -136,9 +139,17 @@ def _draft(document: dict[str, Any], bad: set[Path]) -> Draft | None:
         parameters=entries("parameters", Parameter),
         environments=entries("environments", Environment),
         stages=entries("stages", Stage),
+        people=entries("people", Person),
+        groups=_groups(document, bad),
+        signers=None if ("signers",) in bad else document.get("signers"),
         names={section: frozenset(document.get(section, {})) for section in SECTIONS},
         broken=frozenset((str(path[0]), str(path[1])) for path in bad if path[0] in SECTIONS),
     )
+
+
+def _groups(document: dict[str, Any], bad: set[Path]) -> dict[str, tuple[str, ...]]:
+    read = {path[1] for path in bad if path[0] == "groups" and len(path) > 1}
+    return {name: tuple(names) for name, names in document.get("groups", {}).items() if name not in read}
 
 
 def _entry(model: type[Entry], path: Path, entry: Any, bad: set[Path]) -> Entry | None:

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
     from pipeline.definition.positions import Path, Positions
 
-_SINGULAR = {"parameters": "parameter", "environments": "environment", "stages": "stage"}
+_SINGULAR = {
+    "parameters": "parameter",
+    "environments": "environment",
+    "people": "person",
+    "groups": "group",
+    "stages": "stage",
+}
 
 
 def problem(error: ErrorDetails, positions: Positions) -> Problem:
@@ -38,6 +44,8 @@ _LENGTHS = {
     "string_too_short": "is too short: at least {min_length} characters",
     "too_short": "is empty: it needs at least {min_length}",
     "too_long": "has too many entries: at most {max_length}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
 }
 
 
@@ -56,7 +64,12 @@ def keys_of(path: Path) -> dict[str, str]:
 
 
 def _model(path: Path) -> type[BaseModel] | None:
-    return MODELS.get((str(path[0]) if path else "", len(path)))
+    fitting = (
+        model
+        for way, model in MODELS.items()
+        if len(way) == len(path) and all(part in ("*", found) for part, found in zip(way, path, strict=True))
+    )
+    return next(fitting, None)
 
 
 def _missing(path: Path, positions: Positions) -> Problem:
@@ -88,6 +101,8 @@ def _expected(error: ErrorDetails) -> str:
         return WORDS[context["pattern"]]
     if error["type"] == "literal_error":
         return str(context["expected"]).replace("'", "")
+    if error["type"] == "model_type" and error["loc"][-1] == "approvals":
+        return "`none` or a map"
     pattern = _pattern(error["loc"])
     return WORDS[pattern] if pattern else _TYPES.get(error["type"], "something else")
 
@@ -111,10 +126,16 @@ _TYPES = {
 
 def _remedy(error: ErrorDetails, path: Path, positions: Positions) -> str | None:
     value = error["input"]
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float)) and path[-1] != "approvals":
         return _for_number(error, path, str(positions.text(*path)))
+    if error["type"] == "model_type" and path[-1] == "approvals":
+        return "Write: approvals: none, or: approvals: {people: 1, from: [NAME]}"
     if not isinstance(value, str):
         return None
+    return _for_text(error, value)
+
+
+def _for_text(error: ErrorDetails, value: str) -> str | None:
     if error["type"] == "tuple_type":
         return f"Write it as a list: [{value[:60]}]"
     if error["type"] == "bool_type" and value.lower() in _TRUTH:
@@ -128,8 +149,8 @@ def _remedy(error: ErrorDetails, path: Path, positions: Positions) -> str | None
 def _for_number(error: ErrorDetails, path: Path, written: str) -> str | None:
     if path[-1] == "account":
         return f'Put it in quotes, or YAML takes it for a number: account: "{written}"'
-    if path[-1] == "timeout":
-        return f"Say the unit: {written}s"
+    if path[-1] in ("timeout", "expires"):
+        return f"Say the unit: {written}{'h' if path[-1] == 'expires' else 's'}"
     return f'Put it in quotes: "{written}"' if error["type"] == "string_type" else None
 
 

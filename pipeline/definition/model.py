@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from stages.contract import Problem
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipeline.definition.positions import Positions
+    from pipeline.gates.rules import Rules
 
 VERSION = 1
 
@@ -30,6 +31,8 @@ _PARTITION = r"^aws(-[a-z0-9]+)*$"
 _STACK = r"^[A-Za-z][A-Za-z0-9-]{0,127}$"
 _REPOSITORY = r"^([a-z0-9]+([._-][a-z0-9]+)*/)*[a-z0-9]+([._-][a-z0-9]+)*$"
 _DURATION = r"^[1-9][0-9]{0,4}[smh]$"
+_PERSON = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
+_IDENTITY = r"^[^\s]+$"
 
 WORDS: dict[str, str] = {
     _LABEL: "lower-case letters, digits and hyphens, beginning with a letter and not ending with a hyphen",
@@ -40,13 +43,22 @@ WORDS: dict[str, str] = {
     _STACK: "a stack's name: letters, digits and hyphens, beginning with a letter, at most 128",
     _REPOSITORY: "a repository's name: lower-case letters and digits, separated by . _ - or /",
     _DURATION: "a duration, such as 90s, 15m or 2h",
+    _PERSON: "lower-case letters, digits, and . _ - between them",
+    _IDENTITY: "a mail address or a login, without spaces",
 }
 """What a text that must match a pattern must be, in words."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
+
+def _seconds(duration: str) -> int:
+    return int(duration[:-1]) * _SECONDS[duration[-1]]
+
+
 Label = Annotated[str, StringConstraints(pattern=_LABEL, max_length=20)]
 EnvironmentName = Annotated[str, StringConstraints(pattern=_LABEL, max_length=30)]
+PersonName = Annotated[str, StringConstraints(pattern=_PERSON, max_length=40)]
+Identity = Annotated[str, StringConstraints(pattern=_IDENTITY, max_length=200)]
 ParameterName = Annotated[str, StringConstraints(pattern=_PARAMETER_NAME, max_length=64)]
 Scalar = Annotated[Any, WithJsonSchema({"type": ["string", "integer", "boolean"]})]
 """A value of a parameter; `check` compares it with the parameter's type."""
@@ -65,6 +77,47 @@ class Parameter(_Model):
     )
     default: Scalar = Field(default=None, description="Its value if none is given. Without one it must be given.")
     description: str = Field(default="", description="What it is for.")
+
+
+class Person(_Model):
+    """Somebody who asks for runs, writes commits, or approves."""
+
+    emails: Annotated[tuple[Identity, ...], Field(strict=False, max_length=50)] = Field(
+        default=(), description="The mail addresses that the person's commits have."
+    )
+    logins: Annotated[tuple[Identity, ...], Field(strict=False, max_length=50)] = Field(
+        default=(), description="The person's names in CI systems and on machines."
+    )
+
+
+class Approvals(_Model):
+    """Who must approve what is done to an environment."""
+
+    people: int = Field(ge=1, le=100, description="How many people must approve.")
+    approvers: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=200)] = Field(
+        alias="from", description="Who may: names of people and groups."
+    )
+    expires: str = Field(
+        default="24h", pattern=_DURATION, description="How long an approval counts from when it came in; at most 720h."
+    )
+
+    @property
+    def expires_s(self) -> int:
+        """The time in seconds for which an approval counts."""
+        return _seconds(self.expires)
+
+
+NOBODY = Approvals.model_construct(people=0, approvers=(), expires="0s")
+"""What the word `none` stands for."""
+
+
+def _word(value: Any) -> Any:
+    return NOBODY if value == "none" else value
+
+
+def _or_the_word(field: dict[str, Any]) -> None:
+    """The schema of `approvals`: the word, or the map."""
+    field["oneOf"] = [{"const": "none"}, field.pop("anyOf")[0]]
 
 
 class Environment(_Model):
@@ -96,6 +149,15 @@ class Environment(_Model):
         default=None,
         min_length=1,
         description="A profile of the AWS configuration; without one the ambient credentials are used.",
+    )
+
+    approvals: Annotated[Approvals | None, BeforeValidator(_word)] = Field(
+        default=None,
+        json_schema_extra=_or_the_word,
+        description="`none`, or how many people must approve and who may. An environment with a stack must say.",
+    )
+    scan: Literal["required", "none"] = Field(
+        default="none", description="`required`: the images of a release must have passed a scan."
     )
 
     @property
@@ -134,7 +196,7 @@ class Stage(_Model):
     @property
     def timeout_s(self) -> int | None:
         """The time limit in seconds, if the definition sets one."""
-        return int(self.timeout[:-1]) * _SECONDS[self.timeout[-1]] if self.timeout else None
+        return _seconds(self.timeout) if self.timeout else None
 
 
 class Document(_Model):
@@ -148,6 +210,19 @@ class Document(_Model):
     environments: dict[EnvironmentName, Environment] = Field(
         default_factory=dict, max_length=200, description="Targets, by name."
     )
+    people: dict[PersonName, Person] = Field(
+        default_factory=dict,
+        max_length=2_000,
+        description="Everybody who asks for runs, writes commits or approves, by name.",
+    )
+    groups: dict[PersonName, Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=200)]] = Field(
+        default_factory=dict, max_length=200, description="People by the name of what they are together."
+    )
+    signers: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A file below the project with the approvers' SSH keys, in OpenSSH's allowed_signers format.",
+    )
     stages: dict[Label, Stage] = Field(min_length=1, max_length=200, description="Stages, by name.")
 
 
@@ -156,7 +231,7 @@ class Definition:
     """A definition without mistakes of form. Expressions in it are not evaluated: that takes the parameters of a run.
 
     `wiring` says for each stage which stage each of its inputs comes from. `document` is the definition as plain values,
-    includes resolved. `files` has the bytes of every file read, by its name relative to the project; the first is the
+    includes resolved. `rules` are those of each environment's gate. `files` has the bytes of every file read, by its name relative to the project; the first is the
     definition itself. `warnings` are habits that are better dropped; none of them keeps anything from working.
     """
 
@@ -164,6 +239,7 @@ class Definition:
     parameters: Mapping[str, Parameter]
     environments: Mapping[str, Environment]
     stages: Mapping[str, Stage]
+    rules: Mapping[str, Rules]
     wiring: Mapping[str, Mapping[str, str]]
     document: Mapping[str, Any]
     files: Mapping[str, bytes]
@@ -178,10 +254,12 @@ class Definition:
         return Problem("", *self.positions.value(*path))
 
 
-MODELS: dict[tuple[str, int], type[_Model]] = {
-    ("", 0): Document,
-    ("parameters", 2): Parameter,
-    ("environments", 2): Environment,
-    ("stages", 2): Stage,
+MODELS: dict[tuple[str, ...], type[_Model]] = {
+    (): Document,
+    ("parameters", "*"): Parameter,
+    ("environments", "*"): Environment,
+    ("environments", "*", "approvals"): Approvals,
+    ("people", "*"): Person,
+    ("stages", "*"): Stage,
 }
-"""The model of a map in a definition, by the section it is in and its depth."""
+"""The model of a map in a definition, by the way to it; `*` is any name."""

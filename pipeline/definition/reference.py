@@ -29,6 +29,16 @@ def environment() -> str:
     return _keys(schema()["$defs"]["Environment"])
 
 
+def approvals() -> str:
+    """The table of the keys of an environment's approvals."""
+    return _keys(schema()["$defs"]["Approvals"])
+
+
+def person() -> str:
+    """The table of the keys of a person."""
+    return _keys(schema()["$defs"]["Person"])
+
+
 def stage() -> str:
     """The table of the keys of a stage."""
     return _keys(schema()["$defs"]["Stage"])
@@ -43,6 +53,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "top-level": top_level,
     "parameter": parameter,
     "environment": environment,
+    "approvals": approvals,
+    "person": person,
     "stage": stage,
     "kinds": kinds,
 }
@@ -65,6 +77,10 @@ def _keys(model: dict[str, Any]) -> str:
 
 
 def _type(value: dict[str, Any]) -> str:
+    if "oneOf" in value:
+        return ", or ".join(map(_type, value["oneOf"]))
+    if "$ref" in value:
+        return "map"
     if "const" in value or "enum" in value:
         return ", ".join(f"`{each}`" for each in value.get("enum", [value.get("const")]))
     if isinstance(value.get("type"), list):
@@ -79,8 +95,14 @@ def _collection(value: dict[str, Any]) -> str:
         return f"list of: {_type(value['items'])}"
     for inner in (*value.get("patternProperties", {}).values(), value.get("additionalProperties")):
         if isinstance(inner, dict) and "$ref" in inner:
-            return f"map of names to {inner['$ref'].rsplit('/', 1)[-1].lower()}s"
+            name = inner["$ref"].rsplit("/", 1)[-1].lower()
+            return f"map of names to {_PLURALS.get(name, f'{name}s')}"
+        if isinstance(inner, dict) and inner.get("type") == "array":
+            return f"map of names to lists of: {_type(inner['items'])}"
     return "map"
+
+
+_PLURALS = {"person": "people"}
 
 
 def _default(name: str, value: dict[str, Any], required: list[str]) -> str:

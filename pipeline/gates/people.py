@@ -77,7 +77,8 @@ def _refuse_second(one: Enrolled, found: Mapping[str, Enrolled]) -> None:
     first = found.get(one.key)
     if first:
         raise _Refused(
-            f"the key is {first.person!r}'s in line {first.line} already", "Remove one: each key is one person's, once."
+            f"the key stands in line {first.line} already, for {first.person!r}",
+            "Remove one: each key is one person's, once.",
         )
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 BASE = """
 environments:
   r: {account: "111122223333", region: eu-central-1, repository: demo}
-  s: {account: "111122223333", region: eu-central-1, stack: demo-s}
+  s: {account: "111122223333", region: eu-central-1, stack: demo-s, approvals: none}
 stages:
   build: {uses: build, with: {template: t}}
   package: {uses: package, needs: [build], environment: r}
@@ -56,7 +56,9 @@ def test_a_kind_that_does_not_know_may_say_that_it_is_idempotent(load: Load) -> 
 
 def test_calling_one_environment_with_the_credentials_of_another(problems: Problems) -> None:
     """The smoke test of production that quietly tests staging."""
-    text = BASE.replace("stages:", '  p: {account: "111122223333", region: eu-central-1, stack: demo-p}\nstages:')
+    text = BASE.replace(
+        "stages:", '  p: {account: "111122223333", region: eu-central-1, stack: demo-p, approvals: none}\nstages:'
+    )
     text += "  smoke: {uses: invoke, needs: [deploy], environment: p, with: {requests: r}}\n"
     [problem] = problems(text)
     assert problem.message == "'smoke' is in environment 'p', but takes the deployment of 's' from 'deploy'"
@@ -130,7 +132,7 @@ def test_what_an_environment_does_not_tell(problems: Problems, name: str, messag
         (
             "stages:",
             (
-                '  x: {account: "111122223333", region: eu-central-1, stack: demo-s}\nstages:\n'
+                '  x: {account: "111122223333", region: eu-central-1, stack: demo-s, approvals: none}\nstages:\n'
                 "  tell: {uses: command, environment: x, with: {run: [x]}}"
             ),
             "environments 's' and 'x' have the same stack in the same account and region",

@@ -58,8 +58,8 @@ def test_a_dense_graph_takes_no_time_and_tells_ten_cycles() -> None:
 ENVIRONMENTS = """
 environments:
   r: {account: "111122223333", region: eu-central-1, repository: demo}
-  s: {account: "111122223333", region: eu-central-1, stack: demo-s}
-  p: {account: "111122223333", region: eu-central-1, stack: demo-p}
+  s: {account: "111122223333", region: eu-central-1, stack: demo-s, approvals: none}
+  p: {account: "111122223333", region: eu-central-1, stack: demo-p, approvals: none}
 """
 TEXT = f"""{ENVIRONMENTS}
 stages:

@@ -39,6 +39,7 @@ staging:
   account: "111122223333"
   region: eu-central-1
   stack: demo-staging
+  approvals: none
   parameters: {Level: "${{ parameters.level }}", Count: 007, Flag: true}
   capabilities: [CAPABILITY_IAM]
 """

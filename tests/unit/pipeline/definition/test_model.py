@@ -78,7 +78,7 @@ def test_values_of_an_environment_that_are_refused(problems: Problems, key: str,
     [
         ("region", "us-iso-east-1"),
         ("region", "ap-southeast-5"),
-        ("stack", "A" * 128),
+        ("stack", "A" * 128 + ", approvals: none"),
         ("repository", "team/demo-app_1.x"),
         ("capabilities", "[]"),
         ("tags", "{a: '', 1: 2}"),
@@ -91,7 +91,7 @@ def test_values_of_an_environment_that_are_taken(load: Load, key: str, value: st
     )
 
 
-@pytest.mark.parametrize("key", ["approvals", "require_approval", "environment", "lock"])
+@pytest.mark.parametrize("key", ["approval", "require_approval", "environment", "lock"])
 def test_a_gate_that_is_not_there_yet_is_no_key(problems: Problems, key: str) -> None:
     """A gate that is read and not kept is worse than none."""
     [problem] = problems(environment(**{key: "2"}))

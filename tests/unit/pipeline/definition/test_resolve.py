@@ -23,6 +23,7 @@ environments:
     account: "111122223333"
     region: eu-central-1
     stack: demo-staging
+    approvals: none
     parameters: {Dry: "${{ parameters.dry }}", Jobs: "${{ parameters.jobs }}", Stack: "${{ environment.stack }}"}
 stages:
   build:

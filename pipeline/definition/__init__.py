@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pipeline.definition import approvals, check, draft, loading
-from pipeline.definition.beneath import Refused, plain_name
+from pipeline.definition.beneath import LINK_HINT, Refused, dead_link, plain_name
 from pipeline.definition.hints import closest, in_order
 from pipeline.definition.model import Definition, Environment, Parameter, Stage
 from pipeline.definition.written import as_written
@@ -50,6 +50,8 @@ def load(path: Path, project: Path) -> Definition:
 def _name(path: Path, project: Path) -> str:
     """The name of a definition that is there, relative to the project."""
     if not path.exists():
+        if dead := dead_link(path.parent, path.name):
+            raise InvalidDefinition([Problem(dead, hint=LINK_HINT)])
         nearest = closest(path.name, [each.name for each in path.parent.glob("*.y*ml")])
         here = (
             f"Did you mean {nearest!r}?"

@@ -39,6 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project / "link").symlink_to("..")
     (project / "link.yaml").symlink_to(outside / "secret.yaml")
     (project / "dangling.yaml").symlink_to("nowhere.yaml")
+    (project / "dead").symlink_to("nowhere")
     (project / "loop.yaml").symlink_to("loop.yaml")
     os.mkfifo(project / "pipe.yaml")
     return project
@@ -146,7 +147,8 @@ def test_a_project_reached_through_a_link_is_a_project(project: Path, tmp_path: 
     [
         ("d", "not a regular file"),
         ("pipe.yaml", "not a regular file"),
-        ("dangling.yaml", "there is no file"),
+        ("dangling.yaml", "'dangling.yaml' is a link to 'nowhere.yaml', where there is nothing"),
+        ("dead/b.yaml", "'dead' is a link to 'nowhere', where there is nothing"),
         ("loop.yaml", "too many levels of symbolic links"),
         ("a.yaml/b", "not a directory"),
         ("x" * 300, "file name too long"),
@@ -167,6 +169,7 @@ def test_at_most_the_limit_is_read(project: Path) -> None:
     [
         ("d/c.yaml", "Did you mean 'd/b.yaml'?"),
         ("a.yml", "Did you mean 'a.yaml'?"),
+        ("dangling.yaml", "Correct the link, or put a file in its place."),
         ("unlike-any", "Names are relative to the project directory."),
     ],
 )
@@ -221,3 +224,51 @@ def test_no_descriptor_is_left_open(project: Path) -> None:
             read(project, name, 100)
         except Refused:
             continue
+
+
+# Folders
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project with a folder `d` of two files."""
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    (tmp_path / "d" / "b:1").write_bytes(b"bb")
+    (tmp_path / "d" / "e" / "a").write_bytes(b"a")
+    return tmp_path
+
+
+def folder_refusal(project: Path, name: str, most_files: int = 9, limit_bytes: int = 9) -> Refused:
+    with pytest.raises(Refused) as caught:
+        beneath.read_folder(project, name, most_files, limit_bytes)
+    return caught.value
+
+
+def test_all_files_of_a_folder_are_read(folder: Path) -> None:
+    assert beneath.read_folder(folder, "d", 2, 3) == {"d/b:1": b"bb", "d/e/a": b"a"}
+
+
+def test_limits_of_a_folder(folder: Path) -> None:
+    assert folder_refusal(folder, "d", most_files=1).message == "'d' has more than 1 files"
+    assert folder_refusal(folder, "d", limit_bytes=2).message == "'d' has more than 2 bytes"
+
+
+def test_links_in_a_folder_are_refused(folder: Path) -> None:
+    """One that leads out would carry a secret into the record; one that stays would be read twice."""
+    (folder / "d" / "link").symlink_to("e/a")
+    assert "'d/link' is a link" in folder_refusal(folder, "d").message
+    (folder / "d" / "link").unlink()
+    (folder / "d" / "e" / "up").symlink_to("../..")
+    assert "'d/e/up' is a link" in folder_refusal(folder, "d").message
+
+
+def test_what_is_no_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    refused = folder_refusal(folder, "dd")
+    assert (refused.message, refused.hint) == ("there is no folder 'dd' in the project directory", "Did you mean 'd'?")
+    assert "no folder" in folder_refusal(folder, "d/e/a").message
+    (folder / "empty").mkdir()
+    assert "no files" in folder_refusal(folder, "empty").message
+    (folder / "out").symlink_to(tmp_path_factory.mktemp("out"))
+    assert "leads out" in folder_refusal(folder, "out").message
+    os.mkfifo(folder / "d" / "pipe")
+    assert "not a regular file" in folder_refusal(folder, "d").message

@@ -105,6 +105,16 @@ def test_a_definition_that_is_not_there_is_one_problem(tmp_path: Path) -> None:
     assert problem.hint == "Did you mean 'pipeline.yml'?"
 
 
+def test_a_definition_that_is_a_link_to_nothing_is_not_told_to_be_missing(tmp_path: Path) -> None:
+    """There is no sense in 'there is no file x. Did you mean x?'."""
+    (tmp_path / "dangling.yaml").symlink_to("nowhere.yaml")
+    with pytest.raises(InvalidDefinition) as caught:
+        definition.load(tmp_path / "dangling.yaml", tmp_path)
+    [problem] = caught.value.problems
+    assert problem.message == "'dangling.yaml' is a link to 'nowhere.yaml', where there is nothing"
+    assert problem.hint == "Correct the link, or put a file in its place."
+
+
 def test_a_definition_that_is_a_directory_is_one_problem(tmp_path: Path) -> None:
     (tmp_path / "pipeline.yaml").mkdir()
     with pytest.raises(InvalidDefinition, match="regular file"):

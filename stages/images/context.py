@@ -2,7 +2,8 @@
 
 The digest is taken from the bytes that go into the archive, not from the files before or after, so an image's source hash
 tells what was built even if somebody edits a file meanwhile. `.dockerignore` is read by the Docker SDK. The engine gets
-what `docker build` sends: links as links, owners as root; nothing outside the context is read.
+what `docker build` sends: links as links, owners as root; nothing outside the context is read. Our own record is never part
+of a context: it changes with every run, so every run would build another image.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from stages.contract import StageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+OURS = ".towpath"
+"""Where the record and the work directories are, at the root of a project."""
 
 
 def pack(root: Path, dockerfile: str, out: IO[bytes]) -> str:
@@ -40,10 +44,11 @@ def pack(root: Path, dockerfile: str, out: IO[bytes]) -> str:
 
 
 def _names(root: Path, dockerfile: str) -> list[str]:
-    """The paths below `root` that `.dockerignore` lets through, and always the Dockerfile."""
+    """The paths below `root` that `.dockerignore` lets through but for our own, and always the Dockerfile."""
     from docker.utils.build import exclude_paths  # late, as the client costs 100 ms
 
-    names: set[str] = exclude_paths(str(root), _ignored(root), dockerfile=dockerfile)
+    patterns = [*_ignored(root), OURS]  # the last that fits decides, so no `!` before it brings ours back
+    names: set[str] = exclude_paths(str(root), patterns, dockerfile=dockerfile)
     return sorted(names)
 
 

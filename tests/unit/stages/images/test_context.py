@@ -40,6 +40,21 @@ def test_links_stay_links_and_owners_are_root(root: Path) -> None:
     assert {(member.uid, member.gid, member.uname) for member in members.values()} == {(0, 0, "")}
 
 
+@pytest.mark.parametrize("ignored", [None, "!.towpath\n", "*\n!app.py\n!.towpath/**\n"])
+def test_our_own_record_is_never_part_of_it(root: Path, ignored: str | None) -> None:
+    """It changes with every run, so nothing would ever be found built."""
+    if ignored is not None:
+        (root / ".dockerignore").write_text(ignored)
+    (root / "sub" / ".towpath").mkdir()  # is none of ours
+    before, members = _pack(root)
+    assert ("sub/.towpath" in members) is (ignored is None or "*" not in ignored)
+    (root / ".towpath" / "store" / "runs").mkdir(parents=True)
+    (root / ".towpath" / "store" / "runs" / "1").write_text("x")
+    after, members = _pack(root)
+    assert [name for name in members if name.startswith(".towpath")] == []
+    assert after == before
+
+
 def test_a_link_out_of_the_context_is_not_followed(root: Path) -> None:
     (root / "secret").symlink_to("/etc/passwd")
     _, members = _pack(root)

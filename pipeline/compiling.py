@@ -90,15 +90,18 @@ def _target(definition: Definition, name: str, values: Mapping[str, Value]) -> T
 
 
 def _read_files(definition: Definition, name: str, options: dict[str, Any], project: Path) -> dict[str, bytes]:
-    """Read the files that a stage's options name. Raises InvalidDefinition with what is wrong with any of them."""
+    """Read the files that a stage's options name, of folders all files. Raises InvalidDefinition with what is wrong with any of them."""
     contents: dict[str, bytes] = {}
     problems: list[Problem] = []
     for option in KINDS[definition.stages[name].uses].options:
-        if option.type != "file" or option.name not in options:
+        if option.type not in ("file", "folder") or option.name not in options:
             continue
         path = str(options[option.name])
         try:
-            contents[path] = beneath.read(project, path, LIMITS.yaml_bytes).data
+            if option.type == "folder":
+                contents |= beneath.read_folder(project, path, LIMITS.folder_files, LIMITS.folder_bytes)
+            else:
+                contents[path] = beneath.read(project, path, LIMITS.yaml_bytes).data
         except beneath.Refused as error:
             place = definition.place("stages", name, "with", option.name)
             problems.append(dataclasses.replace(place, message=f"{option.name}: {error}", hint=error.hint))

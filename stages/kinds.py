@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from stages.contract import Phase
 
-OptionType = Literal["string", "boolean", "integer", "file", "strings", "map"]
-"""`file`: a path below the project, read at plan time and recorded. `strings`: a list. `map`: names to strings."""
+OptionType = Literal["string", "boolean", "integer", "file", "folder", "strings", "map"]
+"""`file`: a path below the project, read at plan time and recorded. `folder`: the same of all files in it and below.
+`strings`: a list. `map`: names to strings."""
 
 Need = Literal["source", "engine", "network", "credentials"]
 """`source`: the whole project. A kind without it sees just the files that its options name, as they were recorded."""
@@ -40,13 +41,15 @@ class Kind:
     """What a kind of stage takes, gives and needs.
 
     `inputs` and `outputs` name artifacts: an input is taken from the one stage among those needed, near or far, that
-    outputs an artifact of that name. `environment` says whether a stage of this kind names a target.
+    outputs an artifact of that name. `takes_one_of` names artifacts of which it takes exactly one: the one that a stage in
+    its own `needs` outputs. `environment` says whether a stage of this kind names a target.
     """
 
     name: str
     summary: str
     options: tuple[Option, ...] = ()
     inputs: tuple[str, ...] = ()
+    takes_one_of: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     phases: tuple[Phase, ...] = ("apply",)
     needs: frozenset[Need] = frozenset()
@@ -80,6 +83,37 @@ KINDS: dict[str, Kind] = {
             outputs=("images",),
             phases=("check", "apply"),
             needs=frozenset({"source", "engine", "network"}),
+        ),
+        Kind(
+            "scan",
+            "Look for known flaws in the packages of each image, and write its bill of materials.",
+            options=(
+                Option(
+                    "advisories",
+                    "folder",
+                    "Folder of advisories in OSV's format, .json or .zip. They are recorded with the plan.",
+                    required=True,
+                ),
+                Option(
+                    "fail-on",
+                    "string",
+                    "The least severity of a finding that fails the stage. A finding whose severity nobody says counts as HIGH.",
+                    default="HIGH",
+                    choices=("LOW", "MEDIUM", "HIGH", "CRITICAL"),
+                ),
+                Option(
+                    "on-incomplete",
+                    "string",
+                    "What becomes of the stage if an image cannot be judged completely: `fail`, or `warn` and go on.",
+                    default="fail",
+                    choices=("fail", "warn"),
+                ),
+            ),
+            takes_one_of=("images", "release"),
+            outputs=("scan",),
+            phases=("check", "apply"),
+            needs=frozenset({"engine", "network", "credentials"}),
+            environment="optional",
         ),
         Kind(
             "package",

@@ -29,6 +29,23 @@ class Limits:
     """CloudFormation's limit for TemplateBody; above it a template goes through S3."""
     stage_timeout_s: int = 3_600
     """Unless the definition says otherwise."""
+    folder_files: int = 10_000
+    folder_bytes: int = 512 * 1024**2
+    """Of a folder that an option names, such as advisories: all of OSV's for Debian, PyPI and npm, zipped, are below it."""
+    scan_entries: int = 1_000_000
+    """Files in all layers of all images of a stage; an image of Lambda's has some tens of thousands."""
+    scan_content_bytes: int = 40 * 1024**3
+    """Bytes of all layers, decompressed: four images of the largest size that Lambda takes (10 GB)."""
+    scan_kept_bytes: int = 512 * 1024**2
+    """Bytes of package databases kept in memory."""
+    scan_file_bytes: int = 16 * 1024**2
+    """One package's metadata, or a database in text: a desktop's dpkg status has 5 MB."""
+    scan_database_bytes: int = 256 * 1024**2
+    """A database of rpm: an Amazon Linux 2023 has 10 MB."""
+    advisory_bytes: int = 16 * 1024**2
+    """One advisory: the largest of OSV's have about 1 MB."""
+    advisories_bytes: int = 8 * 1024**3
+    """All advisories, decompressed: what a bomb in a zip multiplies."""
     grace_s: float = 5.0
     """Between asking a stage to end and ending it: CI systems give about ten seconds in all."""
 

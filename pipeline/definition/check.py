@@ -48,6 +48,7 @@ def check(draft: Draft, positions: Positions) -> Checked:
         return Checked(problems + cycles)
     wiring, unsettled = graph.wiring(draft, positions)
     unsettled += _other_environments(draft, wiring, positions)
+    unsettled += _releases_without_environment(draft, wiring, positions)
     return Checked(problems + unsettled, list(_habits(draft, positions)), wiring)
 
 
@@ -162,6 +163,21 @@ def _other_environments(
             message = f"{name!r} is in environment {here!r}, but takes the deployment of {there!r} from {source!r}"
             hint = f"Write: environment: {there}, or need a stage that deploys to {here!r}."
             yield Problem(message, *positions.value("stages", name, "environment"), hint)
+
+
+def _releases_without_environment(
+    draft: Draft, wiring: Mapping[str, Mapping[str, str]], positions: Positions
+) -> Iterator[Problem]:
+    """A release is in a registry, and whose it is only an environment says."""
+    for name, sources in wiring.items():
+        if (
+            "release" in sources
+            and draft.stages[name].environment is None
+            and KINDS[draft.stages[name].uses].takes_one_of
+        ):
+            message = f"{name!r} lacks an environment: it reads the release of {sources['release']!r} from a registry"
+            there = draft.stages[sources["release"]].environment
+            yield Problem(message, *positions.key("stages", name), f"Write: environment: {there or 'NAME'}")
 
 
 # Habits

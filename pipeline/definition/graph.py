@@ -87,9 +87,15 @@ def outputs(stage: Stage) -> tuple[str, ...]:
 
 
 def inputs(stage: Stage) -> tuple[str, ...]:
-    """The artifacts that a stage takes."""
+    """The artifacts that a stage takes, each of them."""
     kind = KINDS.get(stage.uses)
     return (*kind.inputs, *_names(stage.options.get("inputs"))) if kind else ()
+
+
+def alternatives(stage: Stage) -> tuple[str, ...]:
+    """The artifacts of which a stage takes exactly one."""
+    kind = KINDS.get(stage.uses)
+    return kind.takes_one_of if kind else ()
 
 
 def _names(value: Any) -> list[str]:
@@ -125,7 +131,7 @@ def _kind_is_known(draft: Draft, name: str) -> bool:
 
 def _wrong_inputs(name: str, stage: Stage, positions: Positions) -> Iterator[Problem]:
     """Entries of `inputs:` for what is no input."""
-    known = inputs(stage)
+    known = (*inputs(stage), *alternatives(stage))
     for each in stage.inputs:
         if each not in known:
             hint = did_you_mean(each, known, what="inputs") if known else f"{stage.uses} takes no inputs."
@@ -147,9 +153,37 @@ def _sources(
         else:
             place = positions.key("stages", name)
             problems.append(
-                _ambiguous(name, artifact, having, place) if having else _nobody(name, artifact, draft, place)
+                _ambiguous(name, artifact, having, place) if having else _nobody(name, (artifact,), draft, place)
             )
+    if alternatives(stage):
+        one = _one_of(name, stage, needed, draft, positions)
+        found, problems = (found, [*problems, one]) if isinstance(one, Problem) else (found | one, problems)
     return found, problems
+
+
+def _one_of(
+    name: str, stage: Stage, needed: Mapping[str, Stage], draft: Draft, positions: Positions
+) -> dict[str, str] | Problem:
+    """The one artifact that a stage takes of several: what `inputs:` says, else what the stages in its own needs output."""
+    wanted = alternatives(stage)
+    place = positions.key("stages", name)
+    given = [each for each in wanted if each in stage.inputs]
+    if len(given) > 1:
+        there = positions.key("stages", name, "inputs", given[1])
+        return Problem(f"{name!r} takes {' or '.join(wanted)}, not both", *there, "Remove one of them.")
+    if given:
+        said, having = stage.inputs[given[0]], [each for each, other in needed.items() if given[0] in outputs(other)]
+        if said not in having:
+            return _wrong_source(name, given[0], said=said, having=having, draft=draft, positions=positions)
+        return {given[0]: said}
+    direct = [(each, need) for need in dict.fromkeys(stage.needs) for each in wanted if each in outputs(needed[need])]
+    if not direct:
+        return _nobody(name, wanted, draft, place)
+    if len(direct) > 1:
+        listed = " or ".join(f"{each!r} from {need!r}" for each, need in direct)
+        hint = f"Say which: inputs: {{{direct[-1][0]}: {direct[-1][1]}}}"
+        return Problem(f"{name!r} could take {listed}, and takes one of them", *place, hint)
+    return dict(direct)
 
 
 def _wrong_source(
@@ -171,13 +205,17 @@ def _ambiguous(name: str, artifact: str, having: list[str], place: Place) -> Pro
     return Problem(message, *place, f"Say which: inputs: {{{artifact}: {having[-1]}}}")
 
 
-def _nobody(name: str, artifact: str, draft: Draft, place: Place) -> Problem:
-    elsewhere = [each for each, other in draft.stages.items() if each != name and artifact in outputs(other)]
-    kinds = [kind.name for kind in KINDS.values() if artifact in kind.outputs]
+def _nobody(name: str, artifacts: tuple[str, ...], draft: Draft, place: Place) -> Problem:
+    elsewhere = [
+        each for each, other in draft.stages.items() if each != name and set(artifacts).intersection(outputs(other))
+    ]
+    kinds = [kind.name for kind in KINDS.values() if set(artifacts).intersection(kind.outputs)]
     if elsewhere:
         hint = f"Add {elsewhere[0]!r} to its needs."
     elif kinds:
         hint = f"Add a stage that uses {' or '.join(kinds)}, and name it in its needs."
     else:
         hint = "Add a stage that outputs it, and name it in its needs."
-    return Problem(f"no stage that {name!r} needs outputs {artifact!r}", *place, hint)
+    itself = " itself" if len(artifacts) > 1 else ""
+    listed = " or ".join(map(repr, artifacts))
+    return Problem(f"no stage that {name!r}{itself} needs outputs {listed}", *place, hint)

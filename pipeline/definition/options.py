@@ -30,10 +30,11 @@ _WORDS = {
     "boolean": "true or false",
     "integer": "a whole number",
     "file": "the name of a file below the project directory",
+    "folder": "the name of a folder below the project directory",
     "strings": "a list of texts",
     "map": "a map of names to texts",
 }
-_PYTHON = {"string": str, "file": str, "boolean": bool, "integer": int}
+_PYTHON = {"string": str, "file": str, "folder": str, "boolean": bool, "integer": int}
 
 
 def problems(name: str, stage: Stage, parameters: Mapping[str, Parameter], positions: Positions) -> Iterator[Problem]:
@@ -164,14 +165,14 @@ def mismatch(option: Option, value: Any) -> Mismatch | None:
     if option.choices and value not in option.choices:
         hint = did_you_mean(value, option.choices, what="choices")
         return Mismatch(" or ".join(option.choices), repr(value), hint)
-    return _no_file(value) if option.type == "file" else None
+    return _no_path(option, value) if option.type in ("file", "folder") else None
 
 
-def _no_file(value: str) -> Mismatch | None:
+def _no_path(option: Option, value: str) -> Mismatch | None:
     try:
         plain_name(value)
     except Refused as refused:
-        return Mismatch(f"{_WORDS['file']}: {refused.message}", None, refused.hint)
+        return Mismatch(f"{_WORDS[option.type]}: {refused.message}", None, refused.hint)
     return None
 
 
@@ -185,7 +186,7 @@ def _is_of_type(option: Option, value: Any) -> bool:
 def _type_hint(option: Option, value: Any) -> str | None:
     if option.type == "strings" and isinstance(value, str):
         return f"Write it as a list: [{', '.join(value.split())[:60]}]"
-    if option.type in ("string", "file") and isinstance(value, (int, float)):
+    if option.type in ("string", "file", "folder") and isinstance(value, (int, float)):
         return "Put it in quotes."
     return None
 

@@ -113,7 +113,7 @@ def _default(name: str, value: dict[str, Any], required: list[str]) -> str:
 
 def _kind(kind: Kind) -> str:
     facts = [
-        f"Takes: {_listed(kind.inputs)}. Gives: {_listed(kind.outputs)}. Environment: {kind.environment}.",
+        f"Takes: {_taken(kind)}. Gives: {_listed(kind.outputs)}. Environment: {kind.environment}.",
         "A try that died half-way may be followed by another."
         if kind.idempotent
         else "A try that died half-way ends as `unknown`, unless the stage says `idempotent: true`.",
@@ -128,6 +128,7 @@ _OPTION_TYPES = {
     "boolean": "true or false",
     "integer": "whole number",
     "file": "file below the project",
+    "folder": "folder below the project",
     "strings": "list of texts",
     "map": "map to texts",
 }
@@ -137,6 +138,12 @@ def _option_default(option: Option) -> str:
     if option.required:
         return "required"
     return "" if option.default is None else f"`{option.default}`"
+
+
+def _taken(kind: Kind) -> str:
+    if not kind.takes_one_of:
+        return _listed(kind.inputs)
+    return f"{' or '.join(f'`{name}`' for name in kind.takes_one_of)}, of whichever a stage in its own `needs` gives"
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -19,6 +19,7 @@ _TEXT: Json = {"type": ["string", "number", "boolean"]}
 _TYPES: dict[str, Json] = {
     "string": {"type": "string"},
     "file": {"type": "string", "minLength": 1},
+    "folder": {"type": "string", "minLength": 1},
     "boolean": {"type": "boolean"},
     "integer": {"type": "integer"},
     "strings": {"type": "array", "items": _TEXT},

@@ -1,4 +1,4 @@
-"""A client for one repository of an OCI registry: look, upload what is missing, read back.
+"""A client for one repository of an OCI registry: look, upload what is missing, read.
 
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 """
@@ -20,6 +20,7 @@ from stages.contract import StageError
 from stages.images.refusals import RegistryError, refused, retried
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from stages.contract import Json
@@ -39,6 +40,8 @@ MANIFEST_BYTES = 4 << 20
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 120
 SENT_AT_ONCE_BYTES = 1 << 16
+CHUNK_BYTES = 1 << 20
+MOST_REDIRECTS = 5
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,47 @@ def manifest(repository: Repository, reference: str) -> Manifest | None:
     return found
 
 
+def blob(repository: Repository, digest: str, size_bytes: int) -> Generator[bytes, None, None]:
+    """The bytes of a blob, as they come; the last ones only once all are what the digest says.
+
+    A registry may send us elsewhere for them (ECR does, to S3); it is asked without our login. Raises RegistryError, and
+    StageError of class `mismatch` for other bytes.
+    """
+    response, url = retried(lambda: _open_blob(repository, f"{repository.url}/blobs/{digest}"))
+    found, received, held = hashlib.sha256(), 0, b""
+    try:
+        for chunk in response.stream(CHUNK_BYTES, decode_content=False):
+            found.update(chunk)
+            received += len(chunk)
+            if received > size_bytes:
+                break
+            if held:
+                yield held
+            held = chunk
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise refused(str(error), f"GET {url.partition('?')[0]}") from error
+    finally:
+        response.close()
+        response.release_conn()
+    if received != size_bytes or f"sha256:{found.hexdigest()}" != digest:
+        raise StageError(f"the registry served something else as the blob {digest}", cls="mismatch")
+    yield held
+
+
+def _open_blob(repository: Repository, url: str) -> tuple[urllib3.BaseHTTPResponse, str]:
+    for _ in range(MOST_REDIRECTS):
+        response = _request(repository, "GET", url)
+        if response.status == 200:
+            return response, url
+        content = _content(response)
+        location = response.headers.get("Location") if response.status in (301, 302, 303, 307, 308) else None
+        if not location:
+            said = _said(content) or f"HTTP status {response.status}"
+            raise refused(said, f"GET {url.partition('?')[0]}", response.status)
+        url = urljoin(url, location)
+    raise refused("too many redirects", f"GET {url.partition('?')[0]}")
+
+
 def push(repository: Repository, image: LayoutImage, tag: str) -> str:
     """Upload what the repository lacks of an image, tag it, and return the digest of its manifest. Raises RegistryError."""
     for blob in image.blobs:
@@ -176,20 +220,30 @@ def _call(
     """One request. `where` is below the repository, or a full address the registry gave, which may be another host's:
     that one is not shown our login."""
     url = where if "://" in where else repository.url + where
-    own = urlsplit(url)[:2] == urlsplit(repository.url)[:2]
-    login = repository.login if own else None
-    auth = urllib3.make_headers(basic_auth=f"{login.user}:{login.password}") if login else {}
     doing = f"{method} {url.partition('?')[0]}"  # behind the `?` there may be a token
     try:
-        response = repository.http.request(
-            method, url, headers={**(headers or {}), **auth}, body=body, redirect=False, preload_content=False
-        )
+        response = _request(repository, method, url, headers=headers, body=body)
         content = _content(response)
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise refused(str(error), doing) from error
     if response.status not in expected:
         raise refused(_said(content) or f"HTTP status {response.status}", doing, response.status)
     return _Answer(url, response.status, response.headers, content)
+
+
+def _request(
+    repository: Repository, method: str, url: str, *, headers: dict[str, str] | None = None, body: Any = None
+) -> urllib3.BaseHTTPResponse:
+    """Send one request and give the answer unread. Another host than the repository's is not shown our login."""
+    own = urlsplit(url)[:2] == urlsplit(repository.url)[:2]
+    login = repository.login if own else None
+    auth = urllib3.make_headers(basic_auth=f"{login.user}:{login.password}") if login else {}
+    try:
+        return repository.http.request(
+            method, url, headers={**(headers or {}), **auth}, body=body, redirect=False, preload_content=False
+        )
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise refused(str(error), f"{method} {url.partition('?')[0]}") from error
 
 
 def _content(response: urllib3.BaseHTTPResponse) -> bytes:

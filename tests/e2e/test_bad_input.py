@@ -35,7 +35,7 @@ MISTAKES: dict[str, tuple[Break, str]] = {
     ),
     "a cycle": (
         ("pipeline.yaml", "needs: [build]", "needs: [smoke]"),
-        r"need each other: package -> smoke -> deploy-staging -> package",
+        r"need each other: scan -> smoke -> deploy-staging -> package -> scan",
     ),
     "a missing template": (
         ("pipeline.yaml", TEMPLATE, "examples/demo-app/tmplate.yaml"),
@@ -128,7 +128,7 @@ def test_the_wrong_account(example: Callable[[], Machine]) -> None:
 
 def test_a_changed_artifact(example: Callable[[], Machine]) -> None:
     machine = example()
-    state = machine.json("stage", "run", "build", "package", "--run", "new")
+    state = machine.json("stage", "run", "build", "scan", "package", "--run", "new")
     store = open_store(machine.project / ".towpath/store", create=False)
     files = artifacts.manifest(store, state["stages"]["package"]["outputs"]["release"])
     template = next(file for file in files if file.path == "packaged-template.yaml")
@@ -143,7 +143,7 @@ def test_a_template_edited_after_the_run_was_opened(example: Callable[[], Machin
     machine = example()
     run = machine.json("stage", "run", "build", "--run", "new")["run"]
     (machine.project / TEMPLATE).write_text("changed: true\n")
-    assert machine.json("stage", "run", "package", "--run", run)["stages"]["package"]["state"] == "succeeded"
+    assert machine.json("stage", "run", "scan", "package", "--run", run)["stages"]["package"]["state"] == "succeeded"
 
 
 @pytest.mark.parametrize(

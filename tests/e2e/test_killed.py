@@ -47,6 +47,7 @@ def stack_events(machine: Machine, target: dict[str, Any], endpoint: str) -> lis
     ("stage", "phase"),
     [
         ("build", "apply"),
+        ("scan", "apply"),
         ("package", "apply"),
         ("deploy-staging", "propose"),
         ("deploy-staging", "apply"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 
-STAGES = ["build", "package", "deploy-staging", "smoke", "deploy-production"]
+STAGES = ["build", "scan", "package", "deploy-staging", "smoke", "deploy-production"]
 
 
 def release(machine: Machine, state: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -40,7 +40,7 @@ def endpoints(state: dict[str, Any], stage: str) -> dict[str, str]:
 
 def test_from_source_to_production(example: Callable[[], Machine]) -> None:
     machine = example()
-    assert "5 stages" in machine.towpath("validate").stdout
+    assert "6 stages" in machine.towpath("validate").stdout
     assert [stage["name"] for stage in machine.json("plan")["stages"]] == STAGES
     state = machine.json("run")
     assert {name: stage["state"] for name, stage in state["stages"].items()} == dict.fromkeys(STAGES, "succeeded")
@@ -72,6 +72,21 @@ def test_from_source_to_production(example: Callable[[], Machine]) -> None:
     assert "HelloWorldFunction" in said
     lines = [json.loads(line) for line in machine.towpath("logs", run, "deploy-staging", "--json").stdout.splitlines()]
     assert {line["stage"] for line in lines} == {"deploy-staging"}
+
+
+def test_a_scan_stands_between_the_images_and_everything_else(example: Callable[[], Machine]) -> None:
+    """One planted advisory of severity HIGH: nothing is pushed, and the run says what is wrong and what mends it."""
+    machine = example()
+    planted = machine.project / "examples/advisories/debian/DSA-5532-1.json"
+    planted.write_text(planted.read_text().replace('"fixed": "3.', '"fixed": "9.'))
+    state = machine.json("run", code=1)
+    stages = {name: stage["state"] for name, stage in state["stages"].items()}
+    assert stages == {**dict.fromkeys(STAGES, "pending"), "build": "succeeded", "scan": "failed"}
+    assert state["stages"]["scan"]["facts"]["scan"]["verdict"] == "FAIL"
+    said = machine.towpath("logs", state["run"], "scan").stdout
+    assert re.search(r"HIGH DSA-5532-1 \(CVE-2023-5363\) in libssl3 \S+: fixed in 9\.", said)
+    passed = machine.json("run", "--parameter", "fail-on=CRITICAL", code=0)
+    assert passed["stages"]["scan"]["facts"]["scan"]["verdict"] == "PASS"
 
 
 def test_functions_run_from_the_very_images_that_were_pushed(example: Callable[[], Machine]) -> None:

@@ -134,3 +134,69 @@ def test_a_mistake_is_told_and_not_what_follows_from_it(problems: Problems) -> N
 def test_an_input_that_nothing_anywhere_outputs_names_the_kind(problems: Problems) -> None:
     [problem] = problems(f"{ENVIRONMENTS}\nstages: {{d: {{uses: deploy, environment: s}}}}\n")
     assert problem.hint == "Add a stage that uses package, and name it in its needs."
+
+
+# A stage that takes one of several artifacts
+
+SCANS = f"""{ENVIRONMENTS}
+stages:
+  build: {{uses: build, with: {{template: t}}}}
+  package: {{uses: package, needs: [build], environment: r}}
+  scan: {{uses: scan, needs: [NEEDS], with: {{advisories: a}}MORE}}
+"""
+
+
+def scans(needs: str, more: str = "") -> str:
+    return SCANS.replace("NEEDS", needs).replace("MORE", more)
+
+
+@pytest.mark.parametrize(
+    ("needs", "more", "wired"),
+    [
+        ("build", "", {"images": "build"}),
+        ("package", ", environment: r", {"release": "package"}),
+        ("build, package", ", inputs: {images: build}", {"images": "build"}),
+        ("build, package", ", environment: r, inputs: {release: package}", {"release": "package"}),
+        ("package", ", inputs: {images: build}", {"images": "build"}),
+    ],
+)
+def test_what_its_own_needs_give_decides(load: Load, needs: str, more: str, wired: dict[str, str]) -> None:
+    """`package` has images behind it, but gives a release: who needs it alone means that."""
+    assert load(scans(needs, more)).wiring["scan"] == wired
+
+
+@pytest.mark.parametrize(
+    ("needs", "more", "message", "hint"),
+    [
+        (
+            "build, package",
+            "",
+            "'scan' could take 'images' from 'build' or 'release' from 'package', and takes one of them",
+            "Say which: inputs: {release: package}",
+        ),
+        ("", "", "no stage that 'scan' itself needs outputs 'images' or 'release'", "Add 'build' to its needs."),
+        (
+            "build, package",
+            ", inputs: {images: build, release: package}",
+            "'scan' takes images or release, not both",
+            "Remove one of them.",
+        ),
+        (
+            "build",
+            ", inputs: {release: build}",
+            "'build' does not output 'release'",
+            "There are no stages that do.",
+        ),
+        ("build", ", inputs: {image: build}", "'scan' has no input 'image'", "Did you mean 'images'?"),
+        (
+            "package",
+            "",
+            "'scan' lacks an environment: it reads the release of 'package' from a registry",
+            "Write: environment: r",
+        ),
+    ],
+)
+def test_what_cannot_be_settled(problems: Problems, needs: str, more: str, message: str, hint: str) -> None:
+    [problem] = problems(scans(needs, more))
+    assert (problem.message, problem.hint) == (message, hint)
+    assert problem.line == 12

@@ -15,6 +15,7 @@ GOOD: dict[str, list[Any]] = {
     "boolean": [True, False],
     "integer": [0, -1, 7],
     "file": ["a.yaml", "d/a.yaml"],
+    "folder": ["d", "d/e"],
     "strings": [[], ["a"]],
     "map": [{}, {"a": "b"}],
 }
@@ -23,6 +24,7 @@ BAD: dict[str, list[Any]] = {
     "boolean": ["true", 1, None, []],
     "integer": ["1", 1.0, True, None, []],
     "file": ["", "../a", "/a", 1, None, "file:a", "./a"],
+    "folder": ["", "..", "/d", 1, None, ".", "d/", "d/*"],
     "strings": ["a", [1], [None], [["a"]], {"a": "b"}, None],
     "map": ["a", [], ["a"], {"a": 1}, {"a": None}, {"a": {}}, None],
 }

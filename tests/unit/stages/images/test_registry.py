@@ -235,3 +235,54 @@ def test_proxies_of_the_environment(
         monkeypatch.setenv(name, value)
     pool: Any = registry.connections(url, 1)
     assert (pool.proxy is not None) == proxied
+
+
+# Blobs
+
+
+def test_a_blob_is_read_and_proven(server: Server, repository: Repository) -> None:
+    data = bytes(range(256)) * 10_000
+    server.blobs[_digest(data)] = data
+    assert b"".join(registry.blob(repository, _digest(data), len(data))) == data
+
+
+def test_a_blob_elsewhere_is_asked_for_without_our_login(server: Server, repository: Repository) -> None:
+    """As ECR does it: the other address, with a token in it, is S3's."""
+    with Server() as other:
+        thread = threading.Thread(target=other.serve_forever, args=(0.02,))
+        thread.start()
+        digest = _digest(LAYER)
+        other.blobs[digest] = LAYER
+        server.answers["GET", f"/v2/app/blobs/{digest}"] = [(307, {"Location": f"{other.address}/x/{digest}?t=1"}, b"")]
+        assert b"".join(registry.blob(repository, digest, len(LAYER))) == LAYER
+        other.shutdown()
+        thread.join()
+    assert other.seen == [("GET", f"/x/{digest}", None)]
+    assert server.seen[0][2] is not None
+
+
+@pytest.mark.parametrize(
+    "served", [b"", LAYER[:-1], LAYER + b"x", b"x" * len(LAYER)], ids=["none", "short", "long", "other"]
+)
+def test_other_bytes_are_refused(server: Server, repository: Repository, served: bytes) -> None:
+    server.blobs[_digest(LAYER)] = served
+    with pytest.raises(StageError, match="something else") as caught:
+        list(registry.blob(repository, _digest(LAYER), len(LAYER)))
+    assert caught.value.cls == "mismatch"
+
+
+def test_a_fault_is_tried_again_and_a_blob_that_is_not_there_is_told(server: Server, repository: Repository) -> None:
+    digest = _digest(LAYER)
+    server.blobs[digest] = LAYER
+    server.answers["GET", f"/v2/app/blobs/{digest}"] = [(503, {}, b""), (0, {}, b"")]
+    assert b"".join(registry.blob(repository, digest, len(LAYER))) == LAYER
+    with pytest.raises(StageError, match="404"):
+        list(registry.blob(repository, _digest(b"other"), 1))
+
+
+def test_going_round_in_circles_ends(server: Server, repository: Repository) -> None:
+    digest = _digest(LAYER)
+    path = f"/v2/app/blobs/{digest}"
+    server.answers["GET", path] = [(307, {"Location": path}, b"")] * 100
+    with pytest.raises(StageError, match="too many redirects"):
+        list(registry.blob(repository, digest, 1))

@@ -1,0 +1,56 @@
+"""Files and folders that options name become part of the plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline import definition
+from pipeline.compiling import compile_plan
+from pipeline.errors import InvalidDefinition
+from pipeline.record import digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.plan import Plan
+
+TEXT = """\
+version: 1
+name: demo
+stages:
+  build: {uses: build, with: {template: t.yaml}}
+  scan: {uses: scan, needs: [build], with: {advisories: known/bad}}
+"""
+
+
+def compiled(project: Path) -> tuple[Plan, dict[str, bytes]]:
+    (project / "pipeline.yaml").write_text(TEXT)
+    (project / "t.yaml").write_text("Resources: {}\n")
+    loaded = definition.load(project / "pipeline.yaml", project)
+    return compile_plan(loaded, {}, project)
+
+
+def test_every_file_of_a_folder_is_in_the_plan_by_digest(tmp_path: Path) -> None:
+    """A later run, on another machine, sees just these: a file that is forgotten is an advisory that nobody compares."""
+    (tmp_path / "known" / "bad" / "deep").mkdir(parents=True)
+    (tmp_path / "known" / "bad" / "a.json").write_bytes(b"a")
+    (tmp_path / "known" / "bad" / "deep" / "b.zip").write_bytes(b"b")
+    plan, contents = compiled(tmp_path)
+    assert plan.stages["scan"].files == {
+        "known/bad/a.json": digest.of_bytes(b"a"),
+        "known/bad/deep/b.zip": digest.of_bytes(b"b"),
+    }
+    assert {digest.of_bytes(b"a"), digest.of_bytes(b"b")} <= contents.keys()
+    before = plan.digest
+    (tmp_path / "known" / "bad" / "a.json").write_bytes(b"changed")
+    assert compiled(tmp_path)[0].digest != before
+
+
+def test_a_folder_that_is_not_there_is_told_at_its_option(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDefinition) as caught:
+        compiled(tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.where == "pipeline.yaml:5:57"
+    assert problem.message == "advisories: there is no folder 'known/bad' in the project directory"

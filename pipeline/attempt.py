@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pipeline import embedded, jobs, source
+from pipeline import embedded, gating, jobs, source
 from pipeline.errors import Blocked, StageFailed, VerificationFailed
 from pipeline.record import artifacts, chain, runs, seals
 from pipeline.record.writer import (
@@ -61,6 +61,7 @@ class Context:
     executor: Executor
     reporter: Reporter
     key: Key
+    propose_only: bool = False
     _endpoint: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
@@ -93,7 +94,7 @@ def make(context: Context, name: str, stop: Event) -> Attempt | None:
         return None
     context.reporter.stage_started(name, number)
     log = LogWriter(context.store, runs.log_name(run.id, name, number), run.head.digest)
-    outcome = _Attempt(context, stage, number, earlier, writer, log, stop).phases()
+    outcome = _Attempt(context, stage, number, earlier, writer, log, stop, inputs).phases()
     log.flush()
     writer.close({"outcome": outcome, "log": log.head.as_json()})
     made = runs.load_attempt(context.store, run, f"{name}.{number}")
@@ -169,24 +170,77 @@ class _Attempt:
     writer: ChainWriter
     log: LogWriter
     stop: Event
+    inputs: dict[str, dict[str, Any]]
     proposal: contract.Proposal | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def phases(self) -> Outcome:
         """Run what phases there are to run, and give the outcome."""
         phases = [phase for phase in KINDS[self.stage.kind].phases if phase != "check"]
-        adopted = next((each.proposal for each in self.earlier if each.phase == "apply" and each.proposal), None)
-        if adopted:  # it was being applied: go on with just that, rather than propose something else
+        adopted = self._adopted()
+        if adopted:
             self.proposal, phases = adopted, ["apply"]
-            self.writer.append(
-                chain.PROPOSAL_ADOPTED, {"from": self.earlier[0].handle, "proposal": dataclasses.asdict(adopted)}
-            )
+            told = {"from": self.number - 1, "proposal": dataclasses.asdict(adopted)}
+            self.writer.append(chain.PROPOSAL_ADOPTED, told)
         for phase in phases:
             if self.stop.is_set():
                 return "canceled"
-            outcome = self._phase(phase)
+            held = self._gate() if phase == "apply" and self.stage.rules else None
+            outcome = held or self._phase(phase)
+            if phase == "apply" and self.stage.rules and not held:
+                self._leave(outcome)
             if outcome != "succeeded":
                 return outcome
         return "succeeded"
+
+    def _adopted(self) -> contract.Proposal | None:
+        """Give the proposal to go on with, rather than propose something else: one that was being applied, or is waited for."""
+        last = self.context.run.last(self.stage.name)
+        if last and last.outcome == "waiting":
+            return last.proposal
+        return next((each.proposal for each in self.earlier if each.phase == "apply" and each.proposal), None)
+
+    def _gate(self) -> Outcome | None:
+        """Look whether the proposal may be applied, and record it. None if it may: then the ledger says that it begins."""
+        context = self.context
+        if self.proposal is None:
+            self.proposal = _by_request(self.stage, {name: each["artifact"] for name, each in self.inputs.items()})
+            told = {"from": self.number, "proposal": dataclasses.asdict(self.proposal)}
+            self.writer.append(chain.PROPOSAL_ADOPTED, told)
+        gate = gating.look(context.store, context.plan, context.run, self.stage, self.proposal)
+        for reason in gate.reasons:
+            self._say({"phase": "apply", "stream": "gate", "text": reason}, {})
+        refused = Failure("terminal", "; ".join(gate.reasons)) if gate.state in ("refused", "rejected") else None
+        looked = {
+            "state": gate.state,
+            "subject": artifacts.put_json(context.store, gate.subject),
+            "judged_by": gate.judged_by.digest,
+            "reasons": gate.reasons,
+            "ledger": gate.ledger.head.as_json() if gate.ledger.head else None,
+            "failure": dataclasses.asdict(refused) if refused else None,
+        }
+        self.writer.append(chain.GATE_LOOKED_AT, looked)
+        if gate.state == "waiting" or (gate.state == "open" and self.context.propose_only):
+            return "waiting"
+        if gate.state != "open":
+            return "rejected" if gate.state == "rejected" else "failed"
+        if gate.ledger.rules is None:
+            context.reporter.note(
+                f"{gate.ledger.name} is enrolled: these rules are in force from now on, and weaker ones must be approved"
+            )
+        gating.enter(context.store, gate, context.run, (self.stage.kind, self.number), context.key)
+        return None
+
+    def _leave(self, outcome: Outcome) -> None:
+        """Say in the ledger what came of it; of what was stopped in the middle nobody knows yet."""
+        if outcome in ("succeeded", "failed"):
+            told = {
+                "run": self.context.run.id,
+                "stage": self.stage.name,
+                "outcome": outcome,
+                "functions": self.facts.get("functions", {}),
+            }
+            gating.leave(self.context.store, self.stage, told, self.context.key)
 
     def _phase(self, phase: contract.Phase) -> Outcome:
         try:
@@ -268,7 +322,7 @@ class _Attempt:
         outcome: Outcome = result.outcome
         if ended and ended.reason in ("canceled", "timed-out"):
             outcome = "canceled" if ended.reason == "canceled" else "timed-out"
-        self.proposal = result.proposal or self.proposal
+        self.proposal, self.facts = result.proposal or self.proposal, result.facts
         told = {
             "phase": phase,
             "outcome": outcome,
@@ -292,6 +346,14 @@ class _Attempt:
     def _say(self, data: dict[str, Any], fields: dict[str, Any]) -> None:
         self.log.line({**data, "fields": fields} if fields else data)
         self.context.reporter.line(self.stage.name, data["text"], fields)
+
+
+def _by_request(stage: PlannedStage, inputs: dict[str, str]) -> contract.Proposal:
+    """The proposal of a kind that has none of its own: what it is asked to do."""
+    target = dataclasses.asdict(stage.target) if stage.target else None
+    subject = {"v": 1, "kind": stage.kind, "options": stage.options, "inputs": inputs, "target": target}
+    view = f"{stage.kind} in {stage.target.environment if stage.target else 'no environment'}: {json.dumps(stage.options, sort_keys=True)}"
+    return contract.Proposal(subject, {}, view)
 
 
 def parse_line(line: bytes) -> tuple[str, dict[str, Any]]:

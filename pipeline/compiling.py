@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pipeline.definition import Definition
+    from pipeline.definition import Definition, Stage
     from pipeline.plan import Value
     from stages.contract import Problem
+
+
+GATED = frozenset({"deploy", "command"})
+"""Kinds that change what an environment runs."""
 
 
 def compile_plan(definition: Definition, values: Mapping[str, Value], project: Path) -> tuple[Plan, dict[str, bytes]]:
@@ -69,8 +73,15 @@ def _stage(
         timeout_s=stage.timeout_s or LIMITS.stage_timeout_s,
         idempotent=kind.idempotent if stage.idempotent is None else stage.idempotent,
         files={path: digest.of_bytes(data) for path, data in contents.items()},
+        rules=_rules(definition, stage),
     )
     return planned, {digest.of_bytes(data): data for data in contents.values()}
+
+
+def _rules(definition: Definition, stage: Stage) -> dict[str, Any] | None:
+    """Give the rules of a stage that changes something at its target, else None: looking and packaging have no gate."""
+    rules = definition.rules.get(stage.environment) if stage.environment and stage.uses in GATED else None
+    return rules.as_json() if rules else None
 
 
 def _target(definition: Definition, name: str, values: Mapping[str, Value]) -> Target:

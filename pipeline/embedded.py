@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def call(action: str, on_progress: Callable[[str], None]) -> dict[str, Any]:
     """Run `start`, `stop` or `status` and give what it answers. Raises StageFailed if it cannot be done."""
-    argv = [sys.executable, "-I", "-m", "stages.embedded", action, "--json"]
+    argv = [sys.executable, "-I", "-m", "stages.embedded", action, "--json", "--progress"]
     process = subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,

@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pipeline import attempt as attempts
-from pipeline.errors import Blocked, Interrupted, StageFailed, TimedOut, TowpathError, VerificationFailed
+from pipeline import gating
+from pipeline.errors import (
+    Blocked,
+    Interrupted,
+    Rejected,
+    StageFailed,
+    TimedOut,
+    TowpathError,
+    VerificationFailed,
+    Waiting,
+)
 from pipeline.record import runs
 
 if TYPE_CHECKING:
@@ -22,11 +32,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from pipeline.attempt import Context
+    from pipeline.gating import Gate
     from pipeline.plan import Plan
     from pipeline.record.replay import Attempt, Run
 
-Standing = Literal["done", "ready", "running", "unknown", "failed", "waiting", "unreachable"]
+Standing = Literal["done", "ready", "running", "unknown", "failed", "gated", "rejected", "waiting", "unreachable"]
 """`ready`: an attempt may start. `running`: another runner is at it. `unknown`: an attempt died and may not be repeated.
+`gated`: people have to approve what it proposes. `rejected`: somebody did not.
 `waiting`: something it needs is not done yet. `unreachable`: something it needs will not be done by going on."""
 
 
@@ -42,8 +54,10 @@ class Wish:
     failed_now: frozenset[str] = frozenset()
 
 
-def standings(plan: Plan, run: Run, wish: Wish, alive: Callable[[Attempt], bool]) -> dict[str, Standing]:
-    """Say how each stage stands. Pure, but for what `alive` tells of attempts that are not closed."""
+def standings(
+    plan: Plan, run: Run, wish: Wish, alive: Callable[[Attempt], bool], is_held: Callable[[Attempt], bool]
+) -> dict[str, Standing]:
+    """Say how each stage stands. Pure, but for what `alive` tells of attempts that are not closed, and `is_held` of gates."""
     found: dict[str, Standing] = {}
     for name, stage in plan.stages.items():
         last = run.last(name)
@@ -53,6 +67,10 @@ def standings(plan: Plan, run: Run, wish: Wish, alive: Callable[[Attempt], bool]
             found[name] = "running"
         elif name in wish.failed_now:
             found[name] = "failed"
+        elif last and last.outcome == "rejected" and name not in wish.again:
+            found[name] = "rejected"
+        elif last and last.outcome == "waiting" and is_held(last):
+            found[name] = "gated"
         elif last and last.half_way and not stage.idempotent and name not in wish.again:
             found[name] = "unknown"
         else:
@@ -63,7 +81,8 @@ def standings(plan: Plan, run: Run, wish: Wish, alive: Callable[[Attempt], bool]
 def _reach(needs: Collection[Standing]) -> Standing:
     if all(each == "done" for each in needs):
         return "ready"
-    return "waiting" if all(each in ("done", "ready", "running", "waiting") for each in needs) else "unreachable"
+    hopeful = ("done", "ready", "running", "gated", "waiting")
+    return "waiting" if all(each in hopeful for each in needs) else "unreachable"
 
 
 def drive(context: Context, wish: Wish, jobs: int) -> Run:
@@ -92,11 +111,12 @@ class _Drive:
         self.stop = threading.Event()
         self.under_way: dict[Future[Attempt | None], str] = {}
         self.failures: list[TowpathError] = []
+        self.tried: set[str] = set()
 
     def walk(self) -> Run:
         wanted = self.wish.only if self.wish.only is not None else frozenset(self.context.plan.stages)
         while True:
-            found = standings(self.context.plan, self.context.run, self.wish, self._alive)
+            found = standings(self.context.plan, self.context.run, self.wish, self._alive, self._is_held)
             if not self.received:
                 self._start([name for name in found if name in wanted and found[name] == "ready"])
             if not self.under_way:
@@ -125,9 +145,19 @@ class _Drive:
         known = self.context
         return last.stage in self.under_way.values() or attempts.alive(known.store, known.plan, known.run, last)
 
+    def _is_held(self, last: Attempt) -> bool:
+        """Tell whether a proposal that waits has still to wait: people have to approve, or to be asked to."""
+        known = self.context
+        if known.propose_only or last.proposal is None:
+            return last.proposal is not None
+        return (
+            gating.look(known.store, known.plan, known.run, known.plan.stages[last.stage], last.proposal).state
+            == "waiting"
+        )
+
     def _start(self, ready: list[str]) -> None:
         for name in ready:
-            if len(self.under_way) < self.jobs and name not in self.under_way.values():
+            if len(self.under_way) < self.jobs and name not in self.under_way.values() and name not in self.tried:
                 self.under_way[self.pool.submit(attempts.make, self.context, name, self.stop)] = name
 
     def _next(self) -> set[Future[Attempt | None]]:
@@ -144,8 +174,9 @@ class _Drive:
             self.context.run = runs.load(self.context.store, self.context.run.id)
             return
         self.context.run.add(made)
+        self.tried.add(name)  # once a command, however it ended
         failed_now = self.wish.failed_now
-        if made.outcome != "succeeded":
+        if made.outcome not in ("succeeded", "waiting"):
             failed_now |= {name}
             self.failures.append(failure_of(made, self.context.run.id))
         self.wish = Wish(self.wish.only, self.wish.again - {name}, failed_now)
@@ -156,13 +187,39 @@ def failure_of(made: Attempt, run_id: str) -> TowpathError:
     text = f"stage {made.stage} {made.outcome}"
     hint = f"Its log: towpath logs {run_id} {made.stage}   Once it is mended: towpath resume {run_id}"
     kinds: dict[str, type[TowpathError]] = {"mismatch": VerificationFailed, "blocked": Blocked}
+    if made.outcome == "rejected":
+        again = f"To propose anew: towpath resume {run_id} --again {made.stage}"
+        return Rejected(f"stage {made.stage}: {made.failure.message if made.failure else 'rejected'}", hint=again)
     error: type[TowpathError] = TimedOut if made.outcome == "timed-out" else StageFailed
     where = None
     if made.failure:
         text, where = f"stage {made.stage}: {made.failure.message}", made.failure.where
-        hint = f"{made.failure.hint}\n{hint}" if made.failure.hint else hint
+        hint = made.failure.hint or hint  # what the stage advises may be something else than going on
         error = kinds.get(made.failure.cls, error)
     return error(text, hint=hint, where=where)
+
+
+def _explain_gates(context: Context, found: dict[str, Standing]) -> None:
+    run = context.run
+    for name, standing in found.items():
+        last = run.last(name)
+        if standing == "rejected" and last:
+            raise failure_of(last, run.id)
+    held = [name for name, standing in found.items() if standing == "gated" and _look(context, name).state != "open"]
+    if held:
+        reasons = [f"{name}: {reason}" for name in held for reason in _look(context, name).reasons]
+        commands = "\n".join(f"towpath approve {run.id} {name} --reason '...'" for name in held)
+        raise Waiting(
+            "waiting for approval\n" + "\n".join(f"  {each}" for each in reasons),
+            hint=f"{commands}\nthen: towpath resume {run.id}",
+        )
+
+
+def _look(context: Context, name: str) -> Gate:
+    last = context.run.last(name)
+    if last is None or last.proposal is None:
+        raise AssertionError(f"{name} waits, and has proposed nothing")
+    return gating.look(context.store, context.plan, context.run, context.plan.stages[name], last.proposal)
 
 
 def _ended(last: Attempt) -> str:
@@ -184,8 +241,9 @@ def _explain(context: Context, found: dict[str, Standing]) -> None:
                 hint=f"Look at what it acts on, then repeat it: towpath resume {run.id} --again {name}\n"
                 "(If repeating does no harm, say so in the definition: idempotent: true)",
             )
+    _explain_gates(context, found)
     for name, standing in found.items():
-        if standing not in ("done", "ready"):
+        if standing not in ("done", "ready", "gated"):
             missing = [need for need in context.plan.stages[name].needs if not run.done(need)]
             raise StageFailed(
                 f"stage {name} needs {', '.join(missing)}, not done in run {run.id}",

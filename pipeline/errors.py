@@ -6,8 +6,10 @@
     │   └── InvalidDefinition     the definition, template or other files are wrong: every problem at once
     ├── Fault                3    a mistake of ours
     ├── VerificationFailed   4    something does not match its digest, signature or chain
+    ├── Rejected             5    somebody who may approve did not
     ├── Blocked              6    the target is held, or the run is driven by someone else
     ├── Incomplete           7    what is there holds, but evidence or trust is missing
+    ├── Waiting             75    people have to approve
     ├── TimedOut           124    a stage took longer than it may
     └── Interrupted   130, 143    Ctrl-C, or asked to end
 
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
 
 EXIT_CODES: dict[int, str] = {
     0: "done",
-    1: "a stage failed",
+    1: "a stage failed, or the store",
     2: "wrong usage, or the definition or template is invalid",
     3: "a fault of Towpath's own; a report file is named",
     4: "verification failed: something does not match its digest, signature or chain",
+    5: "rejected",
     6: "blocked: the target is held by someone else, or the run is being driven elsewhere",
     7: "incomplete: what is there holds, but evidence or trust is missing",
+    75: "waiting for approval",
     124: "timed out",
     130: "interrupted",
     143: "terminated",
@@ -87,6 +91,18 @@ class VerificationFailed(TowpathError):
     """What was read is not what its digest, its chain or its approval says."""
 
     code = 4
+
+
+class Rejected(TowpathError):
+    """Somebody who may approve did not."""
+
+    code = 5
+
+
+class Waiting(TowpathError):
+    """People have to approve before this goes on."""
+
+    code = 75
 
 
 class Blocked(TowpathError):

@@ -23,7 +23,10 @@ Value = str | int | bool
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """One node. `inputs` says which stage each input comes from; `files` gives the digest of each file an option names."""
+    """One node. `inputs` says which stage each input comes from; `files` gives the digest of each file an option names.
+
+    `rules` are those that the definition wants for the target, None for a stage without a gate.
+    """
 
     name: str
     kind: str
@@ -35,6 +38,7 @@ class PlannedStage:
     timeout_s: int
     idempotent: bool
     files: dict[str, str] = field(default_factory=dict)
+    rules: dict[str, Any] | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def links(plan: Plan, run: Run, attempt: Attempt, chains: Mapping[str, Examined]
 def phases(run: Run, stage: PlannedStage, attempt: Attempt, events: tuple[Event, ...]) -> list[Finding]:
     """Rules 5 (without the request itself) and 6 for one attempt."""
     found: list[Finding] = []
-    name, intended, finished = runs.chain_name(run.id, attempt.name), None, None
+    name, intended, finished, held = runs.chain_name(run.id, attempt.name), None, None, None
     handle = runs.handle(run.id, attempt.stage, attempt.number)
     for event in events[1:]:
         key, data = event_key(name, event.seq), event.data
@@ -77,8 +77,14 @@ def phases(run: Run, stage: PlannedStage, attempt: Attempt, events: tuple[Event,
                 if intended != data["phase"] and data["outcome"] == "succeeded":
                     found.append(broken(key, f"phase {data['phase']} succeeded without being intended"))
                 intended, finished = None, data
+            elif event.type == chain.GATE_LOOKED_AT:
+                held = (
+                    None
+                    if data["state"] == "open"
+                    else {"waiting": "waiting", "rejected": "rejected"}.get(data["state"], "failed")
+                )
             elif event.type == chain.CHAIN_CLOSED:
-                found += _outcome(stage, data["outcome"], finished, key)
+                found += _held(held, data["outcome"], key) if held else _outcome(stage, data["outcome"], finished, key)
     return found
 
 
@@ -202,6 +208,11 @@ def _input(run: Run, source: str, name: str, given: dict[str, Any], first: str) 
             broken(first, f"its input {name} is not the output of {where}", of.outputs.get(name), given["artifact"])
         ]
     return []
+
+
+def _held(held: str, outcome: str, key: str) -> list[Finding]:
+    """A gate that was not open ends the attempt as it stood."""
+    return [] if outcome == held else [broken(key, "closes otherwise than its gate stood", held, outcome)]
 
 
 def _outcome(stage: PlannedStage, outcome: str, finished: dict[str, Any] | None, key: str) -> list[Finding]:

@@ -101,3 +101,14 @@ def _named(given: tuple[str, ...]) -> dict[str, str]:
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def known(plan: Plan, names: tuple[str, ...]) -> None:
+    """Raise UsageError for a name that is no stage of the run."""
+    from difflib import get_close_matches
+
+    for name in names:
+        if name not in plan.stages:
+            close = get_close_matches(name, plan.stages, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Its stages are: {', '.join(plan.stages)}."
+            raise UsageError(f"the run has no stage {name!r}", hint=hint)

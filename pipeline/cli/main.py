@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run the pipeline."),
     "resume": ("run", "Go on with a run that was stopped, killed or failed."),
     "stage": ("run", "Run single stages of a run."),
+    "approve": ("approve", "Approve what a stage is about to do, with your SSH key."),
+    "reject": ("approve", "Reject what a stage is about to do."),
+    "approvals": ("approve", "List what waits for approval."),
+    "gate": ("approve", "Tell how a stage's gate stands."),
     "status": ("look", "Show how the stages of a run stand."),
     "runs": ("look", "List the runs in the store."),
     "logs": ("look", "Print the logs of a run's stages."),
@@ -71,8 +75,9 @@ class _Lazy(click.Group):
 def towpath() -> None:
     """Build, package and promote AWS Lambda container images, one gate at a time.
 
-    Exit codes: 0 done, 1 a stage failed, 2 wrong usage or definition, 3 a fault of Towpath's own, 4 verification
-    failed, 6 blocked, 7 incomplete, 124 timed out, 130 interrupted, 143 terminated.
+    Exit codes: 0 done, 1 a stage or the store failed, 2 wrong usage or definition, 3 a fault of Towpath's own,
+    4 verification failed, 5 rejected, 6 blocked, 7 incomplete, 75 waiting for approval, 124 timed out, 130 interrupted,
+    143 terminated.
     """
 
 

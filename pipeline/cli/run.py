@@ -66,7 +66,7 @@ def resume(
     from pipeline.engine import Wish
 
     context = _find(run_id, project, store, key, as_json=as_json)
-    _known(context.plan, again)
+    common.known(context.plan, again)
     _tell_changes(context)
     _drive(context, Wish(again=frozenset(again)), jobs, as_json=as_json)
 
@@ -125,9 +125,48 @@ def stage_run(
         context = _open(file, parameters, store, key, as_json=as_json)
     else:
         context = _find(run_id, str(Path(file).absolute().parent), store, key, as_json=as_json)
-    _known(context.plan, names)
+    common.known(context.plan, names)
     wanted = frozenset(names)
     _drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, as_json=as_json)
+
+
+@stage.command("propose")
+@click.argument("name")
+@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, or `latest`.")
+@common.project
+@common.store
+@common.key
+@common.as_json
+def stage_propose(*, name: str, run_id: str, project: str, store: str | None, key: str | None, as_json: bool) -> None:
+    """Have stage NAME say what it would do, and go no further. Exit code 75 if people have to approve it, 0 if nobody need."""
+    from pipeline.engine import Wish
+
+    context = _find(run_id, project, store, key, as_json=as_json)
+    common.known(context.plan, (name,))
+    context.propose_only = True
+    _drive(context, Wish(only=frozenset({name})), 1, as_json=as_json)
+
+
+@stage.command("apply")
+@click.argument("name")
+@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, or `latest`.")
+@common.project
+@common.store
+@common.key
+@common.as_json
+def stage_apply(*, name: str, run_id: str, project: str, store: str | None, key: str | None, as_json: bool) -> None:
+    """Do what stage NAME has proposed, if its gate is open. Exit code 75 if people have yet to approve it."""
+    from pipeline.engine import Wish
+    from pipeline.errors import UsageError
+
+    context = _find(run_id, project, store, key, as_json=as_json)
+    common.known(context.plan, (name,))
+    last = context.run.last(name)
+    if last is None or last.outcome not in ("waiting", "succeeded"):
+        raise UsageError(
+            f"stage {name} has nothing proposed", hint=f"First: towpath stage propose {name} --run {context.run.id}"
+        )
+    _drive(context, Wish(only=frozenset({name})), 1, as_json=as_json)
 
 
 def _open(file: str, parameters: tuple[str, ...], store: str | None, key: str | None, *, as_json: bool) -> Context:
@@ -148,6 +187,7 @@ def _open(file: str, parameters: tuple[str, ...], store: str | None, key: str | 
         "name": plan.name,
         "requester": _requester(),
         "source": source.state(project),
+        "authors": _authors(opened, plan, project),
         "version": pipeline.__version__,
     }
     return _context(opened, runs.open_run(opened, about, signing), plan, project, signing, as_json=as_json)
@@ -207,16 +247,19 @@ def _report(context: Context, *, as_json: bool) -> None:
         report.show(state)
 
 
-def _known(plan: Plan, names: tuple[str, ...]) -> None:
-    from difflib import get_close_matches
+def _authors(store: Store, plan: Plan, project: Path) -> dict[str, list[str] | None]:
+    """Say, for each target, who wrote the commits since the last deployment to it; before there was one, the last commit."""
+    from pipeline import source
+    from pipeline.record import ledger
 
-    from pipeline.errors import UsageError
-
-    for name in names:
-        if name not in plan.stages:
-            close = get_close_matches(name, plan.stages, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"Its stages are: {', '.join(plan.stages)}."
-            raise UsageError(f"the run has no stage {name!r}", hint=hint)
+    found: dict[str, list[str] | None] = {}
+    for stage in plan.stages.values():
+        if stage.target and stage.rules:
+            book = ledger.read(store, ledger.name_of(stage.target))
+            since = (book.current or {}).get("commit")
+            listed = source.git(project, "log", "--format=%ae", *([f"{since}..HEAD"] if since else ["-1", "HEAD"]))
+            found[book.name] = sorted(set(listed.splitlines())) if listed is not None else None
+    return found
 
 
 def _requester() -> dict[str, str | None]:

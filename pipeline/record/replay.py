@@ -20,7 +20,7 @@ from pipeline.errors import VerificationFailed
 from pipeline.record import chain
 from stages.contract import Failure, Phase, Proposal
 
-Outcome = Literal["succeeded", "failed", "canceled", "timed-out"]
+Outcome = Literal["succeeded", "failed", "canceled", "timed-out", "waiting", "rejected"]
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,8 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
             state["proposal"] = Proposal(**event.data["proposal"])
         elif event.type == chain.PHASE_FINISHED:
             state |= _phase(event.data, state.get("finished", ()))
+        elif event.type == chain.GATE_LOOKED_AT:
+            state |= {"failure": Failure(**event.data["failure"])} if event.data["failure"] else {}
         elif event.type == chain.CHAIN_CLOSED:
             state["outcome"] = event.data["outcome"]
         else:

@@ -128,7 +128,7 @@ def _in_engine(image: Image, client: APIClient, here: str) -> str:
     if known is None:
         raise StageError(
             f"{image.function}: its image {name} is no longer in this machine's engine",
-            hint="Somebody removed it (`docker image prune`?). Run build again.",
+            hint="Somebody removed it (`docker image prune`?). Start a new run: towpath run",
         )
     if known.config != image.config:
         raise StageError(f"{image.function}: the engine has {known.config}, not {image.config}", cls="mismatch")

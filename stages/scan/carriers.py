@@ -94,7 +94,7 @@ def _in_engine(image: Image, client: APIClient) -> str:
             hint="Run scan on the machine that built, or build with `carrier: oci-layout`, so that images travel in the record.",
         )
     if engine.find(client, name) is None:
-        hint = "Somebody removed it (`docker image prune`?). Run build again."
+        hint = "Somebody removed it (`docker image prune`?). Start a new run: towpath run"
         raise StageError(f"{image.shown}: its image {name} is no longer in this machine's engine", hint=hint)
     return name
 

@@ -56,11 +56,11 @@ class House:
         keys.make(self.key_path)
         return keys.load(self.key_path)
 
-    def open(self, *stages: PlannedStage) -> str:
-        """Open a run of these stages and give its id."""
+    def open(self, *stages: PlannedStage, **told: Any) -> str:
+        """Open a run of these stages and give its id; `told` is what its opening says beside the plan."""
         plan = Plan("test", {}, {}, {stage.name: stage for stage in stages})
         digest = artifacts.put_json(self.store, plan.as_json())
-        run_id = runs.open_run(self.store, {"plan": digest}, self.key)
+        run_id = runs.open_run(self.store, {"plan": digest, **told}, self.key)
         self.plans[run_id] = plan
         return run_id
 

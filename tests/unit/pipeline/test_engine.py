@@ -254,11 +254,11 @@ def test_standings_of_a_graph() -> None:
     for name, needs in {"a": (), "b": ("a",), "c": ("b",), "d": ("a",), "e": ("c", "d")}.items():
         plan.stages[name] = command(name, "", needs=needs)
     fresh = run_with(set())
-    assert engine.standings(plan, fresh, Wish(), lambda _: False) == {
+    assert engine.standings(plan, fresh, Wish(), lambda _: False, lambda _: True) == {
         "a": "ready", "b": "waiting", "c": "waiting", "d": "waiting", "e": "waiting",
     }  # fmt: skip
     failed = Wish(failed_now=frozenset({"b"}))
-    assert engine.standings(plan, run_with({"a"}), failed, lambda _: False) == {
+    assert engine.standings(plan, run_with({"a"}), failed, lambda _: False, lambda _: True) == {
         "a": "done", "b": "failed", "c": "unreachable", "d": "ready", "e": "unreachable",
     }  # fmt: skip
 

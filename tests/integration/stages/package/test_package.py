@@ -181,7 +181,7 @@ def test_an_image_that_somebody_removed_has_a_remedy(packager: Packager, client:
     client.remove_image(built["HolaFunction"]["config"], force=True)
     with pytest.raises(StageError, match=r"HolaFunction: its image .* is no longer in this machine's engine") as caught:
         packager.package()
-    assert "Run build again" in (caught.value.hint or "")
+    assert "Start a new run" in (caught.value.hint or "")
     assert ecr.describe_repositories()["repositories"] == []
 
 

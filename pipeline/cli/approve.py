@@ -1,0 +1,282 @@
+"""approve, reject, approvals, gate check: what people decide. Deciding never executes anything."""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import common
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.gates.statements import ApprovalDecision
+    from pipeline.gating import Gate
+    from pipeline.plan import Plan, PlannedStage
+    from pipeline.record.replay import Attempt, Run
+    from pipeline.record.store import Store
+
+_EXIT = {"open": 0, "waiting": 75, "rejected": 5, "refused": 1}
+_SECONDS = {"m": 60, "h": 3600, "d": 86_400}
+
+
+def _decision_options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        common.as_json,
+        common.store,
+        common.project,
+        click.option("--yes", is_flag=True, help="Do not ask, on a terminal, whether this is really meant."),
+        click.option(
+            "--expires", default="8h", show_default=True, help="For how long it counts, at most: 30m, 8h, 2d."
+        ),
+        click.option("--as", "person", metavar="PERSON", help="Who you are, if your keys do not tell."),
+        click.option(
+            "--sign-with", metavar="KEY", help="The SSH key. Default: one of yours that counts, in the agent or ~/.ssh."
+        ),
+        click.option("--reason", required=True, metavar="TEXT", help="Why. It is part of what you sign."),
+        click.argument("stage"),
+        click.argument("run_id", metavar="RUN"),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@_decision_options
+def approve(**given: Any) -> None:
+    """Approve what STAGE of RUN is about to do: sign, with your SSH key, a statement over its proposal's subject.
+
+    Nothing is executed. The next `towpath resume` counts the approvals, and goes on if there are enough.
+    """
+    _decide("approve", **given)
+
+
+@click.command()
+@_decision_options
+def reject(**given: Any) -> None:
+    """Reject what STAGE of RUN is about to do. One reject ends the proposal, whoever else approves."""
+    _decide("reject", **given)
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", required=False)
+@common.project
+@common.store
+@common.as_json
+def approvals(run_id: str | None, project: str, store: str | None, *, as_json: bool) -> None:
+    """List what waits for approval: in RUN, or in every run that is not finished."""
+    from pipeline.record import runs
+
+    opened = common.open_store(store, Path(project))
+    ids = [runs.find(opened, run_id)] if run_id else runs.run_ids(opened)
+    waiting = [(run, stage, gate) for each in ids for run, stage, gate in _waiting(opened, each)]
+    if as_json:
+        common.print_json([_as_json(run, stage, gate) for run, stage, gate in waiting])
+        return
+    if not waiting:
+        click.echo("nothing waits for approval")
+    for run, stage, gate in waiting:
+        _print_gate(run, stage, gate)
+
+
+@click.group()
+def gate() -> None:
+    """Gates: what must hold before a stage's proposal is applied."""
+
+
+@gate.command("check")
+@click.argument("run_id", metavar="RUN")
+@click.argument("stage")
+@common.project
+@common.store
+@common.as_json
+def gate_check(run_id: str, stage: str, project: str, store: str | None, *, as_json: bool) -> None:
+    """Tell how the gate of STAGE stands, by its exit code too: 0 open, 75 waiting, 5 rejected, 1 refused."""
+    run, planned, found = _find(common.open_store(store, Path(project)), run_id, stage)
+    if as_json:
+        common.print_json(_as_json(run, planned, found))
+    else:
+        _print_gate(run, planned, found)
+    sys.exit(_EXIT[found.state])
+
+
+def _decide(
+    decision: ApprovalDecision,
+    *,
+    run_id: str,
+    stage: str,
+    reason: str,
+    sign_with: str | None,
+    person: str | None,
+    expires: str,
+    yes: bool,
+    project: str,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    from pipeline import gating
+    from pipeline.gates import sshsig, statements
+    from pipeline.record import digest
+
+    opened = common.open_store(store, Path(project))
+    run, planned, found = _find(opened, run_id, stage)
+    last = run.last(stage)
+    if last is None or planned.target is None:
+        raise AssertionError(f"{stage} has a gate, and no attempt or no target")
+    if not as_json:
+        _print_proposal(last, run, planned, found)
+    with sshsig.chosen(Path(sign_with).expanduser() if sign_with else None, _keys(found, person)) as (path, public):
+        who = _owner(found, public, person)
+        _confirm(decision, who, stage, ask=not yes and not as_json)
+        now = datetime.now(UTC)
+        statement = statements.make(
+            decision,
+            person=who,
+            reason=reason,
+            run=run.id,
+            stage=stage,
+            target=statements.target_of(planned.target),
+            subject=found.digest,
+            made_at=now,
+            expires_at=now + timedelta(seconds=_seconds(expires)),
+            seen=[run.head.as_json(), last.head.as_json()],
+        )
+        document = statements.seal_up(statement, sshsig.sign(statement, statements.NAMESPACE, path))
+    name = digest.of_bytes(statement).removeprefix("sha256:")
+    opened.put_new(f"{gating.inbox(run.id, stage)}/{name}.json", document)
+    _, _, after = _find(opened, run.id, stage)
+    if as_json:
+        common.print_json({**_as_json(run, planned, after), "statement": f"sha256:{name}", "person": who})
+        return
+    click.echo(f"\n{who}: {decision} is signed and in the inbox.")
+    _print_gate(run, planned, after)
+
+
+def _find(store: Store, run_id: str, stage: str) -> tuple[Run, PlannedStage, Gate]:
+    """Give a stage that has proposed something, and how its gate stands. Raises UsageError if it has not."""
+    from pipeline.errors import UsageError
+    from pipeline.record import runs
+
+    run, plan = _load(store, runs.find(store, run_id))
+    common.known(plan, (stage,))
+    gate = _gate(store, run, plan, stage)
+    if gate is None:
+        last = run.last(stage)
+        state = (last.outcome or "running") if last else "not begun"
+        raise UsageError(
+            f"stage {stage} of run {run.id} waits for nobody: it is {state}", hint="What waits: towpath approvals"
+        )
+    return run, plan.stages[stage], gate
+
+
+def _waiting(store: Store, run_id: str) -> list[tuple[Run, PlannedStage, Gate]]:
+    from pipeline.errors import TowpathError
+
+    try:
+        run, plan = _load(store, run_id)
+        gates = [(stage, _gate(store, run, plan, name)) for name, stage in plan.stages.items()]
+    except TowpathError as error:
+        click.echo(f"{run_id}: {error.message}", err=True)
+        return []
+    return [(run, stage, gate) for stage, gate in gates if gate is not None]
+
+
+def _gate(store: Store, run: Run, plan: Plan, stage: str) -> Gate | None:
+    from pipeline import gating
+
+    last = run.last(stage)
+    if last is None or last.outcome != "waiting" or last.proposal is None:
+        return None
+    return gating.look(store, plan, run, plan.stages[stage], last.proposal)
+
+
+def _load(store: Store, run_id: str) -> tuple[Run, Plan]:
+    from pipeline import plan
+    from pipeline.record import artifacts, runs
+
+    run = runs.load(store, run_id)
+    what = f"the plan of run {run_id}"
+    return run, plan.from_json(artifacts.read_json(store, run.plan, what), what)
+
+
+def _keys(gate: Gate, person: str | None) -> frozenset[str]:
+    return frozenset(key for who, keys in gate.judged_by.approvers.items() if person in (None, who) for key in keys)
+
+
+def _owner(gate: Gate, public: str, person: str | None) -> str:
+    """Give whose key this is, by the rules. Raises UsageError if it is nobody's who may approve here."""
+    from pipeline.errors import UsageError
+    from pipeline.gates import sshkeys
+
+    owners = [who for who, keys in gate.judged_by.approvers.items() if public in keys and person in (None, who)]
+    if not owners:
+        may = ", ".join(sorted(gate.judged_by.approvers)) or "nobody"
+        raise UsageError(
+            f"{sshkeys.fingerprint(public)} is no key of anybody who may approve here", hint=f"Who may: {may}"
+        )
+    return owners[0]
+
+
+def _confirm(decision: str, who: str, stage: str, *, ask: bool) -> None:
+    if ask and sys.stdin.isatty() and not click.confirm(f"\n{decision} {stage} as {who}?", err=True):
+        raise click.Abort
+
+
+def _seconds(text: str) -> int:
+    from pipeline.errors import UsageError
+
+    found = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text)
+    if not found:
+        raise UsageError(f"--expires {text!r} is no duration", hint="Write, for example: --expires 8h")
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def _print_proposal(last: Attempt, run: Run, stage: PlannedStage, gate: Gate) -> None:
+    from pipeline.cli.progress import plain
+
+    source = run.data.get("source") or {}
+    click.echo(f"{stage.name} of run {run.id}, attempt {last.number}")
+    click.echo(
+        f"  source   {source.get('commit') or 'unknown'}{'' if source.get('clean') else ' (with changes that are in no commit)'}"
+    )
+    click.echo(f"  subject  {gate.digest}\n")
+    for line in (last.proposal.view if last.proposal else "").splitlines():
+        click.echo(f"  {plain(line)}")
+    for config, verdict in gate.subject["scan"].items():
+        click.echo(f"  scan of {config[:19]}: {verdict or 'none'}")
+
+
+def _print_gate(run: Run, stage: PlannedStage, gate: Gate) -> None:
+    from pipeline.cli.progress import plain
+
+    click.echo(f"{run.id} {stage.name}: {gate.state}")
+    for reason in gate.reasons:
+        click.echo(f"  {plain(reason)}")
+    for each in gate.decision.refused if gate.decision else []:
+        click.echo(f"  not counted: {plain(each.reason)}")
+    if gate.state == "waiting":
+        click.echo(f"  towpath approve {run.id} {stage.name} --reason '...'")
+
+
+def _as_json(run: Run, stage: PlannedStage, gate: Gate) -> dict[str, Any]:
+    decision = gate.decision
+    return {
+        "run": run.id,
+        "stage": stage.name,
+        "environment": stage.target.environment if stage.target else None,
+        "state": gate.state,
+        "reasons": gate.reasons,
+        "subject": gate.digest,
+        "missing": decision.missing if decision else 0,
+        "counted": [
+            {"person": each.person, "decision": each.decision, "reason": each.reason} for each in decision.counted
+        ]
+        if decision
+        else [],
+        "refused": [{"person": each.person, "reason": each.reason} for each in decision.refused] if decision else [],
+    }

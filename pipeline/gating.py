@@ -1,0 +1,205 @@
+"""Whether a proposal may be applied: read the ledger, the inbox and the run, ask `pipeline.gates`, and write down what follows.
+
+What people approve is a subject around the proposal's own: with it stand the rules it is judged by, a change of those
+rules if there is one, and the verdicts of the scan over the images. Any difference in any of it is another subject.
+
+    look    reads, and says how the gate stands; nothing is written
+    enter   before the apply phase: the target's enrolment, a change of rules, and the intent, into the ledger
+    leave   after it: what came of it
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.gates import decide, rules, statements
+from pipeline.record import artifacts, ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.gates.decide import Counted, Decision
+    from pipeline.gates.rules import Change, Rules
+    from pipeline.plan import Plan, PlannedStage
+    from pipeline.record.ledger import Ledger
+    from pipeline.record.replay import Run
+    from pipeline.record.store import Store
+    from pipeline.signing.keys import Key
+    from stages.contract import Proposal, Target
+
+VERSION = 1
+PASSED = "PASS"  # a verdict of stages/scan
+
+State = Literal["open", "waiting", "rejected", "refused"]
+"""`waiting`: people have to approve. `rejected`: somebody did not. `refused`: no approval opens it, as a scan is missing."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How the gate of a proposal stands, and what led to it.
+
+    `judged_by` are the rules that count: those in force where the wanted ones are weaker, else those wanted. `begun`: this
+    very deployment was let through before, by an attempt that died; what has begun is finished, not asked for again.
+    """
+
+    state: State
+    reasons: list[str]
+    subject: dict[str, Any]
+    digest: str
+    wanted: Rules
+    judged_by: Rules
+    change: Change | None
+    ledger: Ledger
+    decision: Decision | None = None
+    documents: Mapping[str, bytes] = field(default_factory=dict)
+    begun: bool = False
+
+
+def inbox(run_id: str, stage: str) -> str:
+    """Give the prefix under which decisions on a stage of a run are put."""
+    return f"inbox/{run_id}/{stage}"
+
+
+def look(store: Store, plan: Plan, run: Run, stage: PlannedStage, proposal: Proposal) -> Gate:
+    """Say how the gate of a proposal stands now. Raises VerificationFailed for a ledger that does not hold."""
+    target = _target(stage)
+    book = ledger.read(store, ledger.name_of(target))
+    wanted = rules.from_json(stage.rules, f"the plan of run {run.id}")
+    in_force = rules.from_json(book.rules, book.name) if book.rules else None
+    change = rules.compare(in_force, wanted) if in_force else None
+    judged_by = in_force if in_force and change and change.kind == "weaker" else wanted
+    verdicts = _verdicts(plan, run)
+    scans = {config: verdicts.get(config) for config in _configs(proposal)}
+    subject = {
+        "v": VERSION,
+        "stage": stage.name,
+        "proposal": proposal.subject,
+        "rules": {"judged_by": judged_by.digest, "wanted": wanted.digest},
+        "scan": scans,
+    }
+    sha256 = decide.subject_digest(subject)
+    found = Gate("open", [], subject, sha256, wanted, judged_by, change, book)
+    if _begun(store, book, run, stage, proposal):
+        return _with(found, "open", ["it had begun before: this goes on with it"], begun=True)
+    missing = [config for config, verdict in scans.items() if verdict != PASSED] if judged_by.scan == "required" else []
+    if missing:
+        return _with(found, "refused", [f"the image {each} has no scan of this run that it passed" for each in missing])
+    return _decided(found, store, run, stage, target)
+
+
+def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: Target) -> Gate:
+    prefix = inbox(run.id, stage.name)
+    received, documents = [], {}
+    for name in store.names(prefix):
+        document, at = store.read(f"{prefix}/{name}"), store.written_at(f"{prefix}/{name}")
+        if document is not None and at is not None:
+            received.append(decide.Received(document, datetime.fromtimestamp(at, UTC)))
+            documents[name] = document
+    decision = decide.decide(
+        received,
+        found.judged_by,
+        proposal=decide.Proposed(run.id, stage.name, statements.target_of(target), found.digest),
+        now=datetime.now(UTC),
+        requester=_requesters(run),
+        authors=(run.data.get("authors") or {}).get(found.ledger.name),
+        used=found.ledger.used,
+    )
+    reasons = list(decision.reasons)
+    if found.change and found.change.kind == "weaker":
+        reasons.append("the rules would become weaker, so the old ones decide: " + "; ".join(found.change.reasons))
+    return _with(found, decision.state, reasons, decision=decision, documents=documents)
+
+
+def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key | None) -> Ledger:
+    """Write into the ledger that this is about to begin; `tried` is the stage's kind and attempt.
+
+    Raises Blocked if the ledger has moved since `look`.
+    """
+    if gate.begun:
+        return gate.ledger
+    kind, attempt = tried
+    approvals = [_approval(store, gate, each) for each in (gate.decision.counted if gate.decision else [])]
+    entries: list[tuple[str, dict[str, Any]]] = []
+    if gate.ledger.rules is None:
+        entries.append((ledger.TARGET_ENROLLED, {"rules": gate.wanted.as_json(), "run": run.id}))
+    elif gate.change and gate.change.kind != "equal":
+        told = {"kind": gate.change.kind, "reasons": gate.change.reasons, "approvals": approvals, "run": run.id}
+        entries.append((ledger.RULES_CHANGED, {"rules": gate.wanted.as_json(), **told}))
+    intent = {
+        "run": run.id,
+        "stage": gate.subject["stage"],
+        "kind": kind,
+        "attempt": attempt,
+        "opening": run.head.digest,
+        "subject": artifacts.put_json(store, gate.subject),
+        "release": gate.subject["proposal"].get("release"),
+        "commit": (run.data.get("source") or {}).get("commit"),
+        "requester": run.data.get("requester"),
+        "judged_by": gate.judged_by.digest,
+        "approvals": approvals,
+    }
+    return ledger.append(store, gate.ledger, [*entries, (ledger.DEPLOYMENT_INTENDED, intent)], key)
+
+
+def leave(store: Store, stage: PlannedStage, told: dict[str, Any], key: Key | None) -> None:
+    """Write into the ledger what came of a deployment: `told` holds run, stage, outcome and the functions' images."""
+    book = ledger.read(store, ledger.name_of(_target(stage)))
+    if book.intent and (book.intent["run"], book.intent["stage"]) == (told["run"], told["stage"]):
+        ledger.append(store, book, [(ledger.DEPLOYMENT_FINISHED, told)], key)
+
+
+def _with(gate: Gate, state: State, reasons: list[str], **more: Any) -> Gate:
+    return Gate(**{**vars(gate), "state": state, "reasons": reasons, **more})
+
+
+def _target(stage: PlannedStage) -> Target:
+    if stage.target is None:
+        raise AssertionError(f"stage {stage.name} has a gate and no target")
+    return stage.target
+
+
+def _begun(store: Store, book: Ledger, run: Run, stage: PlannedStage, proposal: Proposal) -> bool:
+    intent = book.intent
+    if intent is None or (intent["run"], intent["stage"]) != (run.id, stage.name):
+        return False
+    recorded = artifacts.read_json(store, intent["subject"], book.name)
+    return decide.differences(recorded.get("proposal"), proposal.subject) == []
+
+
+def _verdicts(plan: Plan, run: Run) -> dict[str, str]:
+    """Give the verdict of each image that a scan of this run has seen, by config digest; the worst one, if there are two."""
+    found: dict[str, str] = {}
+    for name, stage in plan.stages.items():
+        done = run.done(name) if stage.kind == "scan" else None
+        images: dict[str, Any] = done.facts.get("scan", {}).get("images", {}) if done else {}
+        for config, each in images.items():
+            found[config] = each["verdict"] if found.get(config, PASSED) == PASSED else found[config]
+    return found
+
+
+def _configs(proposal: Proposal) -> list[str]:
+    return sorted(each["config"] for each in proposal.subject.get("images", {}).values())
+
+
+def _requesters(run: Run) -> list[str]:
+    """Give every name that the opening has for who asked: whoever sets one of them cannot hide behind it."""
+    told = run.data.get("requester") or {}
+    return [told[name] for name in ("email", "login", "user") if told.get(name)]
+
+
+def _approval(store: Store, gate: Gate, counted: Counted) -> dict[str, Any]:
+    """What the ledger says of a decision that counted; the document goes into the store beside it."""
+    [document] = [
+        each
+        for each in gate.documents.values()
+        if statements.parse(statements.open_up(each)[0]).digest == counted.digest
+    ]
+    return {
+        "statement": counted.digest,
+        "document": artifacts.put_blob(store, document),
+        "person": counted.person,
+        "key": counted.key,
+        "received_at": counted.received_at.isoformat(),
+    }

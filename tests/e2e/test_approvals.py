@@ -1,0 +1,146 @@
+"""Approvals by the commands that people type, with keys that ssh-keygen made; and what an auditor then finds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from support.machine import Machine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PIPELINE = """\
+version: 1
+name: gated
+people:
+  ada: {emails: [ada@example.com]}
+  grace: {emails: [grace@example.com]}
+  linus: {emails: [linus@example.com]}
+groups:
+  release: [ada, grace, linus]
+signers: allowed_signers
+environments:
+  production:
+    account: "333333333333"
+    region: eu-central-1
+    stack: demo
+    approvals: {people: 2, from: [release]}
+stages:
+  migrate:
+    uses: command
+    environment: production
+    with: {run: [touch, migrated]}
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A project in git, asked for and written by linus, with a key for each of three people."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pipeline.yaml").write_text(PIPELINE)
+    (project / ".gitignore").write_text(".towpath/\n")
+    signers = []
+    for person in ("ada", "grace", "linus"):
+        key = tmp_path / person
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", person, "-f", key], check=True)
+        signers.append(f'{person} namespaces="towpath-approval" {key.with_suffix(".pub").read_text()}')
+    (project / "allowed_signers").write_text("".join(signers))
+    for arguments in (
+        ["init", "-q"],
+        ["config", "user.email", "linus@example.com"],
+        ["config", "user.name", "Linus"],
+        ["add", "-A"],
+        ["commit", "-qm", "one"],
+    ):
+        subprocess.run(["git", *arguments], cwd=project, check=True)
+    return Machine(project, {"XDG_CONFIG_HOME": str(tmp_path / "config"), "HOME": str(tmp_path)})
+
+
+def approve(machine: Machine, person: str, decision: str = "approve", code: int = 0) -> str:
+    key = machine.project.parent / person
+    arguments = [decision, "latest", "migrate", "--reason", "looked at it", "--sign-with", str(key)]
+    done = machine.towpath(*arguments, code=code)
+    return done.stdout + done.stderr
+
+
+def test_two_people_approve_and_the_record_verifies(machine: Machine) -> None:
+    said = machine.towpath("run", code=75).stderr
+    assert "0 of 2 approved" in said
+    assert "towpath approve" in said
+    machine.towpath("gate", "check", "latest", "migrate", code=75)
+    assert machine.json("approvals")[0]["missing"] == 2
+    assert "1 of 2" in approve(machine, "ada")
+    assert "cannot approve this: wrote commits" in approve(machine, "linus")
+    machine.towpath("resume", code=75)
+    assert not (machine.project / "migrated").exists()
+    assert "open" in approve(machine, "grace")
+    machine.towpath("gate", "check", "latest", "migrate")
+    machine.towpath("stage", "apply", "migrate", "--run", "latest")
+    assert (machine.project / "migrated").exists()
+    assert machine.json("approvals") == []
+
+    trust = machine.project.parent / "trust"
+    public = ["ssh-keygen", "-y", "-f", str(machine.project.parent / "config/towpath/runner.key")]
+    key = subprocess.run(public, capture_output=True, text=True, check=True).stdout
+    trust.write_text(f'builder namespaces="towpath" {" ".join(key.split()[:2])}\n')
+    machine.towpath("audit", "verify", "latest", "--trust", str(trust))
+    machine.towpath("audit", "verify", "latest", code=7)
+    ledger = machine.project / ".towpath/store/ledgers/aws.333333333333.eu-central-1.demo"
+    [intent] = [
+        event
+        for event in (json.loads(path.read_bytes()) for path in sorted(ledger.glob("*.json")))
+        if event["type"] == "deployment.intended"
+    ]
+    assert {each["person"] for each in intent["data"]["approvals"]} == {"ada", "grace"}
+
+
+def test_what_is_approved_is_verified_by_ssh_keygen_too(machine: Machine, tmp_path: Path) -> None:
+    import base64
+
+    machine.towpath("run", code=75)
+    approve(machine, "ada")
+    [document] = (machine.project / ".towpath/store/inbox").rglob("*.json")
+    value = json.loads(document.read_bytes())
+    (tmp_path / "signature").write_text(value["signature"])
+    verify = ["ssh-keygen", "-Y", "verify", "-f", str(machine.project / "allowed_signers"), "-I", "ada"]
+    argv = [*verify, "-n", "towpath-approval", "-s", str(tmp_path / "signature")]
+    statement = base64.b64decode(value["statement"])
+    assert subprocess.run(argv, input=statement, capture_output=True, check=False).returncode == 0
+    changed = statement.replace(b"looked", b"locked")
+    assert subprocess.run(argv, input=changed, capture_output=True, check=False).returncode != 0
+
+
+def test_a_reject_is_exit_code_5(machine: Machine) -> None:
+    machine.towpath("run", code=75)
+    approve(machine, "grace", "reject")
+    machine.towpath("gate", "check", "latest", "migrate", code=5)
+    assert "looked at it" in machine.towpath("resume", code=5).stderr
+
+
+def test_a_stranger_is_told_who_may(machine: Machine, tmp_path: Path) -> None:
+    machine.towpath("run", code=75)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "mallory"], check=True)
+    assert "Who may: ada, grace, linus" in approve(machine, "mallory", code=2)
+
+
+def test_weakening_the_rules_in_the_same_change_does_not_help(machine: Machine) -> None:
+    machine.towpath("run", code=75)
+    approve(machine, "ada")
+    approve(machine, "grace")
+    machine.towpath("resume")
+    (machine.project / "migrated").unlink()
+    pipeline = machine.project / "pipeline.yaml"
+    pipeline.write_text(pipeline.read_text().replace("approvals: {people: 2, from: [release]}", "approvals: none"))
+    subprocess.run(["git", "commit", "-qam", "nobody need approve"], cwd=machine.project, check=True)
+    assert "the old ones decide" in machine.towpath("run", code=75).stderr
+    assert not (machine.project / "migrated").exists()
+
+
+def test_an_environment_that_says_nothing_of_approvals_is_a_mistake(machine: Machine) -> None:
+    pipeline = machine.project / "pipeline.yaml"
+    pipeline.write_text(pipeline.read_text().replace("    approvals: {people: 2, from: [release]}\n", ""))
+    assert "approvals: none" in machine.towpath("validate", code=2).stderr

@@ -188,7 +188,7 @@ def failure_of(made: Attempt, run_id: str) -> TowpathError:
     hint = f"Its log: towpath logs {run_id} {made.stage}   Once it is mended: towpath resume {run_id}"
     kinds: dict[str, type[TowpathError]] = {"mismatch": VerificationFailed, "blocked": Blocked}
     if made.outcome == "rejected":
-        again = f"To propose anew: towpath resume {run_id} --again {made.stage}"
+        again = "What was rejected stays so. Change it, and start a new run: towpath run"
         return Rejected(f"stage {made.stage}: {made.failure.message if made.failure else 'rejected'}", hint=again)
     error: type[TowpathError] = TimedOut if made.outcome == "timed-out" else StageFailed
     where = None

@@ -213,6 +213,7 @@ class _Attempt:
         refused = Failure("terminal", "; ".join(gate.reasons)) if gate.state in ("refused", "rejected") else None
         looked = {
             "state": gate.state,
+            "goes_on": gate.state == "open" and not context.propose_only,
             "subject": artifacts.put_json(context.store, gate.subject),
             "judged_by": gate.judged_by.digest,
             "reasons": gate.reasons,

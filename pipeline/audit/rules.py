@@ -78,11 +78,8 @@ def phases(run: Run, stage: PlannedStage, attempt: Attempt, events: tuple[Event,
                     found.append(broken(key, f"phase {data['phase']} succeeded without being intended"))
                 intended, finished = None, data
             elif event.type == chain.GATE_LOOKED_AT:
-                held = (
-                    None
-                    if data["state"] == "open"
-                    else {"waiting": "waiting", "rejected": "rejected"}.get(data["state"], "failed")
-                )
+                ends = {"open": "waiting", "waiting": "waiting", "rejected": "rejected"}
+                held = None if data["goes_on"] else ends.get(data["state"], "failed")
             elif event.type == chain.CHAIN_CLOSED:
                 found += _held(held, data["outcome"], key) if held else _outcome(stage, data["outcome"], finished, key)
     return found

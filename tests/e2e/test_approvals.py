@@ -144,3 +144,17 @@ def test_an_environment_that_says_nothing_of_approvals_is_a_mistake(machine: Mac
     pipeline = machine.project / "pipeline.yaml"
     pipeline.write_text(pipeline.read_text().replace("    approvals: {people: 2, from: [release]}\n", ""))
     assert "approvals: none" in machine.towpath("validate", code=2).stderr
+
+
+def test_proposing_where_nobody_need_approve_leaves_a_record_that_holds(machine: Machine) -> None:
+    pipeline = machine.project / "pipeline.yaml"
+    text = pipeline.read_text().replace("approvals: {people: 2, from: [release]}", "approvals: none")
+    before = "  first:\n    uses: command\n    with: {run: ['true']}\n  migrate:\n    needs: [first]\n"
+    pipeline.write_text(text.replace("  migrate:\n", before))
+    machine.towpath("stage", "run", "first", "--run", "new")
+    machine.towpath("stage", "propose", "migrate", "--run", "latest")
+    assert not (machine.project / "migrated").exists()
+    assert "does not hold" not in machine.towpath("audit", "verify", "latest", code=7).stderr
+    machine.towpath("stage", "apply", "migrate", "--run", "latest")
+    assert (machine.project / "migrated").exists()
+    machine.towpath("audit", "verify", "latest", code=7)

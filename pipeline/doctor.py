@@ -97,7 +97,7 @@ def _key() -> Finding:
         public = keys.load(path).public
     except TowpathError as error:
         return Finding(what, "bad", f"{error.where or ''}: {error.message}".removeprefix(": "), error.hint)
-    enrol = f'for --trust FILE: builder namespaces="{signers.NAMESPACE}" {public.line}'
+    enrol = f'for --trust FILE: builder,gate namespaces="{signers.NAMESPACE}" {public.line}'
     return Finding(what, "good", f"{public.fingerprint} at {path}", enrol)
 
 

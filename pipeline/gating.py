@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.gates import decide, rules, statements
+from pipeline.gates import decide, rules, statements, subjects
 from pipeline.record import artifacts, ledger
 
 if TYPE_CHECKING:
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from pipeline.record.replay import Run
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
+    from pipeline.signing.signers import Trust
     from stages.contract import Proposal, Target
-
-VERSION = 1
-PASSED = "PASS"  # a verdict of stages/scan
 
 State = Literal["open", "waiting", "rejected", "refused"]
 """`waiting`: people have to approve. `rejected`: somebody did not. `refused`: no approval opens it, as a scan is missing."""
@@ -62,28 +60,23 @@ def inbox(run_id: str, stage: str) -> str:
     return f"inbox/{run_id}/{stage}"
 
 
-def look(store: Store, plan: Plan, run: Run, stage: PlannedStage, proposal: Proposal) -> Gate:
+def look(
+    store: Store, plan: Plan, run: Run, stage: PlannedStage, proposal: Proposal, *, trust: Trust | None = None
+) -> Gate:
     """Say how the gate of a proposal stands now. Raises VerificationFailed for a ledger that does not hold."""
     target = _target(stage)
-    book = ledger.read(store, ledger.name_of(target))
+    book = ledger.read(store, ledger.name_of(target), trust)
     wanted = rules.from_json(stage.rules, f"the plan of run {run.id}")
     in_force = rules.from_json(book.rules, book.name) if book.rules else None
-    change = rules.compare(in_force, wanted) if in_force else None
-    judged_by = in_force if in_force and change and change.kind == "weaker" else wanted
-    verdicts = _verdicts(plan, run)
-    scans = {config: verdicts.get(config) for config in _configs(proposal)}
-    subject = {
-        "v": VERSION,
-        "stage": stage.name,
-        "proposal": proposal.subject,
-        "rules": {"judged_by": judged_by.digest, "wanted": wanted.digest},
-        "scan": scans,
-    }
-    sha256 = decide.subject_digest(subject)
-    found = Gate("open", [], subject, sha256, wanted, judged_by, change, book)
+    judged_by, change = subjects.judge(in_force, wanted)
+    scans = [done.facts for name, each in plan.stages.items() if each.kind == "scan" and (done := run.done(name))]
+    subject = subjects.compose(
+        stage.name, proposal.subject, judged_by=judged_by, wanted=wanted, verdicts=subjects.verdicts(scans)
+    )
+    found = Gate("open", [], subject, decide.subject_digest(subject), wanted, judged_by, change, book)
     if _begun(store, book, run, stage, proposal):
         return _with(found, "open", ["it had begun before: this goes on with it"], begun=True)
-    missing = [config for config, verdict in scans.items() if verdict != PASSED] if judged_by.scan == "required" else []
+    missing = subjects.not_passed(subject, judged_by)
     if missing:
         return _with(found, "refused", [f"the image {each} has no scan of this run that it passed" for each in missing])
     return _decided(found, store, run, stage, target)
@@ -102,7 +95,7 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: T
         found.judged_by,
         proposal=decide.Proposed(run.id, stage.name, statements.target_of(target), found.digest),
         now=datetime.now(UTC),
-        requester=_requesters(run),
+        requester=subjects.requesters(run.data),
         authors=(run.data.get("authors") or {}).get(found.ledger.name),
         used=found.ledger.used,
     )
@@ -112,7 +105,7 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: T
     return _with(found, decision.state, reasons, decision=decision, documents=documents)
 
 
-def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key | None) -> Ledger:
+def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) -> Ledger:
     """Write into the ledger that this is about to begin; `tried` is the stage's kind and attempt.
 
     Raises Blocked if the ledger has moved since `look`.
@@ -143,9 +136,9 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key |
     return ledger.append(store, gate.ledger, [*entries, (ledger.DEPLOYMENT_INTENDED, intent)], key)
 
 
-def leave(store: Store, stage: PlannedStage, told: dict[str, Any], key: Key | None) -> None:
+def leave(store: Store, stage: PlannedStage, told: dict[str, Any], key: Key, trust: Trust | None = None) -> None:
     """Write into the ledger what came of a deployment: `told` holds run, stage, outcome and the functions' images."""
-    book = ledger.read(store, ledger.name_of(_target(stage)))
+    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
     if book.intent and (book.intent["run"], book.intent["stage"]) == (told["run"], told["stage"]):
         ledger.append(store, book, [(ledger.DEPLOYMENT_FINISHED, told)], key)
 
@@ -166,27 +159,6 @@ def _begun(store: Store, book: Ledger, run: Run, stage: PlannedStage, proposal: 
         return False
     recorded = artifacts.read_json(store, intent["subject"], book.name)
     return decide.differences(recorded.get("proposal"), proposal.subject) == []
-
-
-def _verdicts(plan: Plan, run: Run) -> dict[str, str]:
-    """Give the verdict of each image that a scan of this run has seen, by config digest; the worst one, if there are two."""
-    found: dict[str, str] = {}
-    for name, stage in plan.stages.items():
-        done = run.done(name) if stage.kind == "scan" else None
-        images: dict[str, Any] = done.facts.get("scan", {}).get("images", {}) if done else {}
-        for config, each in images.items():
-            found[config] = each["verdict"] if found.get(config, PASSED) == PASSED else found[config]
-    return found
-
-
-def _configs(proposal: Proposal) -> list[str]:
-    return sorted(each["config"] for each in proposal.subject.get("images", {}).values())
-
-
-def _requesters(run: Run) -> list[str]:
-    """Give every name that the opening has for who asked: whoever sets one of them cannot hide behind it."""
-    told = run.data.get("requester") or {}
-    return [told[name] for name in ("email", "login", "user") if told.get(name)]
 
 
 def _approval(store: Store, gate: Gate, counted: Counted) -> dict[str, Any]:

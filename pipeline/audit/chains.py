@@ -20,7 +20,7 @@ from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import VerificationFailed
 from pipeline.record import chain, digest, seals
 from pipeline.record.writer import event_key
-from pipeline.signing import keys
+from pipeline.signing import signers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,31 +88,9 @@ def examine(name: str, lines: dict[str, bytes], seal: bytes | None, trust: Trust
 
 def signed(envelope: Envelope, key: str, writer: Writer, trust: Trust | None, found: list[Finding]) -> str | None:
     """Give the fingerprint of the one key that signed, if it may; else say why not. Without pinned keys the writer's counts."""
-    if len(envelope.signatures) != 1:
-        found.append(broken(key, "is not signed by just one key", "1 signature", len(envelope.signatures)))
-        return None
-    fingerprint = next(iter(envelope.signatures))
-    own = _public(writer.key)
-    if own and own.fingerprint != fingerprint:
-        found.append(broken(key, "is signed by another key than its writer's", own.fingerprint, fingerprint))
-        return None
-    public = own
-    if trust:
-        enrolled = trust.key("builder", fingerprint)
-        if enrolled is None:
-            text = f"is signed by a key that {trust.path} does not enrol as builder"
-            found.append(broken(key, text, " or ".join(trust.roles["builder"]) or None, fingerprint))
-            return None
-        public = enrolled.key
-        if not _in_time(writer.at, enrolled.signer.valid_at):
-            found.append(
-                broken(key, f"is signed by {fingerprint}, which {trust.path} does not let count at {writer.at}")
-            )
-            return None
-    if public and not envelope.signed_by(public):
-        found.append(broken(key, f"has a signature that {fingerprint} did not make over it"))
-        return None
-    return fingerprint if public else None
+    with reading(key, found):
+        return signers.check(envelope, key, stated=writer.key, role="builder", moment=_moment(writer.at), trust=trust)
+    return None
 
 
 def vouched(chains: Iterable[Examined]) -> dict[str, int]:
@@ -219,15 +197,8 @@ def _events(name: str, lines: list[bytes], anchor: str | None, found: list[Findi
     return tuple(events)
 
 
-def _public(line: Any) -> keys.PublicKey | None:
+def _moment(at: str | None) -> datetime | None:
     try:
-        return keys.parse_line(line) if line else None
+        return datetime.fromisoformat(at or "")
     except ValueError:
         return None
-
-
-def _in_time(at: str | None, valid_at: Any) -> bool:
-    try:
-        return bool(valid_at(datetime.fromisoformat(at or "")))
-    except (ValueError, TypeError):  # no time, or one without its zone
-        return False

@@ -8,22 +8,31 @@ if its number is free, so of two runners that decide on the same state one finds
     deployment.intended    before a change set is executed: run, stage, attempt, subject, release, approvals
     deployment.finished    what came of it
 
-The rules in force for a target are the last ones here, whatever a working tree says.
+The rules in force for a target are the last ones here, whatever a working tree says. So each event is signed by itself, in the
+one object that it is put as: an envelope of `TYPE` (`pipeline.signing.dsse`) in canonical JSON whose payload is the event's
+line. There is never an event without its signature, and `prev` is the digest of the line before, as in every chain.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import Blocked, VerificationFailed
-from pipeline.record import chain, digest, seals
-from pipeline.record.writer import event_key, read_chain, writer_identity
+from pipeline.record import chain, digest
+from pipeline.record.writer import event_key, writer_identity
+from pipeline.signing import dsse, signers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
+    from pipeline.signing.signers import Trust
     from stages.contract import Target
+
+TYPE = "application/vnd.towpath.ledger-event.v1+json"
 
 TARGET_ENROLLED = "target.enrolled"
 RULES_CHANGED = "rules.changed"
@@ -55,40 +64,82 @@ def name_of(target: Target) -> str:
     return f"ledgers/{partition}.{target.account}.{target.region}.{target.stack}"
 
 
-def seal_key(name: str, seq: int) -> str:
-    """Give the key under which the seal up to an event is kept."""
-    return f"{name}/{seq:08d}.seal"
+def encode(line: bytes, key: Key) -> bytes:
+    """Give the object of an event."""
+    return digest.canonical(dsse.sign(TYPE, line, key).as_json())
 
 
-def read(store: Store, name: str) -> Ledger:
-    """Read a ledger and check its chain. Raises VerificationFailed."""
-    events = read_chain(store, name)
+def decode(data: bytes, what: str) -> dsse.Envelope:
+    """Read the object of an event; the signature is not verified. Raises VerificationFailed."""
+    envelope = dsse.parse(data, what)
+    if digest.canonical(envelope.as_json()) != data:
+        raise VerificationFailed(f"{what} is not in canonical JSON", where=what)
+    if envelope.type != TYPE:
+        raise VerificationFailed(f"{what} is of the type {envelope.type!r}, not {TYPE!r}", where=what)
+    return envelope
+
+
+def read(store: Store, name: str, trust: Trust | None = None) -> Ledger:
+    """Read a ledger, check its chain and every signature. Raises VerificationFailed.
+
+    Without pinned keys each event must be signed by the key that it names; with them, that key must be enrolled as gate.
+    """
+    envelopes, lines = [], []
+    for seq, key in enumerate(store.names(name)):
+        if f"{name}/{key}" != event_key(name, seq):
+            raise VerificationFailed(
+                f"{event_key(name, seq)} is missing, and {key} is there", where=event_key(name, seq)
+            )
+        envelopes.append(decode(store.read(event_key(name, seq)) or b"", event_key(name, seq)))
+        lines.append(envelopes[-1].payload)
+    events = chain.verify(lines, name)
+    for event, envelope in zip(events, envelopes, strict=True):
+        check_signer(event, envelope, event_key(name, event.seq), trust)
+    return replay(name, events)
+
+
+def check_signer(event: chain.Event, envelope: dsse.Envelope, what: str, trust: Trust | None) -> str:
+    """Give the fingerprint of the key that signed an event. Raises VerificationFailed."""
+    try:
+        stated, moment = event.data["writer"]["key"], datetime.fromisoformat(event.at)
+    except (KeyError, TypeError, ValueError) as error:
+        raise VerificationFailed(f"{what} does not say who wrote it, or when: {error!r}", where=what) from error
+    signed_by = signers.check(envelope, what, stated=stated, role="gate", moment=moment, trust=trust)
+    if signed_by is None:
+        raise VerificationFailed(f"{what} does not name the key that signed it", where=what)
+    return signed_by
+
+
+def replay(name: str, events: Iterable[chain.Event]) -> Ledger:
+    """Give the ledger as these events tell it. Pure. Raises VerificationFailed for events that do not fit one another."""
+    known = list(events)
     ledger = Ledger(name)
-    for event in events:
-        ledger = _after(ledger, event)
-    head = chain.head(events, name) if events else None
-    return Ledger(name, head, ledger.rules, ledger.used, ledger.intent, ledger.current, tuple(events))
+    for event in known:
+        ledger = after(ledger, event)
+    head = chain.head(known, name) if known else None
+    return Ledger(name, head, ledger.rules, ledger.used, ledger.intent, ledger.current, tuple(known))
 
 
-def append(store: Store, ledger: Ledger, entries: list[tuple[str, dict[str, Any]]], key: Key | None) -> Ledger:
-    """Put events at the end that `ledger` shows, each sealed. Raises Blocked if someone else has put one there meanwhile."""
+def append(store: Store, ledger: Ledger, entries: list[tuple[str, dict[str, Any]]], key: Key) -> Ledger:
+    """Put signed events at the end that `ledger` shows. Raises Blocked if someone else has put one there meanwhile."""
     seq = ledger.head.length if ledger.head else 0
     prev = ledger.head.digest if ledger.head else None
     if prev is None:
         entries = [(chain.CHAIN_OPENED, {"chain": ledger.name}), *entries]
-    writer = {**writer_identity(), "key": key.public.line if key else None}
+    writer = {**writer_identity(), "key": key.public.line}
+    lines = []
     for kind, data in entries:
         line = chain.encode(seq, prev, kind, {**data, "writer": writer})
-        if not store.put_new(event_key(ledger.name, seq), line) and store.read(event_key(ledger.name, seq)) != line:
+        signed, name = encode(line, key), event_key(ledger.name, seq)
+        if not store.put_new(name, signed) and store.read(name) != signed:
             raise Blocked(f"{ledger.name} was written to by someone else just now", hint="Try again: towpath resume")
         seq, prev = seq + 1, digest.of_bytes(line)
-        if key:
-            store.put_new(seal_key(ledger.name, seq - 1), seals.encode(chain.Head(ledger.name, prev, seq), key))
-    return read(store, ledger.name)
+        lines.append(chain.decode(line, ledger.name))
+    return replay(ledger.name, [*ledger.events, *lines])
 
 
-def _after(ledger: Ledger, event: chain.Event) -> Ledger:
-    """The ledger after one more event."""
+def after(ledger: Ledger, event: chain.Event) -> Ledger:
+    """Give the ledger after one more event. Raises VerificationFailed."""
     data = event.data
     told: dict[str, Any] = {
         "rules": ledger.rules,
@@ -105,7 +156,7 @@ def _after(ledger: Ledger, event: chain.Event) -> Ledger:
             told |= _finished(ledger, data)
         elif event.type != chain.CHAIN_OPENED:
             raise VerificationFailed(f"{ledger.name}: event {event.seq} is of the unknown type {event.type!r}")
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise VerificationFailed(f"{ledger.name}: event {event.seq} lacks {error}") from error
     return Ledger(ledger.name, None, **told)
 

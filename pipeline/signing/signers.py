@@ -16,16 +16,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.errors import InvalidDefinition, UsageError
+from pipeline.errors import InvalidDefinition, UsageError, VerificationFailed
 from pipeline.signing import keys
 from stages.contract import Problem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pipeline.signing.dsse import Envelope
+
 NAMESPACE = "towpath"
 ROLES = ("builder", "gate")
-"""`builder`: the runner, for seals and for what stages state. `gate`: who countersigns approvals."""
+"""`builder`: who seals runs and signs what stages state. `gate`: who writes ledgers, and with them which approvals counted."""
 
 Role = Literal["builder", "gate"]
 
@@ -71,6 +73,48 @@ class Trust:
     def key(self, role: Role, fingerprint: str) -> Trusted | None:
         """Give the key of this fingerprint if it is enrolled for the role."""
         return self.roles[role].get(fingerprint)
+
+
+def check(
+    envelope: Envelope, what: str, *, stated: object, role: Role, moment: datetime | None, trust: Trust | None
+) -> str | None:
+    """Give the fingerprint of the one key that signed, if it may; None if no key is known by which that could be told.
+
+    `stated` is the public key's line that the writer names as its own, `moment` when it says it wrote. Without pinned keys
+    the stated one counts; with them it must be enrolled for the role. Raises VerificationFailed.
+    """
+    if len(envelope.signatures) != 1:
+        raise _failed(what, f"is not signed by just one key (found {len(envelope.signatures)})")
+    fingerprint = next(iter(envelope.signatures))
+    own = _stated(stated)
+    if own and own.fingerprint != fingerprint:
+        raise _failed(
+            what, f"is signed by another key than its writer's (expected {own.fingerprint}, found {fingerprint})"
+        )
+    key = own
+    if trust:
+        enrolled = trust.key(role, fingerprint)
+        if enrolled is None:
+            listed = " or ".join(trust.roles[role]) or "none"
+            text = f"is signed by a key that {trust.path} does not enrol as {role} (expected {listed}, found {fingerprint})"
+            raise _failed(what, text)
+        if moment is None or moment.tzinfo is None or not enrolled.signer.valid_at(moment):
+            raise _failed(what, f"is signed by {fingerprint}, which {trust.path} does not let count at {moment}")
+        key = enrolled.key
+    if key and not envelope.signed_by(key):
+        raise _failed(what, f"has a signature that {fingerprint} did not make over it")
+    return fingerprint if key else None
+
+
+def _stated(line: object) -> keys.PublicKey | None:
+    try:
+        return keys.parse_line(line) if line else None
+    except ValueError:
+        return None
+
+
+def _failed(what: str, text: str) -> VerificationFailed:
+    return VerificationFailed(f"{what} {text}", where=what)
 
 
 class _Refused(Exception):

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from support.machine import Machine
 
+from pipeline.record import ledger
+from pipeline.record.store.directory import open_store
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -86,16 +89,13 @@ def test_two_people_approve_and_the_record_verifies(machine: Machine) -> None:
     trust = machine.project.parent / "trust"
     public = ["ssh-keygen", "-y", "-f", str(machine.project.parent / "config/towpath/runner.key")]
     key = subprocess.run(public, capture_output=True, text=True, check=True).stdout
-    trust.write_text(f'builder namespaces="towpath" {" ".join(key.split()[:2])}\n')
+    trust.write_text(f'builder,gate namespaces="towpath" {" ".join(key.split()[:2])}\n')
     machine.towpath("audit", "verify", "latest", "--trust", str(trust))
     machine.towpath("audit", "verify", "latest", code=7)
-    ledger = machine.project / ".towpath/store/ledgers/aws.333333333333.eu-central-1.demo"
-    [intent] = [
-        event
-        for event in (json.loads(path.read_bytes()) for path in sorted(ledger.glob("*.json")))
-        if event["type"] == "deployment.intended"
-    ]
-    assert {each["person"] for each in intent["data"]["approvals"]} == {"ada", "grace"}
+    store = open_store(machine.project / ".towpath/store", create=False)
+    book = ledger.read(store, "ledgers/aws.333333333333.eu-central-1.demo")
+    [intent] = [event for event in book.events if event.type == ledger.DEPLOYMENT_INTENDED]
+    assert {each["person"] for each in intent.data["approvals"]} == {"ada", "grace"}
 
 
 def test_what_is_approved_is_verified_by_ssh_keygen_too(machine: Machine, tmp_path: Path) -> None:

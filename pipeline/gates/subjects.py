@@ -1,0 +1,69 @@
+"""What people approve: a subject around the proposal's own, so that any difference in what it was judged by is another. Pure.
+
+    {"v":1,"stage":…,"proposal":<the proposal's subject>,"rules":{"judged_by":…,"wanted":…},"scan":{<config digest>:<verdict>}}
+
+The runner composes it before it asks people, an audit composes it again from the record and compares.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.gates import rules as gate_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pipeline.gates.rules import Change, Rules
+
+VERSION = 1
+PASSED = "PASS"
+"""The one verdict of a scan that a gate takes."""
+
+
+def compose(
+    stage: str, proposal: Mapping[str, Any], *, judged_by: Rules, wanted: Rules, verdicts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Give the subject. `proposal` is the proposal's own, `verdicts` are those of the run's scans by config digest."""
+    return {
+        "v": VERSION,
+        "stage": stage,
+        "proposal": proposal,
+        "rules": {"judged_by": judged_by.digest, "wanted": wanted.digest},
+        "scan": {config: verdicts.get(config) for config in configs(proposal)},
+    }
+
+
+def judge(in_force: Rules | None, wanted: Rules) -> tuple[Rules, Change | None]:
+    """Give the rules that count, and how the wanted ones differ: those in force where the wanted ones are weaker."""
+    change = gate_rules.compare(in_force, wanted) if in_force else None
+    return (in_force if in_force and change and change.kind == "weaker" else wanted), change
+
+
+def verdicts(facts: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Give the verdict on each image by config digest, out of the facts of the scans that succeeded; the worst, if there are two."""
+    found: dict[str, str] = {}
+    for each in facts:
+        for config, image in each.get("scan", {}).get("images", {}).items():
+            found[config] = image["verdict"] if found.get(config, PASSED) == PASSED else found[config]
+    return found
+
+
+def not_passed(subject: Mapping[str, Any], judged_by: Rules) -> list[str]:
+    """Give the images that have not passed a scan, if the rules demand one."""
+    return (
+        [config for config, verdict in subject["scan"].items() if verdict != PASSED]
+        if judged_by.scan == "required"
+        else []
+    )
+
+
+def configs(proposal: Mapping[str, Any]) -> list[str]:
+    """Give the config digests of the images that a proposal deploys."""
+    return sorted({each["config"] for each in proposal.get("images", {}).values()})
+
+
+def requesters(opening: Mapping[str, Any]) -> list[str]:
+    """Give every name that a run's opening has for who asked: whoever sets one of them cannot hide behind it."""
+    told = opening.get("requester") or {}
+    return [told[name] for name in ("email", "login", "user") if told.get(name)]

@@ -46,6 +46,8 @@ class Limits:
     """One advisory: the largest of OSV's have about 1 MB."""
     advisories_bytes: int = 8 * 1024**3
     """All advisories, decompressed: what a bomb in a zip multiplies."""
+    runs_named: int = 5
+    """Runs before it that a run's opening names: as many as may be opened at the same time without seeing one another."""
     grace_s: float = 5.0
     """Between asking a stage to end and ending it: CI systems give about ten seconds in all."""
 

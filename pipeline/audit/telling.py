@@ -23,6 +23,11 @@ def proved(report: Report) -> list[str]:
         f"{report.blobs} objects that they name have their digests: plan, files, requests, artifacts, statements.",
         "Every input of a stage is the output, by digest, of the attempt it names.",
     ]
+    for stage, people in report.approved_by.items():
+        who = f"approved by {', '.join(people)}" if people else "where nobody need approve"
+        told.append(f"{stage} was let through by the rules in force, {who}; what was applied is what was let through.")
+    if report.ledgers:
+        told.append(f"The ledger of each target has it, whole and in order: {', '.join(report.ledgers)}.")
     if report.deployed:
         told.append(f"What was found running is what the release pins: {', '.join(report.deployed)}.")
     if report.trust and report.sealed_by:
@@ -55,6 +60,8 @@ def as_json(report: Report) -> dict[str, Any]:
         "trust": report.trust,
         "sealed_by": report.sealed_by,
         "covered": report.covered,
+        "ledgers": report.ledgers,
+        "approved_by": report.approved_by,
         "chains": report.chains,
         "events": report.events,
         "log_lines": report.log_lines,

@@ -1,8 +1,8 @@
 """Verify runs: read everything a run left, apply the rules, say what holds and what that proves. The only I/O is reading.
 
 The order of checks: the store's format; the opening; the plan and its files; every attempt's chain and links; artifacts; requests;
-statements; logs; seals; what deployments found running; objects that have no place; completeness. The first that does
-not hold is the first finding. The rules stand in `chains`, `logs` and `rules`.
+statements; scans; logs; seals; ledgers, with approvals; what deployments found running; objects that have no place;
+completeness. The first that does not hold is the first finding. The rules stand in `chains`, `logs`, `scans`, `ledgers` and `rules`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline import plan as plans
-from pipeline.audit import chains, logs, rules
+from pipeline.audit import chains, logs, rules, scans
+from pipeline.audit.blobs import Blobs
 from pipeline.audit.findings import Finding, broken, missing, reading
+from pipeline.audit.targets import Targets
 from pipeline.record import artifacts, chain, digest, replay, runs, seals
 from pipeline.record.store import directory
 from pipeline.record.writer import event_key
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.audit.chains import Examined
-    from pipeline.plan import Plan
+    from pipeline.plan import Plan, PlannedStage
     from pipeline.record.replay import Attempt, Run
     from pipeline.record.store import Store
     from pipeline.signing.signers import Trust
@@ -33,7 +35,10 @@ Verdict = Literal["authentic", "consistent", "incomplete", "broken"]
 
 @dataclass
 class Report:
-    """What was found of one run. `sealed_by` maps chains to key fingerprints, `covered` are chains that others vouch for."""
+    """What was found of one run. `sealed_by` maps chains to key fingerprints, `covered` are chains that others vouch for.
+
+    `ledgers` are those it stands in, `approved_by` says who let each gated stage through.
+    """
 
     run: str
     trust: str | None
@@ -46,6 +51,8 @@ class Report:
     log_lines: int = 0
     blobs: int = 0
     deployed: list[str] = field(default_factory=list)
+    ledgers: list[str] = field(default_factory=list)
+    approved_by: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
@@ -56,80 +63,65 @@ class Report:
         return "authentic" if self.trust else "consistent"
 
 
-class Blobs:
-    """The content of a store, each looked at once however often it is referred to."""
+@dataclass
+class Audit:
+    """The verification of a store, run by run; what several runs refer to is looked at once."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._known: dict[str, tuple[str, int] | None] = {}
+    store: Store
+    trust: Trust | None
 
-    def check(self, sha256: Any, what: str, size: int | None = None) -> Finding | None:
-        """Compare content with its digest, as a stream."""
-        if not digest.is_digest(sha256):
-            return broken(what, f"{sha256!r} is not a digest")
-        if sha256 not in self._known:
-            self._known[sha256] = self._look(sha256)
-        key, found = artifacts.blob_key(sha256), self._known[sha256]
-        if found is None:
-            return broken(key, f"is missing: {what}", sha256)
-        if found[0] != sha256:
-            return broken(key, f"holds other bytes than its name says: {what}", sha256, found[0])
-        return broken(key, f"is of another size: {what}", size, found[1]) if size not in (None, found[1]) else None
+    def __post_init__(self) -> None:
+        self.blobs = Blobs(self.store)
+        self.targets = Targets(self.store, self.trust, self.blobs)
 
-    def json(self, sha256: Any, what: str, into: list[Finding]) -> Any:
-        """Give the JSON value of this digest; None, with a finding, if there is none."""
-        wrong = self.check(sha256, what)
-        if wrong:
-            into.append(wrong)
-            return None
-        with reading(artifacts.blob_key(sha256), into):
-            return json.loads(artifacts.read_blob(self._store, sha256, what))
-        return None
+    def run(self, run_id: str) -> Report:
+        """Verify one run and all it refers to. Raises only if the store cannot be read."""
+        report = Report(run_id, self.trust.path if self.trust else None)
+        report.findings += _format(self.store)
+        _RunAudit(self, report).walk()
+        return report
 
-    def read(self, sha256: str, what: str) -> bytes:
-        """Give the bytes of content that was checked."""
-        return artifacts.read_blob(self._store, sha256, what)
+    def rest(self) -> list[Finding]:
+        """Verify what no run refers to: ledgers, every blob of the store, and that nothing stands among the runs that is none."""
+        found = self._dropped() + self.targets.rest()
+        known = set(runs.run_ids(self.store))
+        found += [broken(f"runs/{name}", "is not a run") for name in self.store.names("runs") if name not in known]
+        for algorithm in self.store.names("blobs"):
+            for start in self.store.names(f"blobs/{algorithm}"):
+                for name in self.store.names(f"blobs/{algorithm}/{start}"):
+                    key, sha256 = f"blobs/{algorithm}/{start}/{name}", f"{algorithm}:{name}"
+                    if not digest.is_digest(sha256) or artifacts.blob_key(sha256) != key:
+                        found.append(broken(key, "is not named after a digest"))
+                    elif wrong := self.blobs.check(sha256, "no run refers to it, or one above"):
+                        found.append(wrong)
+        return found
 
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def _look(self, sha256: str) -> tuple[str, int] | None:
-        stream = self._store.open(artifacts.blob_key(sha256))
-        if stream is None:
-            return None
-        with stream:
-            return digest.of_stream(stream)
-
-
-def verify_run(store: Store, run_id: str, trust: Trust | None, blobs: Blobs | None = None) -> Report:
-    """Verify one run and all it refers to. Raises only if the store cannot be read."""
-    report = Report(run_id, trust.path if trust else None)
-    report.findings += _format(store)
-    _Audit(store, trust, blobs or Blobs(store), report).walk()
-    return report
-
-
-def verify_rest(store: Store, blobs: Blobs) -> list[Finding]:
-    """Verify what no run refers to: every blob of the store has its digest, and nothing stands among the runs that is none."""
-    found = []
-    known = set(runs.run_ids(store))
-    found += [broken(f"runs/{name}", "is not a run") for name in store.names("runs") if name not in known]
-    for algorithm in store.names("blobs"):
-        for start in store.names(f"blobs/{algorithm}"):
-            for name in store.names(f"blobs/{algorithm}/{start}"):
-                key, sha256 = f"blobs/{algorithm}/{start}/{name}", f"{algorithm}:{name}"
-                if not digest.is_digest(sha256) or artifacts.blob_key(sha256) != key:
-                    found.append(broken(key, "is not named after a digest"))
-                elif wrong := blobs.check(sha256, "no run refers to it, or one above"):
-                    found.append(wrong)
-    return found
+    def _dropped(self) -> list[Finding]:
+        """Name the runs that others found here when they were opened, and that are here no more."""
+        found: list[Finding] = []
+        openings = {each: self.store.read(event_key(f"runs/{each}/open", 2)) for each in runs.run_ids(self.store)}
+        for run_id in openings:
+            key = event_key(f"runs/{run_id}/open", 1)
+            data = self.store.read(key)
+            with reading(key, found):
+                told = chain.decode(data, f"runs/{run_id}/open").data.get("before") if data is not None else None
+                for each in told or []:
+                    there = openings.get(each["run"])
+                    if there is None:
+                        text = f"is missing: it was there when run {run_id} was opened"
+                        found.append(missing(f"runs/{each['run']}", text, each["opening"]))
+                    elif digest.of_bytes(there) != each["opening"]:
+                        text = f"opens otherwise than run {run_id} found it"
+                        found.append(broken(f"runs/{each['run']}/open", text, each["opening"], digest.of_bytes(there)))
+        return found
 
 
-class _Audit:
+class _RunAudit:
     """One run, while it is verified."""
 
-    def __init__(self, store: Store, trust: Trust | None, blobs: Blobs, report: Report) -> None:
-        self.store, self.trust, self.blobs, self.report = store, trust, blobs, report
+    def __init__(self, audit: Audit, report: Report) -> None:
+        self.store, self.trust, self.blobs, self.report = audit.store, audit.trust, audit.blobs, report
+        self.targets = audit.targets
         self.found = report.findings
         self.base = f"runs/{report.run}"
         self.chains: dict[str, Examined] = {}
@@ -146,6 +138,7 @@ class _Audit:
             self._rules(plan, run)
         self._take_seals()
         if plan is not None:
+            self._ledgers(plan, run)
             self._read_back(plan, run)
         self._strays(plan)
         if plan is not None:
@@ -208,6 +201,9 @@ class _Audit:
         for attempt in known:
             self._documents(plan, run, attempt)
         for attempt in known:
+            if plan.stages[attempt.stage].kind == "scan" and attempt.outcome == "succeeded":
+                self._scan(plan.stages[attempt.stage], attempt)
+        for attempt in known:
             self._log(run, attempt)
 
     def _artifacts(self, attempt: Attempt) -> None:
@@ -256,6 +252,25 @@ class _Audit:
                 self.found.append(broken(key, f"{what} is of another type", dsse.IN_TOTO, envelope.type))
             chains.signed(envelope, key, chains.Writer(attempt.writer.get("key"), at), self.trust, self.found)
 
+    def _scan(self, stage: PlannedStage, attempt: Attempt) -> None:
+        key = f"{self.base}/{attempt.name}"
+        with reading(key, self.found):
+            files = {each.path: each.sha256 for each in artifacts.manifest(self.store, attempt.outputs["scan"])}
+            document = json.loads(self.blobs.read(files["verdict.json"], "verdict.json"))
+            self.found += scans.verdicts(key, attempt.facts, document, stage.options)
+            listed = [sha256 for event in self._events(attempt) for sha256 in event.data.get("statements") or []]
+            stated = [json.loads(dsse.parse(self.blobs.read(each, "a statement"), key).payload) for each in listed]
+            sboms = {
+                path.removeprefix("sbom/").removesuffix(".cdx.json"): sha256
+                for path, sha256 in files.items()
+                if path.startswith("sbom/")
+            }
+            self.found += scans.statements(key, attempt.facts, stated, sboms)
+            [(name, given)] = attempt.inputs.items()
+            inputs = {each.path: each.sha256 for each in artifacts.manifest(self.store, given["artifact"])}
+            about = f"{name}.json"
+            self.found += scans.given(key, attempt.facts, json.loads(self.blobs.read(inputs[about], about)))
+
     def _log(self, run: Run, attempt: Attempt) -> None:
         name = runs.log_name(run.id, attempt.stage, attempt.number)
         successor = self.chains.get(f"{self.base}/{attempt.stage}.{attempt.number + 1}")
@@ -281,6 +296,12 @@ class _Audit:
             elif lengths.get(name):
                 self.report.covered.append(name)
         self.report.blobs = len(self.blobs)
+
+    def _ledgers(self, plan: Plan, run: Run) -> None:
+        events = {each.name: self._events(each) for each in self._each(run)}
+        judged = self.targets.verify(run, plan, events)
+        self.found += judged.findings
+        self.report.ledgers, self.report.approved_by = judged.ledgers, judged.approved_by
 
     def _read_back(self, plan: Plan, run: Run) -> None:
         for attempt in self._each(run):

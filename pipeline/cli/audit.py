@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -34,13 +35,26 @@ def audit() -> None:
     metavar="FILE",
     help='The keys that count, as OpenSSH\'s allowed_signers: builder namespaces="towpath" ssh-ed25519 AAAA…',
 )
+@click.option(
+    "--heads",
+    metavar="FILE",
+    help="What `towpath audit heads` printed at some time before: nothing of it may be gone or changed.",
+)
 @common.project
 @common.store
 @common.as_json
 def verify(
-    run_id: str | None, project: str, store: str | None, trust: str | None, *, every: bool, as_json: bool
+    *,
+    run_id: str | None,
+    project: str,
+    store: str | None,
+    trust: str | None,
+    heads: str | None,
+    every: bool,
+    as_json: bool,
 ) -> None:
-    """Verify RUN (default: the latest): chains, seals, plan, artifacts, requests, statements, logs, what was found running.
+    """Verify RUN (default: the latest): chains, seals, plan, artifacts, requests, statements, scans, logs, ledgers with the
+    approvals in them, what was found running.
 
     \b
     Exit codes:
@@ -49,6 +63,7 @@ def verify(
       7  it holds as far as it goes: without --trust it is consistent, not authenticated;
          or an attempt is open, a seal is missing, the run is not finished
     """
+    from pipeline.audit import heads as ends
     from pipeline.audit import verify as verifying
     from pipeline.record import runs
     from pipeline.signing import signers
@@ -58,9 +73,11 @@ def verify(
     trusted = signers.load_trust(Path(trust)) if trust else None
     opened = _open(store, Path(project))
     wanted = runs.run_ids(opened) if every else [runs.find(opened, run_id or "latest")]
-    blobs = verifying.Blobs(opened)
-    reports = [verifying.verify_run(opened, each, trusted, blobs) for each in wanted]
-    rest = verifying.verify_rest(opened, blobs) if every else []
+    audit = verifying.Audit(opened, trusted)
+    reports = [audit.run(each) for each in wanted]
+    rest = audit.rest() if every else []
+    if heads:
+        rest += ends.compare(opened, ends.read(common.read_text(heads, "the file of heads"), heads), heads)
     _print(reports, rest, as_json=as_json)
     _end(reports, rest)
 
@@ -81,6 +98,17 @@ def show(run_id: str, project: str, store: str | None, *, as_json: bool) -> None
         common.print_json(story)
     else:
         _tell(story)
+
+
+@audit.command()
+@common.project
+@common.store
+def heads(project: str, store: str | None) -> None:
+    """Print where every chain of the store ends, a line of JSON each: keep it elsewhere, for `audit verify --heads`."""
+    from pipeline.audit import heads as ends
+
+    for head in ends.heads(_open(store, Path(project))):
+        click.echo(json.dumps(head, separators=(",", ":")))
 
 
 def _open(store: str | None, project: Path) -> Store:

@@ -66,6 +66,15 @@ def open_store(location: str | None, project: Path, *, create: bool = False) -> 
     return directory.open_store(Path(location) if location else project / ".towpath" / "store", create=create)
 
 
+def read_text(path: str, what: str) -> str:
+    """Give the text of a file that was named on the command line. Raises UsageError."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise UsageError(f"cannot read {what}: {reason}", where=path) from error
+
+
 def load(file: str) -> tuple[Definition, Path]:
     """Load a definition; its folder is the project."""
     from pipeline import definition

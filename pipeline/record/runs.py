@@ -1,6 +1,6 @@
 """Runs in a store: ids, names of chains, and reading a run's chains into its state.
 
-    runs/<run>/open                 the opening: plan, source commit, requester; closed at once
+    runs/<run>/open                 the opening: plan, source commit, requester, the runs before it; closed at once
     runs/<run>/<stage>.<attempt>    one chain per attempt, with its log below `log/`
 
 A run's state is the replay of these and is kept nowhere else.
@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
-from pipeline.record import chain, replay
+from pipeline.record import chain, digest, replay
 from pipeline.record.writer import ChainWriter, event_key, read_chain
+from stages.limits import LIMITS
 
 if TYPE_CHECKING:
     from pipeline.record.store import Store
@@ -48,14 +49,30 @@ def log_name(run_id: str, stage: str, attempt: int) -> str:
 
 
 def open_run(store: Store, data: dict[str, Any], key: Key) -> str:
-    """Open a run: write its first chain, seal it, and give its id."""
+    """Open a run: write its first chain, seal it, and give its id.
+
+    The opening says which runs it found here last, so that none of them can be removed without being missed.
+    """
+    before = last_opened(store)
     while True:
         run_id = new_run_id(datetime.now(UTC))
         writer = ChainWriter(store, chain_name(run_id, "open"), key)
         if writer.open({}):
-            writer.append(chain.RUN_OPENED, data)
+            writer.append(chain.RUN_OPENED, {**data, "before": before})
             writer.close({})
             return run_id
+
+
+def last_opened(store: Store) -> list[dict[str, str]]:
+    """Give the last runs that were opened whole, each with the digest of its opening's last event, the latest first."""
+    found: list[dict[str, str]] = []
+    for run_id in reversed(run_ids(store)):
+        if len(found) == LIMITS.runs_named:
+            break
+        last = store.read(event_key(chain_name(run_id, "open"), 2))
+        if last is not None:
+            found.append({"run": run_id, "opening": digest.of_bytes(last)})
+    return found
 
 
 def run_ids(store: Store) -> list[str]:

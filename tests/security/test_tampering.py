@@ -81,9 +81,9 @@ def authentic(record: Record) -> bool:
         store = open_store(record.root, create=False)
     except Exception:  # noqa: BLE001 - whatever is said of such a store, it is not that it is authentic
         return False
-    trust, blobs = signers.load_trust(record.trust), verify.Blobs(store)
-    reports = [verify.verify_run(store, each, trust, blobs) for each in runs.run_ids(store)]
-    return all(report.verdict == "authentic" for report in reports) and not verify.verify_rest(store, blobs)
+    audit = verify.Audit(store, signers.load_trust(record.trust))
+    reports = [audit.run(each) for each in runs.run_ids(store)]
+    return all(report.verdict == "authentic" for report in reports) and not audit.rest()
 
 
 KINDS_OF_OBJECTS = [

@@ -9,62 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.approvers import SigningKey, rules
-from support.plans import command, killed_in
+from support.gated import ASKED, TARGET, decide, done, gated, look
+from support.plans import killed_in
 
 from pipeline import gating
 from pipeline.engine import Wish
 from pipeline.errors import Rejected, StageFailed, Waiting
-from pipeline.gates import statements
 from pipeline.record import ledger
-from stages.contract import Target
 
 if TYPE_CHECKING:
     from support.plans import House
-
-    from pipeline.gates.rules import Rules
-    from pipeline.gating import Gate
-    from pipeline.plan import PlannedStage
-
-TARGET = Target("production", "333333333333", "eu-central-1", stack="demo")
-ASKED = {"requester": {"email": "dora@example.com"}, "authors": {ledger.name_of(TARGET): ["eve@example.com"]}}
-
-
-def gated(house: House, wanted: Rules, script: str = "true") -> PlannedStage:
-    stage = command("migrate", f"echo x >> {house.project}/count; {script}")
-    return dataclasses.replace(stage, target=TARGET, rules=wanted.as_json())
-
-
-def done(house: House) -> int:
-    count = house.project / "count"
-    return len(count.read_text().split()) if count.exists() else 0
-
-
-def look(house: House, run_id: str) -> Gate:
-    run = house.load(run_id)
-    last = run.last("migrate")
-    assert last
-    assert last.proposal
-    plan = house.plans[run_id]
-    return gating.look(house.store, plan, run, plan.stages["migrate"], last.proposal)
-
-
-def decide(house: House, run_id: str, person: str, decision: str = "approve", **changed: Any) -> None:
-    """Put a signed decision into the inbox."""
-    now = datetime.now(UTC)
-    key = SigningKey(changed.pop("key", person))
-    values: dict[str, Any] = {
-        "person": person,
-        "reason": "looked at it",
-        "run": run_id,
-        "stage": "migrate",
-        "target": statements.target_of(TARGET),
-        "subject": look(house, run_id).digest,
-        "made_at": now,
-        "expires_at": now + timedelta(hours=1),
-    }
-    statement = statements.make(decision, **{**values, **changed})  # type: ignore[arg-type] # a test may say what it likes
-    name = f"{gating.inbox(run_id, 'migrate')}/{look(house, run_id).digest[7:20]}-{person}-{decision}.json"
-    house.store.put_new(name, statements.seal_up(statement, key.sign(statement)))
 
 
 def waits(house: House, run_id: str, **wish: Any) -> str:

@@ -1,0 +1,162 @@
+"""Read what the ledgers and the runs in them say of one another, and apply the rules of `pipeline.audit.ledgers`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline import plan as plans
+from pipeline.audit import ledgers
+from pipeline.audit.findings import Finding, broken, missing, reading
+from pipeline.errors import TowpathError
+from pipeline.gates import statements
+from pipeline.record import artifacts, ledger, runs
+from pipeline.record.writer import read_chain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pipeline.audit.blobs import Blobs
+    from pipeline.audit.ledgers import Book, Entry, Evidence, Looked
+    from pipeline.plan import Plan
+    from pipeline.record.chain import Event
+    from pipeline.record.replay import Run
+    from pipeline.record.store import Store
+    from pipeline.signing.signers import Trust
+
+
+@dataclass
+class Judged:
+    """What the ledgers say of a run: in which it stands, and who let which stage through."""
+
+    findings: list[Finding] = field(default_factory=list)
+    ledgers: list[str] = field(default_factory=list)
+    approved_by: dict[str, list[str]] = field(default_factory=dict)
+
+
+class Targets:
+    """The ledgers of a store, each looked at once however many runs stand in it."""
+
+    def __init__(self, store: Store, trust: Trust | None, blobs: Blobs) -> None:
+        self._store = store
+        self._trust = trust
+        self._blobs = blobs
+        self._books: dict[str, Book] = {}
+        self._histories: dict[str, list[Finding]] = {}
+
+    def names(self) -> list[str]:
+        """Give the names of all ledgers of the store."""
+        return [f"ledgers/{name}" for name in self._store.names("ledgers")]
+
+    def book(self, name: str) -> Book:
+        """Read a ledger."""
+        if name not in self._books:
+            objects = {key: self._store.read(f"{name}/{key}") or b"" for key in self._store.names(name)}
+            self._books[name] = ledgers.examine(name, objects, self._trust)
+        return self._books[name]
+
+    def verify(self, run: Run, plan: Plan, events: Mapping[str, tuple[Event, ...]]) -> Judged:
+        """Verify what the ledgers say of one run, and the run of them. `events` are those of each attempt."""
+        judged = Judged()
+        books = [self.book(name) for name in sorted({_ledger_of(each) or "" for each in plan.stages.values()} - {""})]
+        evidence = self._evidence(run, plan, events, books, judged.findings)
+        for book in books:
+            judged.findings += self._history(book)
+            for entry in _of_run(book, run.id):
+                judged.findings += _entry(book, entry, evidence)
+                with reading(book.key(entry), judged.findings):
+                    if entry.event.type == ledger.DEPLOYMENT_INTENDED:
+                        people = [str(each["person"]) for each in entry.event.data["approvals"]]
+                        judged.approved_by[str(entry.event.data["stage"])] = people
+                        judged.ledgers = sorted({*judged.ledgers, book.name})
+            for attempt in (each for attempts in run.attempts.values() for each in attempts):
+                stage = plan.stages.get(attempt.stage)
+                if stage and attempt.name in evidence.looked and _ledger_of(stage) == book.name:
+                    with reading(book.name, judged.findings):
+                        judged.findings += ledgers.accounted(book, attempt, evidence)
+        return judged
+
+    def rest(self) -> list[Finding]:
+        """Verify every ledger by itself, and that each run which stands in one is there."""
+        found: list[Finding] = []
+        known = set(runs.run_ids(self._store))
+        for name in self.names():
+            book = self.book(name)
+            found += self._history(book)
+            gone = {str(each.event.data.get("run")): each for each in book.of(ledger.DEPLOYMENT_INTENDED)}
+            for run_id, entry in gone.items():
+                if run_id not in known:
+                    found.append(missing(f"runs/{run_id}", f"is missing: {book.key(entry)} says that it deployed"))
+        return found
+
+    def _history(self, book: Book) -> list[Finding]:
+        """Rules 1 to 3: the chain, and who changed which rules."""
+        if book.name not in self._histories:
+            found = list(book.findings)
+            for entry in book.entries:
+                if entry.event.type in (ledger.TARGET_ENROLLED, ledger.RULES_CHANGED):
+                    found += ledgers.rule_changes(book, entry)
+                if entry.event.type == ledger.RULES_CHANGED and entry.event.data.get("kind") == "weaker":
+                    found += self._weakened(book, entry)
+            self._histories[book.name] = found
+        return self._histories[book.name]
+
+    def _weakened(self, book: Book, entry: Entry) -> list[Finding]:
+        found: list[Finding] = []
+        run_id, key = str(entry.event.data.get("run")), book.key(entry)
+        if not self._store.names(f"runs/{run_id}"):
+            return [missing(f"runs/{run_id}", f"is missing: {key} says that it made the rules weaker")]
+        try:
+            run = runs.load(self._store, run_id)
+            value = artifacts.read_json(self._store, run.plan, f"the plan of run {run_id}")
+            plan = plans.from_json(value, f"the plan of run {run_id}")
+            events = {
+                each.name: tuple(read_chain(self._store, runs.chain_name(run_id, each.name)))
+                for attempts in run.attempts.values()
+                for each in attempts
+            }
+        except TowpathError as error:
+            return [broken(key, f"rests on run {run_id}, which does not hold: {error.message}")]
+        evidence = self._evidence(run, plan, events, [book], found)
+        return found + ledgers.weakened(book, entry, evidence)
+
+    def _evidence(
+        self, run: Run, plan: Plan, events: Mapping[str, tuple[Event, ...]], books: list[Book], found: list[Finding]
+    ) -> Evidence:
+        looked: dict[str, Looked] = {}
+        for name, each in events.items():
+            with reading(runs.chain_name(run.id, name), found):
+                seen = ledgers.looked(each)
+                if seen:
+                    looked[name] = seen
+        documents: dict[str, bytes] = {}
+        wanted = {each.subject for each in looked.values()}
+        for entry in (entry for book in books for entry in _of_run(book, run.id)):
+            for approval in entry.event.data.get("approvals") or []:
+                sha256, what = approval["document"], f"an approval of run {run.id}"
+                wrong = self._blobs.check(sha256, what)
+                if wrong:
+                    found.append(wrong)
+                    continue
+                documents[sha256] = self._blobs.read(sha256, what)
+                with reading(artifacts.blob_key(sha256), found):
+                    wanted.add(statements.parse(statements.open_up(documents[sha256])[0]).subject)
+        subjects: dict[str, Any] = {}
+        for sha256 in sorted(wanted):
+            if sha256:
+                subjects[sha256] = self._blobs.json(sha256, f"a subject of run {run.id}", found)
+        return ledgers.Evidence(run, plan, looked, documents, subjects)
+
+
+def _entry(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
+    if entry.event.type == ledger.DEPLOYMENT_INTENDED:
+        return ledgers.intended(book, entry, evidence)
+    return ledgers.outcome(book, entry, evidence.run) if entry.event.type == ledger.DEPLOYMENT_FINISHED else []
+
+
+def _ledger_of(stage: Any) -> str | None:
+    return ledger.name_of(stage.target) if stage.target and stage.rules else None
+
+
+def _of_run(book: Book, run_id: str) -> Iterator[Entry]:
+    return (each for each in book.entries if each.event.data.get("run") == run_id)

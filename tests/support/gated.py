@@ -1,0 +1,66 @@
+"""Runs of one gated stage, with signed decisions in the inbox of a real store."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from support.approvers import SigningKey
+from support.plans import command
+
+from pipeline import gating
+from pipeline.gates import statements
+from pipeline.record import ledger
+from stages.contract import Target
+
+if TYPE_CHECKING:
+    from support.plans import House
+
+    from pipeline.gates.rules import Rules
+    from pipeline.gating import Gate
+    from pipeline.plan import PlannedStage
+
+TARGET = Target("production", "333333333333", "eu-central-1", stack="demo")
+ASKED = {"requester": {"email": "dora@example.com"}, "authors": {ledger.name_of(TARGET): ["eve@example.com"]}}
+
+
+def gated(house: House, wanted: Rules, script: str = "true") -> PlannedStage:
+    """A stage that counts how often it is applied, behind a gate with these rules."""
+    stage = command("migrate", f"echo x >> {house.project}/count; {script}")
+    return dataclasses.replace(stage, target=TARGET, rules=wanted.as_json())
+
+
+def done(house: House) -> int:
+    """How often it was applied."""
+    count = house.project / "count"
+    return len(count.read_text().split()) if count.exists() else 0
+
+
+def look(house: House, run_id: str) -> Gate:
+    """How the gate of a run that has proposed stands."""
+    run = house.load(run_id)
+    last = run.last("migrate")
+    assert last
+    assert last.proposal
+    plan = house.plans[run_id]
+    return gating.look(house.store, plan, run, plan.stages["migrate"], last.proposal)
+
+
+def decide(house: House, run_id: str, person: str, decision: str = "approve", **changed: Any) -> None:
+    """Put a signed decision into the inbox."""
+    now = datetime.now(UTC)
+    key = SigningKey(changed.pop("key", person))
+    values: dict[str, Any] = {
+        "person": person,
+        "reason": "looked at it",
+        "run": run_id,
+        "stage": "migrate",
+        "target": statements.target_of(TARGET),
+        "subject": look(house, run_id).digest,
+        "made_at": now,
+        "expires_at": now + timedelta(hours=1),
+    }
+    statement = statements.make(decision, **{**values, **changed})  # type: ignore[arg-type] # a test may say what it likes
+    name = f"{gating.inbox(run_id, 'migrate')}/{look(house, run_id).digest[7:20]}-{person}-{decision}.json"
+    house.store.put_new(name, statements.seal_up(statement, key.sign(statement)))

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pipeline.record.store import Store
     from pipeline.reporting import Reporter
     from pipeline.signing.keys import Key
+    from pipeline.signing.signers import Trust
 
 _INTERRUPTED = (None, "canceled", "timed-out")
 _STATEMENT = "https://in-toto.io/Statement/v1"
@@ -50,7 +51,8 @@ _STATEMENT = "https://in-toto.io/Statement/v1"
 class Context:
     """All that an attempt needs beside its stage. `project` is None where only the record is at hand.
 
-    `key` seals what this runner writes, and signs what stages state; no stage is ever handed it.
+    `key` seals what this runner writes, and signs what stages state; no stage is ever handed it. `trust` are the keys whose
+    ledgers count; without it a ledger need only be consistent.
     """
 
     store: Store
@@ -61,6 +63,7 @@ class Context:
     executor: Executor
     reporter: Reporter
     key: Key
+    trust: Trust | None = None
     propose_only: bool = False
     _endpoint: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
@@ -207,7 +210,9 @@ class _Attempt:
             self.proposal = _by_request(self.stage, {name: each["artifact"] for name, each in self.inputs.items()})
             told = {"from": self.number, "proposal": dataclasses.asdict(self.proposal)}
             self.writer.append(chain.PROPOSAL_ADOPTED, told)
-        gate = gating.look(context.store, context.plan, context.run, self.stage, self.proposal)
+        gate = gating.look(context.store, context.plan, context.run, self.stage, self.proposal, trust=context.trust)
+        if not context.propose_only:
+            gate = gating.barred(gate, context.key, context.trust)
         for reason in gate.reasons:
             self._say({"phase": "apply", "stream": "gate", "text": reason}, {})
         refused = Failure("terminal", "; ".join(gate.reasons)) if gate.state in ("refused", "rejected") else None
@@ -241,7 +246,7 @@ class _Attempt:
                 "outcome": outcome,
                 "functions": self.facts.get("functions", {}),
             }
-            gating.leave(self.context.store, self.stage, told, self.context.key)
+            gating.leave(self.context.store, self.stage, told, self.context.key, self.context.trust)
 
     def _phase(self, phase: contract.Phase) -> Outcome:
         try:

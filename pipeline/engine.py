@@ -150,10 +150,7 @@ class _Drive:
         known = self.context
         if known.propose_only or last.proposal is None:
             return last.proposal is not None
-        return (
-            gating.look(known.store, known.plan, known.run, known.plan.stages[last.stage], last.proposal).state
-            == "waiting"
-        )
+        return _look(known, last.stage).state == "waiting"
 
     def _start(self, ready: list[str]) -> None:
         for name in ready:
@@ -219,7 +216,8 @@ def _look(context: Context, name: str) -> Gate:
     last = context.run.last(name)
     if last is None or last.proposal is None:
         raise AssertionError(f"{name} waits, and has proposed nothing")
-    return gating.look(context.store, context.plan, context.run, context.plan.stages[name], last.proposal)
+    stage = context.plan.stages[name]
+    return gating.look(context.store, context.plan, context.run, stage, last.proposal, trust=context.trust)
 
 
 def _ended(last: Attempt) -> str:

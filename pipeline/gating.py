@@ -105,6 +105,14 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: T
     return _with(found, decision.state, reasons, decision=decision, documents=documents)
 
 
+def barred(gate: Gate, key: Key, trust: Trust | None) -> Gate:
+    """Refuse an open gate where this runner's key may not write the ledger, so that nobody would rely on what it wrote."""
+    if gate.state != "open" or trust is None or trust.key("gate", key.public.fingerprint):
+        return gate
+    text = f"the gate is open, and {trust.path} does not enrol this runner's key as gate: apply it where such a key is"
+    return _with(gate, "refused", [*gate.reasons, text])
+
+
 def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) -> Ledger:
     """Write into the ledger that this is about to begin; `tried` is the stage's kind and attempt.
 

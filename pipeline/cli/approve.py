@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.plan import Plan, PlannedStage
     from pipeline.record.replay import Attempt, Run
     from pipeline.record.store import Store
+    from pipeline.signing.signers import Trust
 
 _EXIT = {"open": 0, "waiting": 75, "rejected": 5, "refused": 1}
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400}
@@ -28,6 +29,7 @@ _SECONDS = {"m": 60, "h": 3600, "d": 86_400}
 def _decision_options(function: Callable[..., None]) -> Callable[..., None]:
     for option in (
         common.as_json,
+        common.trust,
         common.store,
         common.project,
         click.option("--yes", is_flag=True, help="Do not ask, on a terminal, whether this is really meant."),
@@ -67,14 +69,16 @@ def reject(**given: Any) -> None:
 @click.argument("run_id", metavar="[RUN]", required=False)
 @common.project
 @common.store
+@common.trust
 @common.as_json
-def approvals(run_id: str | None, project: str, store: str | None, *, as_json: bool) -> None:
+def approvals(run_id: str | None, project: str, store: str | None, trust: str | None, *, as_json: bool) -> None:
     """List what waits for approval: in RUN, or in every run that is not finished."""
     from pipeline.record import runs
 
     opened = common.open_store(store, Path(project))
     ids = [runs.find(opened, run_id)] if run_id else runs.run_ids(opened)
-    waiting = [(run, stage, gate) for each in ids for run, stage, gate in _waiting(opened, each)]
+    trusted = common.trusted(trust)
+    waiting = [(run, stage, gate) for each in ids for run, stage, gate in _waiting(opened, each, trusted)]
     if as_json:
         common.print_json([_as_json(run, stage, gate) for run, stage, gate in waiting])
         return
@@ -94,10 +98,12 @@ def gate() -> None:
 @click.argument("stage")
 @common.project
 @common.store
+@common.trust
 @common.as_json
-def gate_check(run_id: str, stage: str, project: str, store: str | None, *, as_json: bool) -> None:
+def gate_check(*, run_id: str, stage: str, project: str, store: str | None, trust: str | None, as_json: bool) -> None:
     """Tell how the gate of STAGE stands, by its exit code too: 0 open, 75 waiting, 5 rejected, 1 refused."""
-    run, planned, found = _find(common.open_store(store, Path(project)), run_id, stage)
+    opened = common.open_store(store, Path(project))
+    run, planned, found = _find(opened, run_id, stage, common.trusted(trust))
     if as_json:
         common.print_json(_as_json(run, planned, found))
     else:
@@ -117,14 +123,15 @@ def _decide(
     yes: bool,
     project: str,
     store: str | None,
+    trust: str | None,
     as_json: bool,
 ) -> None:
     from pipeline import gating
     from pipeline.gates import sshsig, statements
     from pipeline.record import digest
 
-    opened = common.open_store(store, Path(project))
-    run, planned, found = _find(opened, run_id, stage)
+    opened, trusted = common.open_store(store, Path(project)), common.trusted(trust)
+    run, planned, found = _find(opened, run_id, stage, trusted)
     last = run.last(stage)
     if last is None or planned.target is None:
         raise AssertionError(f"{stage} has a gate, and no attempt or no target")
@@ -149,7 +156,7 @@ def _decide(
         document = statements.seal_up(statement, sshsig.sign(statement, statements.NAMESPACE, path))
     name = digest.of_bytes(statement).removeprefix("sha256:")
     opened.put_new(f"{gating.inbox(run.id, stage)}/{name}.json", document)
-    _, _, after = _find(opened, run.id, stage)
+    _, _, after = _find(opened, run.id, stage, trusted)
     if as_json:
         common.print_json({**_as_json(run, planned, after), "statement": f"sha256:{name}", "person": who})
         return
@@ -157,14 +164,14 @@ def _decide(
     _print_gate(run, planned, after)
 
 
-def _find(store: Store, run_id: str, stage: str) -> tuple[Run, PlannedStage, Gate]:
+def _find(store: Store, run_id: str, stage: str, trust: Trust | None) -> tuple[Run, PlannedStage, Gate]:
     """Give a stage that has proposed something, and how its gate stands. Raises UsageError if it has not."""
     from pipeline.errors import UsageError
     from pipeline.record import runs
 
     run, plan = _load(store, runs.find(store, run_id))
     common.known(plan, (stage,))
-    gate = _gate(store, run, plan, stage)
+    gate = _gate(store, run, plan, stage, trust)
     if gate is None:
         last = run.last(stage)
         state = (last.outcome or "running") if last else "not begun"
@@ -174,25 +181,25 @@ def _find(store: Store, run_id: str, stage: str) -> tuple[Run, PlannedStage, Gat
     return run, plan.stages[stage], gate
 
 
-def _waiting(store: Store, run_id: str) -> list[tuple[Run, PlannedStage, Gate]]:
+def _waiting(store: Store, run_id: str, trust: Trust | None) -> list[tuple[Run, PlannedStage, Gate]]:
     from pipeline.errors import TowpathError
 
     try:
         run, plan = _load(store, run_id)
-        gates = [(stage, _gate(store, run, plan, name)) for name, stage in plan.stages.items()]
+        gates = [(stage, _gate(store, run, plan, name, trust)) for name, stage in plan.stages.items()]
     except TowpathError as error:
         click.echo(f"{run_id}: {error.message}", err=True)
         return []
     return [(run, stage, gate) for stage, gate in gates if gate is not None]
 
 
-def _gate(store: Store, run: Run, plan: Plan, stage: str) -> Gate | None:
+def _gate(store: Store, run: Run, plan: Plan, stage: str, trust: Trust | None) -> Gate | None:
     from pipeline import gating
 
     last = run.last(stage)
     if last is None or last.outcome != "waiting" or last.proposal is None:
         return None
-    return gating.look(store, plan, run, plan.stages[stage], last.proposal)
+    return gating.look(store, plan, run, plan.stages[stage], last.proposal, trust=trust)
 
 
 def _load(store: Store, run_id: str) -> tuple[Run, Plan]:

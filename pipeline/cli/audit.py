@@ -66,11 +66,10 @@ def verify(
     from pipeline.audit import heads as ends
     from pipeline.audit import verify as verifying
     from pipeline.record import runs
-    from pipeline.signing import signers
 
     if run_id and every:
         raise UsageError("a run and --all: which of them?", hint="Name a run, or say --all.")
-    trusted = signers.load_trust(Path(trust)) if trust else None
+    trusted = common.trusted(trust)
     opened = _open(store, Path(project))
     wanted = runs.run_ids(opened) if every else [runs.find(opened, run_id or "latest")]
     audit = verifying.Audit(opened, trusted)

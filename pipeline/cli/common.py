@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.plan import Plan, Value
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
+    from pipeline.signing.signers import Trust
 
     Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -48,6 +49,21 @@ key = click.option(
     metavar="FILE",
     help="The OpenSSH ed25519 key that seals the record. Default: ~/.config/towpath/runner.key, made if missing.",
 )
+
+
+trust = click.option(
+    "--trust",
+    envvar="TOWPATH_TRUST",
+    metavar="FILE",
+    help="The keys that count, as OpenSSH's allowed_signers. Nothing is done on the word of another key.",
+)
+
+
+def trusted(path: str | None) -> Trust | None:
+    """Read the keys that count. Raises UsageError, InvalidDefinition."""
+    from pipeline.signing import signers
+
+    return signers.load_trust(Path(path)) if path else None
 
 
 def runner_key(path: str | None) -> Key:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.plan import Plan
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
+    from pipeline.signing.signers import Trust
 
 
 @click.command()
@@ -28,14 +30,22 @@ if TYPE_CHECKING:
 @common.store
 @common.jobs
 @common.key
+@common.trust
 @common.as_json
 def run(
-    file: str, parameters: tuple[str, ...], store: str | None, jobs: int, key: str | None, *, as_json: bool
+    *,
+    file: str,
+    parameters: tuple[str, ...],
+    store: str | None,
+    jobs: int,
+    key: str | None,
+    trust: str | None,
+    as_json: bool,
 ) -> None:
     """Run the pipeline: check everything, open a run, then attempt each stage once what it needs is done."""
     from pipeline.engine import Wish
 
-    context = _open(file, parameters, store, key, as_json=as_json)
+    context = _open(file, parameters, store, _Keys(key, trust), as_json=as_json)
     _drive(context, Wish(), jobs, as_json=as_json)
 
 
@@ -51,6 +61,7 @@ def run(
 @common.store
 @common.jobs
 @common.key
+@common.trust
 @common.as_json
 def resume(
     *,
@@ -60,12 +71,13 @@ def resume(
     store: str | None,
     jobs: int,
     key: str | None,
+    trust: str | None,
     as_json: bool,
 ) -> None:
     """Go on with RUN (default: the latest): what is recorded as done stays done, everything else is attempted."""
     from pipeline.engine import Wish
 
-    context = _find(run_id, project, store, key, as_json=as_json)
+    context = _find(run_id, project, store, _Keys(key, trust), as_json=as_json)
     common.known(context.plan, again)
     _tell_changes(context)
     _drive(context, Wish(again=frozenset(again)), jobs, as_json=as_json)
@@ -105,6 +117,7 @@ def stage() -> None:
 @common.store
 @common.jobs
 @common.key
+@common.trust
 @common.as_json
 def stage_run(
     *,
@@ -115,6 +128,7 @@ def stage_run(
     store: str | None,
     jobs: int,
     key: str | None,
+    trust: str | None,
     again: bool,
     as_json: bool,
 ) -> None:
@@ -122,9 +136,9 @@ def stage_run(
     from pipeline.engine import Wish
 
     if run_id == "new":
-        context = _open(file, parameters, store, key, as_json=as_json)
+        context = _open(file, parameters, store, _Keys(key, trust), as_json=as_json)
     else:
-        context = _find(run_id, str(Path(file).absolute().parent), store, key, as_json=as_json)
+        context = _find(run_id, str(Path(file).absolute().parent), store, _Keys(key, trust), as_json=as_json)
     common.known(context.plan, names)
     wanted = frozenset(names)
     _drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, as_json=as_json)
@@ -136,12 +150,15 @@ def stage_run(
 @common.project
 @common.store
 @common.key
+@common.trust
 @common.as_json
-def stage_propose(*, name: str, run_id: str, project: str, store: str | None, key: str | None, as_json: bool) -> None:
+def stage_propose(
+    *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, as_json: bool
+) -> None:
     """Have stage NAME say what it would do, and go no further. Exit code 75 if people have to approve it, 0 if nobody need."""
     from pipeline.engine import Wish
 
-    context = _find(run_id, project, store, key, as_json=as_json)
+    context = _find(run_id, project, store, _Keys(key, trust), as_json=as_json)
     common.known(context.plan, (name,))
     context.propose_only = True
     _drive(context, Wish(only=frozenset({name})), 1, as_json=as_json)
@@ -153,13 +170,16 @@ def stage_propose(*, name: str, run_id: str, project: str, store: str | None, ke
 @common.project
 @common.store
 @common.key
+@common.trust
 @common.as_json
-def stage_apply(*, name: str, run_id: str, project: str, store: str | None, key: str | None, as_json: bool) -> None:
+def stage_apply(
+    *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, as_json: bool
+) -> None:
     """Do what stage NAME has proposed, if its gate is open. Exit code 75 if people have yet to approve it."""
     from pipeline.engine import Wish
     from pipeline.errors import UsageError
 
-    context = _find(run_id, project, store, key, as_json=as_json)
+    context = _find(run_id, project, store, _Keys(key, trust), as_json=as_json)
     common.known(context.plan, (name,))
     last = context.run.last(name)
     if last is None or last.outcome not in ("waiting", "succeeded"):
@@ -169,7 +189,15 @@ def stage_apply(*, name: str, run_id: str, project: str, store: str | None, key:
     _drive(context, Wish(only=frozenset({name})), 1, as_json=as_json)
 
 
-def _open(file: str, parameters: tuple[str, ...], store: str | None, key: str | None, *, as_json: bool) -> Context:
+@dataclass(frozen=True)
+class _Keys:
+    """Files named on the command line: the runner's own key, and the keys that count."""
+
+    own: str | None
+    trust: str | None
+
+
+def _open(file: str, parameters: tuple[str, ...], store: str | None, keys: _Keys, *, as_json: bool) -> Context:
     """Load, resolve, plan, check, open."""
     from pipeline import checks, source
     from pipeline.record import artifacts, runs
@@ -177,7 +205,7 @@ def _open(file: str, parameters: tuple[str, ...], store: str | None, key: str | 
     definition, project = common.load(file)
     plan, files = common.compile_plan(definition, project, parameters)
     checks.check(plan, project)
-    signing = common.runner_key(key)
+    signing, trust = _load_keys(keys)
     opened = common.open_store(store, project, create=True)
     for data in files.values():
         artifacts.put_blob(opened, data)
@@ -187,27 +215,63 @@ def _open(file: str, parameters: tuple[str, ...], store: str | None, key: str | 
         "name": plan.name,
         "requester": _requester(),
         "source": source.state(project),
-        "authors": _authors(opened, plan, project),
+        "authors": _authors(opened, plan, project, trust),
         "version": pipeline.__version__,
     }
-    return _context(opened, runs.open_run(opened, about, signing), plan, project, signing, as_json=as_json)
+    run_id = runs.open_run(opened, about, signing)
+    return _context(opened, run_id, plan, project, signing, trust=trust, as_json=as_json)
 
 
-def _find(run_id: str, project: str, store: str | None, key: str | None, *, as_json: bool) -> Context:
+def _find(run_id: str, project: str, store: str | None, keys: _Keys, *, as_json: bool) -> Context:
     from pipeline import plan
     from pipeline.record import artifacts, runs
 
     folder = Path(project).absolute()
     opened = common.open_store(store, folder)
     found = runs.find(opened, run_id)
+    signing, trust = _load_keys(keys)
+    if trust:
+        _rely_on(opened, found, trust)
     digest = runs.load(opened, found).plan
     compiled = plan.from_json(
         artifacts.read_json(opened, digest, f"the plan of run {found}"), f"the plan of run {found}"
     )
-    return _context(opened, found, compiled, folder, common.runner_key(key), as_json=as_json)
+    return _context(opened, found, compiled, folder, signing, trust=trust, as_json=as_json)
 
 
-def _context(store: Store, run_id: str, plan: Plan, project: Path, key: Key, *, as_json: bool) -> Context:
+def _load_keys(keys: _Keys) -> tuple[Key, Trust | None]:
+    """Load the runner's key and those that count, of which it must be one. Raises UsageError, InvalidDefinition."""
+    from pipeline.errors import UsageError
+
+    signing, trust = common.runner_key(keys.own), common.trusted(keys.trust)
+    if trust and not trust.key("builder", signing.public.fingerprint):
+        hint = "Enrol it (`towpath doctor` prints its line), or name another key with --key FILE."
+        text = f"the runner's own key, {signing.public.fingerprint}, is not enrolled as builder: nobody would rely on this run"
+        raise UsageError(text, hint=hint, where=trust.path)
+    return signing, trust
+
+
+def _rely_on(store: Store, run_id: str, trust: Trust) -> None:
+    """Hold what is recorded of a run against the keys that count, before anything is built upon it.
+
+    Raises VerificationFailed if something does not hold, Incomplete if a closed chain has nobody who vouches for it.
+    """
+    from pipeline.audit import verify
+    from pipeline.errors import Incomplete, VerificationFailed
+    from pipeline.record import seals
+
+    for found in verify.Audit(store, trust).run(run_id).findings:
+        if found.grade == "broken":
+            raise VerificationFailed(
+                str(found), where=found.key, hint="Do not go on from this record. Start anew: towpath run"
+            )
+        if found.key.endswith(f"/{seals.NAME}"):
+            raise Incomplete(str(found), where=found.key, hint="Start a new run: towpath run")
+
+
+def _context(
+    store: Store, run_id: str, plan: Plan, project: Path, key: Key, *, trust: Trust | None, as_json: bool
+) -> Context:
     from pipeline.attempt import Context
     from pipeline.cli import progress
     from pipeline.executors.process import ProcessExecutor
@@ -215,7 +279,7 @@ def _context(store: Store, run_id: str, plan: Plan, project: Path, key: Key, *, 
 
     work = project / ".towpath" / "work"
     reporter = progress.reporter(quiet=as_json)
-    context = Context(store, plan, runs.load(store, run_id), project, work, ProcessExecutor(work), reporter, key)
+    context = Context(store, plan, runs.load(store, run_id), project, work, ProcessExecutor(work), reporter, key, trust)
     reporter.run_known(context.run, plan)
     return context
 
@@ -247,7 +311,7 @@ def _report(context: Context, *, as_json: bool) -> None:
         report.show(state)
 
 
-def _authors(store: Store, plan: Plan, project: Path) -> dict[str, list[str] | None]:
+def _authors(store: Store, plan: Plan, project: Path, trust: Trust | None) -> dict[str, list[str] | None]:
     """Say, for each target, who wrote the commits since the last deployment to it; before there was one, the last commit."""
     from pipeline import source
     from pipeline.record import ledger
@@ -255,7 +319,7 @@ def _authors(store: Store, plan: Plan, project: Path) -> dict[str, list[str] | N
     found: dict[str, list[str] | None] = {}
     for stage in plan.stages.values():
         if stage.target and stage.rules:
-            book = ledger.read(store, ledger.name_of(stage.target))
+            book = ledger.read(store, ledger.name_of(stage.target), trust)
             since = (book.current or {}).get("commit")
             listed = source.git(project, "log", "--format=%ae", *([f"{since}..HEAD"] if since else ["-1", "HEAD"]))
             found[book.name] = sorted(set(listed.splitlines())) if listed is not None else None

@@ -1,0 +1,162 @@
+"""With `--trust` nothing is done on the word of a key that nobody enrolled; without it, whoever writes to the store is believed."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from support.machine import Machine
+from support.signing import new_key, trust_line
+
+from pipeline.gates.rules import NOBODY
+from pipeline.record import chain, digest, ledger
+from pipeline.record.store.directory import open_store
+from pipeline.record.writer import event_key
+from pipeline.signing import keys
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.signing.keys import Key
+
+NAME = "ledgers/aws.333333333333.eu-central-1.demo"
+PIPELINE = """\
+version: 1
+name: relied-on
+people:
+  ada: {emails: [ada@example.com]}
+  linus: {emails: [linus@example.com]}
+signers: allowed_signers
+environments:
+  production:
+    account: "333333333333"
+    region: eu-central-1
+    stack: demo
+    approvals: {people: 1, from: [ada]}
+stages:
+  make:
+    uses: command
+    with: {run: [/bin/sh, -c, 'mkdir $TOWPATH_OUTPUTS/thing; echo made > $TOWPATH_OUTPUTS/thing/file'], outputs: [thing]}
+  migrate:
+    uses: command
+    needs: [make]
+    environment: production
+    with: {run: [touch, migrated], inputs: [thing]}
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A project by linus, whom ada must approve; the runner's key is enrolled as builder and gate."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pipeline.yaml").write_text(PIPELINE)
+    (project / ".gitignore").write_text(".towpath/\n")
+    key = tmp_path / "ada"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    public = key.with_suffix(".pub").read_text()
+    (project / "allowed_signers").write_text(f'ada namespaces="towpath-approval" {public}')
+    for arguments in (["init", "-q"], ["config", "user.email", "linus@example.com"], ["config", "user.name", "Linus"]):
+        subprocess.run(["git", *arguments], cwd=project, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=project, check=True)
+    subprocess.run(["git", "commit", "-qm", "one"], cwd=project, check=True)
+    keys.make(tmp_path / "runner")
+    trust = tmp_path / "trust"
+    trust.write_text(trust_line(runner_key(tmp_path).public, "builder,gate"))
+    variables = {"HOME": str(tmp_path), "TOWPATH_KEY": str(tmp_path / "runner"), "TOWPATH_TRUST": str(trust)}
+    return Machine(project, variables)
+
+
+def runner_key(folder: Path) -> Key:
+    return keys.load(folder / "runner")
+
+
+def approve(machine: Machine) -> None:
+    key = str(machine.project.parent / "ada")
+    machine.towpath("approve", "latest", "migrate", "--reason", "looked at it", "--sign-with", key)
+
+
+def done(machine: Machine) -> bool:
+    return (machine.project / "migrated").exists()
+
+
+def event(machine: Machine, attempt: str, name: str) -> Path:
+    [path] = machine.project.glob(f".towpath/store/runs/*/{attempt}/{name}")
+    path.chmod(0o640)
+    return path
+
+
+def test_by_enrolled_keys_all_goes_on(machine: Machine) -> None:
+    machine.towpath("run", code=75)
+    approve(machine)
+    machine.towpath("gate", "check", "latest", "migrate")
+    machine.towpath("resume")
+    assert done(machine)
+    assert machine.json("audit", "verify")["runs"][0]["approved_by"] == {"migrate": ["ada"]}
+
+
+def enrol_weaker(machine: Machine, key: Key) -> None:
+    """Write a ledger by which nobody need approve, as somebody with the right to write to the store can."""
+    store, prev = open_store(machine.project / ".towpath/store", create=False), None
+    writer = {"key": key.public.line}
+    entries: list[tuple[str, dict[str, object]]] = [
+        (chain.CHAIN_OPENED, {"chain": NAME}),
+        (ledger.TARGET_ENROLLED, {"rules": NOBODY.as_json(), "run": "x"}),
+    ]
+    for seq, (kind, data) in enumerate(entries):
+        line = chain.encode(seq, prev, kind, {**data, "writer": writer})
+        store.put_new(event_key(NAME, seq), ledger.encode(line, key))
+        prev = digest.of_bytes(line)
+
+
+def test_a_ledger_by_a_stranger_stops_everything(machine: Machine) -> None:
+    machine.towpath("run", code=75)
+    enrol_weaker(machine, new_key())
+    for command in (
+        ["resume"],
+        ["gate", "check", "latest", "migrate"],
+        ["stage", "apply", "migrate", "--run", "latest"],
+        ["run"],
+    ):
+        assert "does not enrol as gate" in machine.towpath(*command, code=4).stderr
+    assert not done(machine)
+
+
+def test_a_changed_record_is_not_built_upon(machine: Machine) -> None:
+    machine.towpath("run", code=75)
+    approve(machine)
+    path = event(machine, "make.1", "00000002.json")
+    path.write_bytes(path.read_bytes().replace(b'"status":0', b'"status":1'))
+    assert "make.1/00000002.json: is not what was written" in machine.towpath("resume", code=4).stderr
+    assert not done(machine)
+
+
+def test_an_attempt_that_nobody_sealed_is_not_built_upon(machine: Machine) -> None:
+    """As somebody would leave it who wrote it anew without a key; only the waiting attempt itself, as later ones vouch for others."""
+    machine.towpath("run", code=75)
+    approve(machine)
+    event(machine, "migrate.1", "seal.json").unlink()
+    assert "closed but not sealed" in machine.towpath("resume", code=7).stderr
+    assert not done(machine)
+
+
+def test_a_runner_that_is_not_enrolled_does_not_begin(machine: Machine, tmp_path: Path) -> None:
+    keys.make(tmp_path / "other")
+    assert "not enrolled as builder" in machine.towpath("run", "--key", str(tmp_path / "other"), code=2).stderr
+    assert not (machine.project / ".towpath/store/runs").exists()
+
+
+def test_a_runner_that_may_only_build_proposes_and_does_not_apply(machine: Machine, tmp_path: Path) -> None:
+    keys.make(tmp_path / "builder")
+    trust = tmp_path / "trust"
+    trust.write_text(trust.read_text() + trust_line(keys.load(tmp_path / "builder").public))
+    builder = ["--key", str(tmp_path / "builder")]
+    machine.towpath("run", *builder, code=75)
+    approve(machine)
+    said = machine.towpath("stage", "apply", "migrate", "--run", "latest", *builder, code=1).stderr
+    assert "does not enrol this runner's key as gate" in said
+    assert not done(machine)
+    machine.towpath("resume")  # the same proposal again: what was approved is still approved
+    assert done(machine)
+    machine.towpath("audit", "verify")

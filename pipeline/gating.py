@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.errors import VerificationFailed
 from pipeline.gates import decide, rules, statements, subjects
 from pipeline.record import artifacts, ledger
 
@@ -93,7 +94,9 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: T
     decision = decide.decide(
         received,
         found.judged_by,
-        proposal=decide.Proposed(run.id, stage.name, statements.target_of(target), found.digest),
+        proposal=decide.Proposed(
+            run.id, stage.name, statements.target_of(target), found.digest, _differing(store, found, documents)
+        ),
         now=datetime.now(UTC),
         requester=subjects.requesters(run.data),
         authors=(run.data.get("authors") or {}).get(found.ledger.name),
@@ -103,6 +106,19 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: T
     if found.change and found.change.kind == "weaker":
         reasons.append("the rules would become weaker, so the old ones decide: " + "; ".join(found.change.reasons))
     return _with(found, decision.state, reasons, decision=decision, documents=documents)
+
+
+def _differing(store: Store, found: Gate, documents: Mapping[str, bytes]) -> dict[str, list[str]]:
+    """Give the fields in which subjects that people signed differ from this one; only those that a gate of ours has recorded."""
+    differing: dict[str, list[str]] = {}
+    for document in documents.values():
+        try:
+            signed = statements.parse(statements.open_up(document)[0]).subject
+            if signed not in (found.digest, *differing):
+                differing[signed] = decide.differences(artifacts.read_json(store, signed, "a subject"), found.subject)
+        except VerificationFailed:  # anybody may put anything into an inbox
+            continue
+    return differing
 
 
 def barred(gate: Gate, key: Key, trust: Trust | None) -> Gate:

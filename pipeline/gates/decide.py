@@ -47,12 +47,16 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Proposed:
-    """What is to be applied: in which run and stage, to what, and the digest of the proposal's subject."""
+    """What is to be applied: in which run and stage, to what, and the digest of the proposal's subject.
+
+    `differing` gives, for the digest of another subject, the fields in which that one differs, as far as it is known.
+    """
 
     run: str
     stage: str
     target: Mapping[str, str | None]
     subject: str
+    differing: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,9 @@ def _same_proposal(statement: Statement, proposal: Proposed) -> None:
         if theirs != ours:
             raise _Refusal(f"it is for another {name}: {theirs!r}, not {ours!r}")
     if statement.subject != proposal.subject:
-        raise _Refusal("it is for another subject: what would be done is no longer what was approved")
+        fields = proposal.differing.get(statement.subject)
+        named = f"; these differ: {', '.join(fields)}" if fields else ""
+        raise _Refusal(f"it is for another subject: what would be done is no longer what was approved{named}")
 
 
 def _approval(

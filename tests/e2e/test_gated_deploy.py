@@ -1,0 +1,142 @@
+"""Approvals of a real deployment: what voids them, and what does not."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from pipeline.record import ledger, runs
+from pipeline.record.store.directory import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.machine import Machine
+
+    from pipeline.record.replay import Attempt
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+STAGE = "deploy-production"
+PEOPLE = """
+people:
+  ada: {emails: [ada@example.com]}
+  test: {emails: [test@example.com]}
+signers: allowed_signers
+"""
+
+
+@pytest.fixture
+def machine(example: Callable[..., Machine]) -> Machine:
+    """The example, where ada must approve production, without the stages between package and it."""
+    machine = example()
+    key = machine.project.parent / "ada"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    (machine.project / "allowed_signers").write_text(
+        f'ada namespaces="towpath-approval" {key.with_suffix(".pub").read_text()}'
+    )
+    (machine.project / ".gitignore").write_text(".towpath/\n")
+    pipeline = machine.project / "pipeline.yaml"
+    before, _, _ = pipeline.read_text().partition("  # Make a CloudFormation change set")
+    stage = f"  {STAGE}: {{uses: deploy, needs: [package], environment: production}}\n"
+    pipeline.write_text(before + stage + PEOPLE)
+    environments = machine.project / "pipeline.d/environments.yaml"
+    head, _, tail = environments.read_text().partition("\nproduction:")
+    tail = tail.replace("approvals: none", "approvals: {people: 1, from: [ada]}\n  scan: required", 1)
+    environments.write_text(f"{head}\nproduction:{tail}")
+    git(machine, "config", "user.email", "test@example.com")
+    git(machine, "config", "user.name", "Test")
+    git(machine, "add", "-A")
+    git(machine, "commit", "-qm", "with a gate")
+    return machine
+
+
+def git(machine: Machine, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=machine.project, check=True)
+
+
+def approve(machine: Machine) -> None:
+    key = str(machine.project.parent / "ada")
+    machine.towpath("approve", "latest", STAGE, "--reason", "looked at it", "--sign-with", key)
+
+
+def client(machine: Machine, service: Any) -> Any:
+    target = next(each["target"] for each in machine.json("plan")["stages"] if each["name"] == STAGE)
+    return boto3.client(
+        service,
+        region_name=target["region"],
+        endpoint_url=machine.json("embedded", "status")["endpoint_url"],
+        aws_access_key_id=target["account"],
+        aws_secret_access_key="test",
+    )
+
+
+def last(machine: Machine) -> Attempt:
+    store = open_store(machine.project / ".towpath/store", create=False)
+    attempt = runs.load(store, runs.find(store, "latest")).last(STAGE)
+    assert attempt
+    return attempt
+
+
+def entries(machine: Machine) -> list[str]:
+    store = open_store(machine.project / ".towpath/store", create=False)
+    [name] = store.names("ledgers")
+    return [
+        f"{event.type} {event.data.get('outcome', '')}".strip()
+        for event in ledger.read(store, f"ledgers/{name}").events
+    ]
+
+
+def test_a_new_change_set_of_equal_content_keeps_its_approvals(machine: Machine) -> None:
+    machine.towpath("run", code=75)
+    approve(machine)
+    proposal = last(machine).proposal
+    assert proposal
+    client(machine, "cloudformation").delete_change_set(ChangeSetName=proposal.handle["change_set_arn"])
+    assert "was deleted" in machine.towpath("resume", code=4).stderr
+    machine.towpath("resume")  # nobody is asked again
+    again = last(machine).proposal
+    assert again
+    assert again.handle != proposal.handle
+    assert again.subject == proposal.subject
+    assert entries(machine)[2:] == [
+        "deployment.intended",
+        "deployment.finished failed",
+        "deployment.intended",
+        "deployment.finished succeeded",
+    ]
+    assert "does not hold" not in machine.towpath("audit", "verify", code=7).stderr
+    assert machine.json("audit", "verify", code=7)["runs"][0]["verdict"] == "consistent"
+
+
+def test_what_runs_there_moved_and_the_approval_is_void(machine: Machine) -> None:
+    machine.towpath("run", code=75)
+    approve(machine)
+    machine.towpath("resume")
+
+    app = machine.project / "examples/demo-app/hello_world/app.py"
+    app.write_text(app.read_text() + "\n# another image\n")
+    git(machine, "commit", "-qam", "another release")
+    machine.towpath("run", code=75)
+    approve(machine)
+    lambda_ = client(machine, "lambda")
+    functions = {each["FunctionName"]: each for each in lambda_.list_functions()["Functions"]}
+    name = next(each for each in functions if "Hola" in each)
+    other = next(each for each in functions if "HelloWorld" in each)
+    image = lambda_.get_function(FunctionName=other)["Code"]["ImageUri"]
+    lambda_.update_function_code(FunctionName=name, ImageUri=image)
+
+    said = machine.towpath("resume", code=4).stderr
+    assert "base.functions.HolaWorldFunction.image" in said
+    assert "0 of 1 approved" in machine.towpath("resume", code=75).stderr
+    [refused] = machine.json("approvals")[0]["refused"]
+    assert (
+        "no longer what was approved; these differ: proposal.base.functions.HolaWorldFunction.image"
+        in refused["reason"]
+    )
+    approve(machine)  # of what would be done now
+    machine.towpath("resume", code=4)  # the stack itself has nothing to change there: told, and not papered over
+    assert machine.json("audit", "verify", code=7)["runs"][0]["verdict"] != "broken"

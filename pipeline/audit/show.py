@@ -1,5 +1,5 @@
-"""A run as an auditor reads it: when, who, what from, each attempt with what went in and what came out. Nothing is verified here
-but chains and digests of what is shown; `verify` is what tells whether it is authentic.
+"""A run as an auditor reads it: when, who, what from, each attempt with what went in and what came out, who decided what, and what
+the ledgers say. Nothing is verified here but chains and digests of what is shown; `verify` is what tells whether it is authentic.
 """
 
 from __future__ import annotations
@@ -7,9 +7,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import VerificationFailed
-from pipeline.record import runs, seals
+from pipeline.gates import statements
+from pipeline.record import chain, ledger, runs, seals
+from pipeline.record.writer import read_chain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.record.replay import Attempt, Run
     from pipeline.record.store import Store
 
@@ -27,6 +31,8 @@ def show(store: Store, run_id: str) -> dict[str, Any]:
         "plan": run.plan,
         "sealed_by": _sealed_by(store, run.head.chain),
         "attempts": [_attempt(store, run, each) for each in _in_order(run)],
+        "decisions": [each for stage in store.names(f"inbox/{run.id}") for each in _decisions(store, run.id, stage)],
+        "ledgers": [each for name in store.names("ledgers") for each in _entries(store, f"ledgers/{name}", run.id)],
     }
 
 
@@ -47,9 +53,44 @@ def _attempt(store: Store, run: Run, attempt: Attempt) -> dict[str, Any]:
         "inputs": attempt.inputs,
         "outputs": attempt.outputs,
         "facts": attempt.facts,
+        "gate": _gate(store, name),
         "head": attempt.head.as_json(),
         "sealed_by": _sealed_by(store, name),
     }
+
+
+def _gate(store: Store, name: str) -> dict[str, Any] | None:
+    """Give how an attempt's gate stood when it last looked."""
+    looked = [event for event in read_chain(store, name) if event.type == chain.GATE_LOOKED_AT]
+    if not looked:
+        return None
+    return {"at": looked[-1].at, **{each: looked[-1].data.get(each) for each in ("state", "reasons", "subject")}}
+
+
+def _decisions(store: Store, run_id: str, stage: str) -> Iterator[dict[str, Any]]:
+    """Give what people say in the inbox, counted or not; what is no statement is left out."""
+    prefix = f"inbox/{run_id}/{stage}"
+    for name in store.names(prefix):
+        try:
+            said = statements.parse(statements.open_up(store.read(f"{prefix}/{name}") or b"")[0])
+        except VerificationFailed:
+            continue
+        yield {
+            "stage": stage,
+            "decision": said.decision,
+            "person": said.person,
+            "reason": said.reason,
+            "made_at": said.made_at.isoformat(),
+            "expires_at": said.expires_at.isoformat(),
+            "statement": said.digest,
+        }
+
+
+def _entries(store: Store, name: str, run_id: str) -> Iterator[dict[str, Any]]:
+    for event in ledger.read(store, name).events:
+        if event.data.get("run") == run_id:
+            told = {each: value for each, value in event.data.items() if each not in ("run", "writer", "rules")}
+            yield {"ledger": name, "seq": event.seq, "type": event.type, "at": event.at, **told}
 
 
 def _sealed_by(store: Store, chain: str) -> str | None:

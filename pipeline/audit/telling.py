@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pipeline.audit.verify import Report
 
 _NEVER = (
-    "That nothing was removed as a whole: a run, or the last attempts of an unfinished one. Keep heads outside the store.",
+    "That the latest runs, or the last attempts of an unfinished one, were not removed. Keep `towpath audit heads` elsewhere.",
     "That clocks were right: times are those of the machines that wrote.",
     "That who held a key did what the record says: whoever can use it can write another record.",
 )
@@ -32,7 +32,7 @@ def proved(report: Report) -> list[str]:
         told.append(f"What was found running is what the release pins: {', '.join(report.deployed)}.")
     if report.trust and report.sealed_by:
         who = ", ".join(sorted(set(report.sealed_by.values())))
-        told.append(f"They were sealed by keys that {report.trust} enrols as builder: {who}.")
+        told.append(f"They were sealed by keys that {report.trust} enrols: {who}.")
     if report.covered:
         names = ", ".join(name.rpartition("/")[2] for name in report.covered)
         told.append(f"Without a seal of their own, vouched for by the sealed chains that build on them: {names}.")

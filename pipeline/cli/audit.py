@@ -87,7 +87,9 @@ def verify(
 @common.store
 @common.as_json
 def show(run_id: str, project: str, store: str | None, *, as_json: bool) -> None:
-    """Show RUN (default: the latest): when, who asked, from which commit, every attempt with what went in and out."""
+    """Show RUN (default: the latest): when, who asked, from which commit, every attempt with what went in and out, who decided
+    what, and what the ledgers say of it.
+    """
     from pipeline.audit import show as showing
     from pipeline.record import runs
 
@@ -186,6 +188,20 @@ def _tell(story: dict[str, Any]) -> None:
         click.echo(f"  {name:<13} {_plain(value)}")
     for each in story["attempts"]:
         _tell_attempt(each)
+    for each in story["decisions"]:
+        click.echo(f"\n{each['person']} said {each['decision']} to {each['stage']} at {each['made_at']}")
+        click.echo(f"  reason        {_plain(each['reason'])}")
+    for each in story["ledgers"]:
+        people = ", ".join(approval["person"] for approval in each.get("approvals") or [])
+        click.echo(f"\n{each['ledger']}, event {each['seq']}: {each['type']}")
+        for name, value in {
+            "at": each["at"],
+            "stage": each.get("stage"),
+            "approved by": people,
+            "outcome": each.get("outcome"),
+        }.items():
+            if value:
+                click.echo(f"  {name:<13} {_plain(value)}")
 
 
 def _tell_attempt(attempt: dict[str, Any]) -> None:
@@ -197,6 +213,8 @@ def _tell_attempt(attempt: dict[str, Any]) -> None:
         click.echo(f"  in            {name} {each['artifact']}, of {each['stage']} attempt {each['attempt']}")
     for name, sha256 in attempt["outputs"].items():
         click.echo(f"  out           {name} {sha256}")
+    if attempt["gate"]:
+        click.echo(f"  gate          {attempt['gate']['state']}: {_plain('; '.join(attempt['gate']['reasons']))}")
     functions = attempt["facts"].get("functions")
     for name, each in functions.items() if isinstance(functions, dict) else ():
         if isinstance(each, dict) and "image" in each:

@@ -96,6 +96,15 @@ def test_two_people_approve_and_the_record_verifies(machine: Machine) -> None:
     book = ledger.read(store, "ledgers/aws.333333333333.eu-central-1.demo")
     [intent] = [event for event in book.events if event.type == ledger.DEPLOYMENT_INTENDED]
     assert {each["person"] for each in intent.data["approvals"]} == {"ada", "grace"}
+    story = machine.json("audit", "show")
+    assert sorted(each["person"] for each in story["decisions"]) == ["ada", "grace", "linus"]  # counted or not
+    assert [each["type"] for each in story["ledgers"]] == [
+        "target.enrolled",
+        "deployment.intended",
+        "deployment.finished",
+    ]
+    assert story["attempts"][-1]["gate"]["state"] == "open"
+    assert "approved by   ada, grace" in machine.towpath("audit", "show").stdout
 
 
 def test_what_is_approved_is_verified_by_ssh_keygen_too(machine: Machine, tmp_path: Path) -> None:

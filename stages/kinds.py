@@ -67,6 +67,12 @@ KINDS: dict[str, Kind] = {
             options=(
                 Option("template", "file", "The SAM or CloudFormation template.", required=True),
                 Option(
+                    "parameters",
+                    "map",
+                    "Values of the template's parameters where it names an image or says how to build one; "
+                    "its defaults stand behind them. A deployment's own are the environment's.",
+                ),
+                Option(
                     "build-args",
                     "map",
                     "Build arguments for every function; they win over the template's DockerBuildArgs.",

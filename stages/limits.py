@@ -15,6 +15,11 @@ class Limits:
     """Levels of nesting: the deepest real template is below 30; a parser's stack ends at some hundreds."""
     yaml_nodes: int = 200_000
     """Nodes with every alias counted as often as it is used: what a bomb multiplies."""
+    nested_depth: int = 16
+    """Templates within templates. CloudFormation states no limit; people stay below five."""
+    nested_stacks: int = 500
+    nested_bytes: int = 16 * 1024**2
+    """Of all templates of an application, each counted as often as it is nested: what a nest of nests multiplies."""
     include_depth: int = 8
     """Includes within includes: more is a mistake."""
     log_line_bytes: int = 65_536

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stages.contract import Json, Request
     from stages.images.engine import EngineImage
 
-VERSION = 1
+VERSION = 2
 """Of images.json, see docs/reference/hand-over.md."""
 
 
@@ -43,7 +43,7 @@ def apply(request: Request, work: Path) -> Result:
     output.mkdir(parents=True, exist_ok=True)
     carrier = str(request.options.get("carrier", "engine"))
     functions = _describe(plan, sources.hashes, built, _carry(carrier, built, output))
-    (output / plan.template.file.rpartition("/")[2]).write_bytes(plan.template.data)
+    _write_templates(output / "templates", plan)
     _write(output / "images.json", plan, functions)
     facts = {name: {key: each[key] for key in ("config", "size", "platform")} for name, each in functions.items()}
     return Result("succeeded", outputs=["images"], facts={"functions": facts})
@@ -69,6 +69,14 @@ def _carry(carrier: str, built: dict[str, EngineImage], output: Path) -> dict[st
     return {config: {"type": "oci-layout", "path": "oci"} for config in images}
 
 
+def _write_templates(folder: Path, plan: Plan) -> None:
+    """Every template of the application, as it was read, under its path from the project's root."""
+    for stack in plan.application.stacks.values():
+        path = folder / stack.template.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(stack.template.data)
+
+
 def _describe(
     plan: Plan, hashes: dict[str, str], built: dict[str, EngineImage], carriers: dict[str, Json]
 ) -> dict[str, Json]:
@@ -77,6 +85,7 @@ def _describe(
         function, source = definition.function, hashes[definition.function.id]
         image = built[source]
         described[function.id] = {
+            "stack": function.stack,
             "path": list(function.path),
             "source": source,
             "config": image.config,
@@ -89,5 +98,12 @@ def _describe(
 
 
 def _write(path: Path, plan: Plan, functions: dict[str, Json]) -> None:
-    document = {"v": VERSION, "template": plan.template.file.rpartition("/")[2], "functions": functions}
+    application = plan.application
+    templates = {path: stack.template.file for path, stack in application.stacks.items()}
+    document = {
+        "v": VERSION,
+        "templates": templates,
+        "parameters": application.parameters,
+        "functions": functions,
+    }
     path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")

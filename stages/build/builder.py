@@ -75,7 +75,7 @@ def _run(client: APIClient, source: Source, transcript: Transcript, stop: thread
                 custom_context=True,
                 dockerfile=source.definition.dockerfile,
                 buildargs=dict(source.definition.args),  # the client adds proxy variables to it
-                target=source.definition.function.target,
+                target=source.definition.image.target,
                 platform=source.definition.function.platform,
                 labels=LABELS,
                 tag=tag(source),

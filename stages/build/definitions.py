@@ -1,4 +1,4 @@
-"""What is to be built: the template's functions, with their files found and checked."""
+"""What is to be built: the functions of an application, with their files found and checked."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING
 
 from stages import template as templates
 from stages.contract import InvalidInput, Problem, StageError
+from stages.template import BuiltImage, Reference, Unreadable
 
 if TYPE_CHECKING:
     from stages.contract import Request
-    from stages.template import Function, Template
-    from stages.template.tree import Node
+    from stages.template import Application, Function
 
 
 @dataclass(frozen=True)
 class Definition:
     """How one image is built: `context` is a real directory, `dockerfile` a path below it, `args` all build arguments.
 
-    `shown` is the Dockerfile's path from the project's root, as people know it.
+    `image` is what the template says. `shown` is the Dockerfile's path from the project's root, as people know it.
     """
 
     function: Function
+    image: BuiltImage
     context: Path
     dockerfile: str
     shown: str
@@ -31,9 +32,19 @@ class Definition:
 
 
 @dataclass(frozen=True)
+class Prebuilt:
+    """An image that somebody else built. `archive` is the real path of the file, if it is one."""
+
+    function: Function
+    reference: Reference
+    archive: Path | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
-    template: Template
+    application: Application
     definitions: list[Definition]
+    prebuilt: list[Prebuilt]
 
 
 def load(request: Request, work: Path) -> Plan:
@@ -41,88 +52,150 @@ def load(request: Request, work: Path) -> Plan:
     if request.source is None:
         raise StageError("build needs the project's source, and was given none", cls="fault")
     root = Path(os.path.realpath(work / request.source))
-    template = templates.read(*_template(root, str(request.options["template"])))
-    functions, problems = templates.functions(template)
-    if not functions and not problems:
-        problems.append(
-            template.problem(
-                template.root.get("Resources") or template.root,
-                "no function of this template is of PackageType Image, so there is nothing to build",
-                "Give a function `PackageType: Image`, and Metadata with Dockerfile and DockerContext.",
-            )
-        )
+    parameters = {str(name): str(value) for name, value in request.options.get("parameters", {}).items()}
+    file = os.path.normpath(str(request.options["template"]))
+    application, problems = templates.load(lambda name: _read(root, name), file, parameters)
+    if not application.functions and not problems:
+        problems.append(_nothing(application))
     overrides = {str(name): str(value) for name, value in request.options.get("build-args", {}).items()}
-    folder = (root / template.file).parent
-    definitions = []
-    for function in functions:
-        found = _definition(template, function, root, folder)
+    plan = Plan(application, [], [])
+    for function in application.functions:
+        found = _found(_Files(application, function, root), overrides)
         if isinstance(found, Problem):
             problems.append(found)
+        elif isinstance(found, Definition):
+            plan.definitions.append(found)
         else:
-            context, dockerfile = found
-            shown = _shown(context / dockerfile, root)
-            definitions.append(Definition(function, context, dockerfile, shown, function.build_args | overrides))
-    problems += _unspliceable(template, functions)
+            plan.prebuilt.append(found)
+    problems += [*_unspliceable(application), *_not_yet(plan)]
     if problems:
-        raise InvalidInput(sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0)))
-    return Plan(template, definitions)
+        raise InvalidInput(sorted(problems, key=lambda each: (each.file or "", each.line or 0, each.column or 0)))
+    return plan
 
 
-def _unspliceable(template: Template, functions: list[Function]) -> list[Problem]:
-    """Functions that `package` could not give an image to: better told before the build than after it."""
-    try:
-        templates.splice(template, {function.path: "tried" for function in functions})
-    except InvalidInput as error:
-        return error.problems
-    return []
-
-
-def _template(root: Path, name: str) -> tuple[bytes, str]:
-    """The template's bytes and its name from the project's root."""
+def _read(root: Path, name: str) -> bytes:
+    """The bytes of a template inside the project."""
     path = Path(os.path.realpath(root / name))
     if not path.is_relative_to(root):
-        hint = "Name a template inside the project."
-        raise InvalidInput([Problem(f"the template {name} is outside the project", hint=hint)])
+        raise Unreadable("is outside the project")
     try:
-        return path.read_bytes(), os.path.normpath(name)
+        return path.read_bytes()
     except FileNotFoundError as error:
-        hint = "Correct the option `template`: it is a path from the project's root."
-        raise InvalidInput([Problem(f"there is no template {name}", name, hint=hint)]) from error
+        raise Unreadable("does not exist") from error
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise InvalidInput([Problem(f"the template {name} cannot be read: {reason}", name)]) from error
+        raise Unreadable(f"cannot be read: {error.strerror or error}") from error
 
 
-def _definition(template: Template, function: Function, root: Path, folder: Path) -> tuple[Path, str] | Problem:
+def _nothing(application: Application) -> Problem:
+    return application.root.problem(
+        application.root.root.get("Resources") or application.root.root,
+        "no function of this template is of PackageType Image, so there is nothing to build",
+        "Give a function `PackageType: Image`, and Metadata with Dockerfile and DockerContext.",
+    )
+
+
+def _unspliceable(application: Application) -> list[Problem]:
+    """Functions that `package` could not give an image to: better told before the build than after it."""
+    problems: list[Problem] = []
+    tried = {function.slot: "tried" for function in application.functions}
+    for stack in application.stacks:
+        try:
+            templates.packaged(application, stack, tried)
+        except InvalidInput as error:
+            problems += error.problems
+    return problems
+
+
+def _not_yet(plan: Plan) -> list[Problem]:
+    """What is read and checked, and that no builder or packager can do yet."""
+    problems = []
+    for each in plan.prebuilt:
+        files = _Files(plan.application, each.function, Path())
+        problems.append(files.wrong("ImageUri", "images built elsewhere cannot be used yet", "Build it here."))
+    for definition in plan.definitions:
+        if definition.image.extra_params:
+            files = _Files(plan.application, definition.function, Path())
+            message = "DockerBuildExtraParams is not supported yet, and ignoring it would build another image"
+            problems.append(files.wrong("DockerBuildExtraParams", message, "Remove it."))
+    for artifact in templates.artifacts(plan.application):
+        template = plan.application.stacks[artifact.stack].template
+        message = f"{artifact.id}: {artifact.name} is {artifact.file} here, and only images can be packaged so far"
+        hint = "Use PackageType Image, or upload it and name it by its s3:// address."
+        problems.append(template.problem(artifact.node or template.root, message, hint))
+    return problems
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files that one function names, below the project's root."""
+
+    application: Application
+    function: Function
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        """Of its template."""
+        return (self.root / self.application.stacks[self.function.stack].template.file).parent
+
+    def wrong(self, key: str, message: str, hint: str) -> Problem:
+        template = self.application.stacks[self.function.stack].template
+        node = self.function.nodes.get(key, self.function.nodes["resource"])
+        return template.problem(node, f"{self.function.id}: {message}", hint)
+
+
+def _found(files: _Files, overrides: dict[str, str]) -> Definition | Prebuilt | Problem:
+    image = files.function.image
+    if isinstance(image, Reference):
+        return _archive(files, image) if image.kind == "archive" else Prebuilt(files.function, image)
+    found = _context(files, image)
+    if isinstance(found, Problem):
+        return found
+    context, dockerfile = found
+    shown = _shown(context / dockerfile, files.root)
+    return Definition(files.function, image, context, dockerfile, shown, image.build_args | overrides)
+
+
+def _archive(files: _Files, reference: Reference) -> Prebuilt | Problem:
+    """The archive that an ImageUri names, or what is wrong with it."""
+    path = Path(os.path.realpath(files.folder / reference.name))
+    if not path.is_relative_to(files.root):
+        return files.wrong(
+            "ImageUri", f"the archive {reference.name!r} is outside the project", "Move it into the project."
+        )
+    if not path.is_file():
+        what = "is not a file" if path.exists() else "does not exist"
+        hint = f"It is relative to the template's folder. Make it with `docker save`: {_shown(path, files.root)}"
+        return files.wrong("ImageUri", f"the archive {reference.name!r} {what}", hint)
+    return Prebuilt(files.function, reference, path)
+
+
+def _context(files: _Files, image: BuiltImage) -> tuple[Path, str] | Problem:
     """A function's real context and its Dockerfile below it, or what is wrong with them."""
-    context = Path(os.path.realpath(folder / function.context))
-
-    def wrong(key: str, message: str, hint: str) -> Problem:
-        node: Node = function.nodes[key]
-        return template.problem(node, f"{function.id}: {message}", hint)
-
+    root, wrong = files.root, files.wrong
+    context = Path(os.path.realpath(files.folder / image.context))
     if not context.is_relative_to(root):
         return wrong(
             "DockerContext",
-            f"DockerContext {function.context!r} is outside the project",
+            f"DockerContext {image.context!r} is outside the project",
             "Everything that is built must be in the project; links out of it do not count. Move the files into it.",
         )
     if not context.is_dir():
         what = "is not a directory" if context.exists() else "does not exist"
         hint = f"It is relative to the template's folder. Create it, or correct it: {_shown(context, root)}"
-        return wrong("DockerContext", f"DockerContext {function.context!r} {what}", hint)
-    name = os.path.relpath(context / function.dockerfile, context)
+        return wrong("DockerContext", f"DockerContext {image.context!r} {what}", hint)
+    name = os.path.relpath(context / image.dockerfile, context)
     real = Path(os.path.realpath(context / name))
     if not real.is_relative_to(context) or Path(name).parts[:1] == (os.pardir,):
         return wrong(
             "Dockerfile",
-            f"Dockerfile {function.dockerfile!r} is outside its DockerContext {function.context!r}",
+            f"Dockerfile {image.dockerfile!r} is outside its DockerContext {image.context!r}",
             "Move it into the context, or name a context that holds it; .dockerignore keeps the rest out of the image.",
         )
     if not real.is_file():
         what = "is not a file" if real.exists() else "does not exist"
         hint = f"It is relative to DockerContext. Create it, or correct it: {_shown(context / name, root)}"
-        return wrong("Dockerfile", f"Dockerfile {function.dockerfile!r} {what}", hint)
+        return wrong("Dockerfile", f"Dockerfile {image.dockerfile!r} {what}", hint)
     return context, name
 
 

@@ -75,7 +75,7 @@ def source_hash(definition: Definition, context_digest: str) -> str:
         "context": context_digest,
         "dockerfile": definition.dockerfile,
         "args": definition.args,
-        "target": definition.function.target,
+        "target": definition.image.target,
         "platform": definition.function.platform,
     }
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

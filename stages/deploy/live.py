@@ -98,7 +98,8 @@ def check_images(session: Session, release: Release) -> None:
 def _by_repository(release: Release) -> dict[tuple[str, str, str], dict[str, Image]]:
     found: dict[tuple[str, str, str], dict[str, Image]] = {}
     for name, image in release.images.items():
-        found.setdefault((image.account, image.region, image.repository), {})[name] = image
+        if image.account is not None and image.region is not None:
+            found.setdefault((image.account, image.region, image.repository), {})[name] = image
     return found
 
 

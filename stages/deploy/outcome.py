@@ -6,7 +6,6 @@ import shlex
 from typing import TYPE_CHECKING
 
 from stages.contract import StageError
-from stages.deploy.release import below
 from stages.deploy.states import remedy
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def wrong_images(release: Release, running: dict[str, str | None]) -> list[str]:
     problems = []
     for name, image in release.images.items():
         if name not in running:
-            if below(release.template.root, "Resources", name, "Condition") is None:
+            if not release.is_conditional(name):
                 problems.append(f"the stack has no function {name}, though the release does")
             continue
         if _is_other(running[name], image):

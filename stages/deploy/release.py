@@ -1,11 +1,13 @@
 """Read the release that `package` made, and refuse it unless everything in it fits together.
 
-A consumer verifies what it is given before it starts: the template is the bytes that release.json names, every image in
-it is pinned by the very digest that release.json states, and the release's digest is that of what it names.
+A consumer verifies what it is given before it starts: the templates are the bytes that release.json names, every image in
+them is pinned by the very digest that release.json states, every nested template is named by its address, and the release's
+digest is that of what it names.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -14,75 +16,103 @@ from typing import TYPE_CHECKING, Any
 
 from stages.contract import StageError
 from stages.limits import LIMITS
-from stages.template.functions import image_slot
-from stages.template.tree import Mapping, Scalar, read
+from stages.template.application import assemble
+from stages.template.functions import SLOTS, full_id
+from stages.template.references import ecr_host, parse
+from stages.template.resolve import Unresolvable, resolve
+from stages.template.resources import find
+from stages.template.tree import Mapping, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from stages.contract import Json
+    from stages.template import Stack
     from stages.template.tree import Node, Template
 
 TEMPLATE = "packaged-template.yaml"
-VERSION = 1
+VERSION = 2
 NEW_RUN = "Start a new run (`towpath run`): in this one `package` is done, and is not done again."
 
-_IMAGE = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
-    r"(?P<repository>[a-z0-9][a-z0-9._/-]*)@(?P<digest>sha256:[0-9a-f]{64})"
-)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_STACK = re.compile(r"(?:[A-Za-z0-9]{1,255}(?:/[A-Za-z0-9]{1,255})*)?")
 
 
 @dataclass(frozen=True)
 class Image:
-    """A function's image: where it is, and the two digests that are its identity."""
+    """A function's image: where it is, and the two digests that are its identity.
+
+    `account` and `region` are those of a registry of Amazon ECR, None for any other.
+    """
 
     uri: str
     config: str
     manifest: str
-    account: str
-    region: str
     repository: str
+    account: str | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release that fits together. `images` are by logical id."""
+    """A release that fits together. `images` are by full id; `stacks` by path, each with its packaged template."""
 
     digest: str
     images: dict[str, Image]
-    template: Template
+    stacks: dict[str, Stack]
+
+    @property
+    def template(self) -> Template:
+        """The root's."""
+        return self.stacks[""].template
+
+    def is_conditional(self, name: str) -> bool:
+        """Whether a function, or a stack that it is nested in, may be left out of the deployment by a Condition."""
+        path, _, logical_id = name.rpartition("/")
+        stack = self.stacks.get(path)
+        if stack is None:
+            return False
+        own = (resource for resource in stack.resources if resource.id == logical_id)
+        return any(resource.node.get("Condition") is not None for resource in own) or (
+            bool(path) and self.is_conditional(path)
+        )
 
 
 def load(directory: Path) -> Release:
     """Read and verify the release artifact in `directory`. Raises StageError of class `mismatch`, InvalidInput."""
     document = _document(directory / "release.json")
-    data = _bytes(directory / TEMPLATE)
+    data = {path: _bytes(directory / file_name(path)) for path in document["templates"]}
     problems = list(_digest_problems(document, data))
     if problems:
         raise _mismatch(problems)
-    template = read(data, TEMPLATE)
+    templates = {path: read(each, file_name(path)) for path, each in data.items()}
+    stacks = assemble(templates, document["parameters"])
     images = {name: _image(name, function) for name, function in document["functions"].items()}
-    problems = list(_image_problems(template, images))
+    problems = [*_stack_problems(stacks, document), *_image_problems(stacks, images)]
     if problems:
         raise _mismatch(problems)
-    return Release(document["digest"], images, template)
+    return Release(document["digest"], images, stacks)
 
 
 def release_digest(document: Json) -> str:
     """The digest that names a release wherever it is copied: of what it is made of, never of where that lies."""
     identity = {
         "v": VERSION,
-        "template": document["template"]["source"],
+        "templates": {path: each["source"] for path, each in document["templates"].items()},
+        "parameters": document["parameters"],
         "functions": {
-            name: {key: function[key] for key in ("path", "config", "manifest")}
+            name: {key: function[key] for key in ("stack", "path", "config", "manifest")}
             for name, function in document["functions"].items()
         },
     }
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_name(stack: str) -> str:
+    """The file of a stack's packaged template in the artifact."""
+    return f"nested/{stack}.yaml" if stack else TEMPLATE
 
 
 def _bytes(path: Path) -> bytes:
@@ -111,7 +141,15 @@ def _document(path: Path) -> Json:
 def _check_form(document: Any) -> None:
     if document["v"] != VERSION:
         raise ValueError(document["v"])
-    digests = [document["digest"], document["template"]["source"], document["template"]["packaged"]]
+    digests = [document["digest"]]
+    if "" not in document["templates"]:
+        raise KeyError("")
+    for path, template in document["templates"].items():
+        digests += [template["source"], template["packaged"]]
+        if not _STACK.fullmatch(path) or (path and not isinstance(template["url"], str)):
+            raise ValueError(path)
+    if not all(isinstance(value, str) for value in document["parameters"].values()):
+        raise TypeError(document["parameters"])
     for function in document["functions"].values():
         digests += [function["config"], function["manifest"]]
         if not isinstance(function["path"], list) or not isinstance(function["image"], str):
@@ -121,47 +159,76 @@ def _check_form(document: Any) -> None:
             raise ValueError(digest)
 
 
-def _digest_problems(document: Json, template: bytes) -> Iterator[str]:
-    actual = "sha256:" + hashlib.sha256(template).hexdigest()
-    if actual != document["template"]["packaged"]:
-        yield f"{TEMPLATE} has the digest {actual}, but release.json says {document['template']['packaged']}"
+def _digest_problems(document: Json, templates: dict[str, bytes]) -> Iterator[str]:
+    for path, data in templates.items():
+        actual, stated = "sha256:" + hashlib.sha256(data).hexdigest(), document["templates"][path]["packaged"]
+        if actual != stated:
+            yield f"{file_name(path)} has the digest {actual}, but release.json says {stated}"
     digest = release_digest(document)
     if digest != document["digest"]:
         yield f"what release.json names has the digest {digest}, but it says {document['digest']}"
 
 
 def _image(name: str, function: Json) -> Image:
-    match = _IMAGE.fullmatch(function["image"])
-    if match is None or match["digest"] != function["manifest"]:
-        raise _mismatch([f"the image of {name} is {function['image']!r}, not an ECR image @{function['manifest']}"])
     uri, config, manifest = function["image"], function["config"], function["manifest"]
-    return Image(uri, config, manifest, match["account"], match["region"], match["repository"])
+    try:
+        reference = parse(uri)
+    except ValueError:
+        reference = None
+    if reference is None or reference.kind != "registry-digest" or reference.digest != manifest:
+        raise _mismatch([f"the image of {name} is {uri!r}, not a registry's image @{manifest}"])
+    host = ecr_host(str(reference.host))
+    if host is None:
+        return Image(uri, config, manifest, reference.repository)
+    return Image(uri, config, manifest, reference.name, host.account, host.region)
 
 
-def _image_problems(template: Template, images: dict[str, Image]) -> Iterator[str]:
-    found = dict(image_uris(template))
-    for name, node in found.items():
-        place = f"{TEMPLATE}:{node.span.line}: " if node else f"{TEMPLATE}: "
-        uri = node.value if isinstance(node, Scalar) else None
+def _stack_problems(stacks: dict[str, Stack], document: Json) -> Iterator[str]:
+    """Nested templates that nothing leads to, or that are named by another address than release.json says."""
+    for path, template in document["templates"].items():
+        stack = stacks.get(path)
+        if stack is None:
+            yield f"release.json has the nested template {path}, which no template names"
+        elif stack.slot is not None:
+            parent = stacks[stack.slot.stack]
+            url = _text(find(parent.template.root, stack.slot.path), parent, stack.slot.loops)
+            if url != template["url"]:
+                yield f"{file_name(parent.path)}: {path} is at {url!r}, but release.json says {template['url']!r}"
+
+
+def _image_problems(stacks: dict[str, Stack], images: dict[str, Image]) -> Iterator[str]:
+    found = {name: (stack, node, loops) for stack in stacks.values() for name, node, loops in image_uris(stack)}
+    for name, (stack, node, loops) in found.items():
+        file = file_name(stack.path)
+        place = f"{file}:{node.span.line}: " if node else f"{file}: "
+        uri = _text(node, stack, loops)
         if name not in images:
             yield f"{place}{name} is an image function of which release.json knows nothing"
         elif uri != images[name].uri:
             yield f"{place}{name} has the ImageUri {uri!r}, but release.json says {images[name].uri!r}"
     for name in sorted(set(images) - set(found)):
-        yield f"release.json has the function {name}, which is no image function of {TEMPLATE}"
+        yield f"release.json has the function {name}, which is no image function of {TEMPLATE} or those nested in it"
 
 
-def image_uris(template: Template) -> Iterator[tuple[str, Node | None]]:
-    """The image functions of a template, with the node of each one's image URI (None if it has none)."""
-    resources = template.root.get("Resources")
-    for key, resource in resources.named() if isinstance(resources, Mapping) else ():
-        slot = image_slot(resource) if isinstance(resource, Mapping) else None
+def _text(node: Node | None, stack: Stack, loops: tuple[tuple[str, str], ...]) -> str | None:
+    """The text that a node comes to, a loop's variables put in; None if it comes to none."""
+    try:
+        value = resolve(node, dataclasses.replace(stack.scope, loops=loops)) if node is not None else None
+    except Unresolvable:
+        return None
+    return value if isinstance(value, str) else None
+
+
+def image_uris(stack: Stack) -> Iterator[tuple[str, Node | None, tuple[tuple[str, str], ...]]]:
+    """The image functions of a stack: full id, the node of the image URI (None if it has none), the loops around it."""
+    for resource in stack.resources:
+        slot = SLOTS.get(resource.type)
         if slot is None:
             continue
-        node = below(resource, *slot)
-        package_type = below(resource, "Properties", "PackageType")
-        if node is not None or (isinstance(package_type, Scalar) and package_type.value == "Image"):
-            yield key.value, node
+        node = find(resource.node, slot)
+        package_type = _text(find(resource.node, ("Properties", "PackageType")), stack, resource.scope.loops)
+        if node is not None or package_type == "Image":
+            yield full_id(stack.path, resource.id), node, resource.scope.loops
 
 
 def below(node: Node | None, *path: str) -> Node | None:

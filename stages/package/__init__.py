@@ -38,14 +38,21 @@ def apply(request: Request, work: Path) -> Result:
     access = request.access or Access()
     images = handed.read(work / request.inputs["images"])
     repositories = choose_repositories(images, request.options.get("repositories") or {}, request.target)
-    templates.splice(images.template, {image.path: "tried.before.anything.is.pushed" for image in images.images})
+    _pack(images, {image.function: "tried.before.anything.is.pushed" for image in images.images})
     manifests = _push(images, repositories, request.target, access, jobs=max(1, int(request.options.get("jobs", 8))))
     uris = {name: f"{ecr.host(request.target)}/{repositories[name]}@{manifest}" for name, manifest in manifests.items()}
-    packaged = templates.splice(images.template, {image.path: uris[image.function] for image in images.images})
-    digest = release.write(work / "outputs" / "release", images, manifests, uris, packaged)
+    digest = release.write(work / "outputs" / "release", images, manifests, uris, _pack(images, uris))
     log(f"release {digest}")
     facts = {image.function: {"image": uris[image.function], "config": image.config} for image in images.images}
     return Result("succeeded", outputs=["release"], facts={"release": digest, "functions": facts})
+
+
+def _pack(images: Images, uris: dict[str, str]) -> dict[str, release.Packaged]:
+    """The packaged templates by the path of their stack. Raises InvalidInput."""
+    if len(images.application.stacks) > 1:
+        raise StageError("nested templates cannot be packaged yet")
+    values = {image.slot: uris[image.function] for image in images.images}
+    return {"": release.Packaged(templates.packaged(images.application, "", values))}
 
 
 def _push(images: Images, repositories: dict[str, str], target: Target, access: Access, *, jobs: int) -> dict[str, str]:

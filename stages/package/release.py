@@ -1,9 +1,10 @@
-"""Write the release: the packaged template, and release.json, which says what is in it and names it by its digest."""
+"""Write the release: the packaged templates, and release.json, which says what is in them and names it by its digest."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,14 +13,30 @@ if TYPE_CHECKING:
     from stages.contract import Json
     from stages.package.handed import Images
 
-VERSION = 1
+VERSION = 2
 TEMPLATE = "packaged-template.yaml"
+NESTED = "nested"
 
 
-def write(folder: Path, images: Images, manifests: dict[str, str], uris: dict[str, str], packaged: bytes) -> str:
-    """Write the release into `folder` and return its digest."""
+@dataclass(frozen=True)
+class Packaged:
+    """A packaged template, and where a nested one was uploaded to: what the template around it names it by."""
+
+    data: bytes
+    url: str | None = None
+
+
+def write(
+    folder: Path,
+    images: Images,
+    manifests: dict[str, str],
+    uris: dict[str, str],
+    packaged: dict[str, Packaged],
+) -> str:
+    """Write the release into `folder` and return its digest. `packaged` are the templates by the path of their stack."""
     functions: dict[str, Json] = {
         image.function: {
+            "stack": image.stack,
             "path": list(image.path),
             "source": image.source,
             "config": image.config,
@@ -30,22 +47,44 @@ def write(folder: Path, images: Images, manifests: dict[str, str], uris: dict[st
         }
         for image in images.images
     }
-    template = {"source": sha256(images.template.data), "packaged": sha256(packaged)}
-    release = digest(template["source"], functions)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / TEMPLATE).write_bytes(packaged)
-    document = {"v": VERSION, "functions": functions, "template": template, "digest": release}
+    templates: dict[str, Json] = {
+        path: {
+            "file": file_name(path),
+            "source": sha256(stack.template.data),
+            "packaged": sha256(packaged[path].data),
+            "url": packaged[path].url,
+        }
+        for path, stack in images.application.stacks.items()
+    }
+    for path, each in packaged.items():
+        file = folder / file_name(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(each.data)
+    document = {
+        "v": VERSION,
+        "functions": functions,
+        "templates": templates,
+        "parameters": images.application.parameters,
+    }
+    document["digest"] = digest(document)
     (folder / "release.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return release
+    return str(document["digest"])
 
 
-def digest(template: str, functions: dict[str, Json]) -> str:
-    """The digest that names a release wherever it is copied: it covers no registry's host, and no repository."""
+def file_name(stack: str) -> str:
+    """The file of a stack's packaged template. Logical ids have no dots, so no two stacks have the same."""
+    return f"{NESTED}/{stack}.yaml" if stack else TEMPLATE
+
+
+def digest(document: Json) -> str:
+    """The digest that names a release wherever it is copied: it covers no registry's host, no repository and no bucket."""
     content = {
         "v": VERSION,
-        "template": template,
+        "templates": {path: each["source"] for path, each in document["templates"].items()},
+        "parameters": document["parameters"],
         "functions": {
-            name: {key: each[key] for key in ("path", "config", "manifest")} for name, each in functions.items()
+            name: {key: each[key] for key in ("stack", "path", "config", "manifest")}
+            for name, each in document["functions"].items()
         },
     }
     return sha256(canonical(content))

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from stages.contract import Json, Request
 
-VERSION = 1
+VERSION = 2
 """Of images.json and release.json, see docs/reference/hand-over.md."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_FUNCTION = re.compile(r"[A-Za-z0-9]{1,255}")
+_FUNCTION = re.compile(r"[A-Za-z0-9]{1,255}(?:/[A-Za-z0-9]{1,255})*")
 
 
 @dataclass(frozen=True)

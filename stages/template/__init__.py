@@ -1,7 +1,31 @@
-"""SAM and CloudFormation templates: read one, find its image functions, splice image URIs into it."""
+"""SAM and CloudFormation templates: load an application, find its image functions, splice values into its templates."""
 
-from stages.template.functions import Function, functions, image_slot
-from stages.template.splice import splice
+from stages.template.application import Application, Reader, Stack, Unreadable, assemble, load
+from stages.template.artifacts import Artifact, artifacts
+from stages.template.functions import BuiltImage, Function
+from stages.template.packaged import innermost_first, packaged
+from stages.template.references import Reference
+from stages.template.resources import Slot
+from stages.template.splice import Value, splice
 from stages.template.tree import Template, read
 
-__all__ = ["Function", "Template", "functions", "image_slot", "read", "splice"]
+__all__ = [
+    "Application",
+    "Artifact",
+    "BuiltImage",
+    "Function",
+    "Reader",
+    "Reference",
+    "Slot",
+    "Stack",
+    "Template",
+    "Unreadable",
+    "Value",
+    "artifacts",
+    "assemble",
+    "innermost_first",
+    "load",
+    "packaged",
+    "read",
+    "splice",
+]

@@ -1,134 +1,103 @@
-"""Find the functions of a template that are container images, and what their Metadata says about building them."""
+"""The functions of a template that are container images, and what says which image each of them is."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
-import yaml
-
-from stages.template.tree import Mapping, Scalar, Sequence, walk
+from stages.template import references
+from stages.template.references import Reference
+from stages.template.resolve import Unresolvable, resolve, resolve_text, scalar_type, text
+from stages.template.resources import Path, Slot, find
+from stages.template.tree import Mapping, Scalar, Sequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stages.contract import Problem
+    from stages.template.resources import Resource
     from stages.template.tree import Node, Template
 
 SERVERLESS = "AWS::Serverless::Function"
 LAMBDA = "AWS::Lambda::Function"
 
-NESTED = {"AWS::Serverless::Application": "Location", "AWS::CloudFormation::Stack": "TemplateURL"}
-"""Resources that are templates of their own, and the property that says where."""
+SLOTS: dict[str, Path] = {SERVERLESS: ("Properties", "ImageUri"), LAMBDA: ("Properties", "Code", "ImageUri")}
+"""Where below its resource a function's image URI stands."""
 
 PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
 """Lambda's names of architectures, and Docker's of platforms."""
 
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")  # the distribution specification's grammar of a tag
-_ID = re.compile(r"[A-Za-z0-9]{1,255}")
-_ID_RULE = "CloudFormation's logical ids are 1 to 255 of the letters A-Z and a-z and the digits."
-_MACRO = "Fn::"  # Fn::ForEach::Name and Fn::Transform stand where resources do
-_NOT_YET = ("DockerBuildExtraParams", "SkipBuild")
-_STR_TAGS = (None, "!", "tag:yaml.org,2002:str")
-_resolver: Any = yaml.resolver.Resolver()  # the stubs do not type it
-_NULLS = ("", "~", "null", "Null", "NULL")
+CDK = {
+    "DockerContext": "aws:asset:path",
+    "Dockerfile": "aws:asset:dockerfile-path",
+    "DockerBuildArgs": "aws:asset:docker-build-args",
+    "DockerBuildTarget": "aws:asset:docker-build-target",
+    "DockerBuildExtraParams": "aws:asset:docker-build-extra-params",
+}
+"""What CDK writes for SAM's keys, https://docs.aws.amazon.com/cdk/v2/guide/cli.html and aws-cdk-lib/cx-api."""
+
+_BOOLEANS = {"true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """An image that is built: `dockerfile` is relative to `context`, `context` to the template's folder.
+
+    `tag` and `name` are DockerTag and DockerImage, for names in an engine alone. `extra_params` are further arguments of
+    `docker build`.
+    """
+
+    dockerfile: str
+    context: str
+    tag: str | None = None
+    name: str | None = None
+    build_args: dict[str, str] = field(default_factory=dict)
+    target: str | None = None
+    extra_params: tuple[str, ...] = ()
+
+
+Image: TypeAlias = BuiltImage | Reference
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function that is built as an image.
+    """A function that is a container image.
 
-    `id` names it in options, artifacts and logs: its logical id. `path` is where its resource stands in the template.
-    `dockerfile` is relative to `context`, `context` to the template's folder. `nodes` are the places of its parts, for
-    problems: `resource`, and the Metadata keys that are given.
+    `id` names it in options, artifacts and logs: its logical id, after those of the stacks it is nested in
+    (`Child/Grand/Fn`). `stack` is the path of its stack (`Child/Grand`, empty for the root), `path` where its resource stands in
+    that stack's template. `image` is what is built, or the reference of an image that somebody else built. `nodes` are the
+    places of its parts, for problems: `resource`, `ImageUri`, and the keys of its Metadata that are given, by SAM's names.
     """
 
     id: str
-    path: tuple[str, ...]
+    stack: str
+    path: Path
     type: str
     platform: str
-    dockerfile: str
-    context: str
-    tag: str | None = None
-    build_args: dict[str, str] = field(default_factory=dict)
-    target: str | None = None
+    image: Image
+    loops: tuple[tuple[str, str], ...] = ()
     nodes: dict[str, Node] = field(default_factory=dict, compare=False, repr=False)
 
-
-def functions(template: Template) -> tuple[list[Function], list[Problem]]:
-    """The image functions of a template, and every mistake found in how they are written.
-
-    A function with a mistake is left out of the list. Everything that is no function is left alone.
-    """
-    found: list[Function] = []
-    problems = list(_global_problems(template))
-    resources = template.root.get("Resources")
-    if not isinstance(resources, Mapping):
-        return [], [*problems, _no_resources(template, resources)]
-    for node, resource in resources.pairs:
-        key = node if isinstance(node, Scalar) else None
-        wrong = _id_problem(template, node, key)
-        if key is None or wrong is not None:
-            problems += [wrong] if wrong else []
-        elif key.value.startswith("Fn::ForEach::"):
-            problems += _for_each_problems(template, key, resource)
-        elif not isinstance(resource, Mapping) and not key.value.startswith(_MACRO):
-            problems.append(
-                template.problem(resource, f"{key.value}: a resource must be a map", "It begins with Type.")
-            )
-        elif isinstance(resource, Mapping) and _text(resource.get("Type")) in NESTED:
-            problems += _nested_problems(template, key, resource)
-        elif isinstance(resource, Mapping) and _text(resource.get("Type")) in {SERVERLESS, LAMBDA}:
-            reader = _Reader(template, key, resource)
-            function = reader.read()
-            problems += reader.problems
-            if function is not None:
-                found.append(function)
-    return found, problems
+    @property
+    def slot(self) -> Slot:
+        """Where its image URI belongs."""
+        return Slot(self.stack, self.path + SLOTS[self.type], self.loops)
 
 
-def _no_resources(template: Template, node: Node | None) -> Problem:
-    if node is None:
-        return template.problem(template.root, "the template has no Resources")
-    return template.problem(node, "Resources must be a map", "It maps logical ids to resources.")
+def read(template: Template, stack: str, resource: Resource) -> tuple[Function | None, list[Problem]]:
+    """The image function that a resource is, if it is one and has no mistakes, and the mistakes."""
+    reader = _Reader(template, stack, resource)
+    return reader.read(), reader.problems
 
 
-def _id_problem(template: Template, node: Node, key: Scalar | None) -> Problem | None:
-    """What is wrong with a logical id by CloudFormation's rules, which it would tell only after the images were built."""
-    if key is None:
-        return template.problem(node, "a logical id must be a text", _ID_RULE)
-    if key.value.startswith(_MACRO):
-        return None
-    if not _ID.fullmatch(key.value):
-        shown = key.value if len(key.value) <= 60 else f"{key.value[:60]}... ({len(key.value)} characters)"
-        return template.problem(key, f"{shown!r} cannot be a logical id", _ID_RULE)
-    if key.plain and key.tag is None and _resolver.resolve(yaml.ScalarNode, key.value, (True, False)) != _STR_TAGS[-1]:
-        message = f"the logical id {key.value} is no text in YAML but a number, a boolean or null"
-        return template.problem(key, message, f'Write it in quotes: "{key.value}"')
-    return None
+def full_id(stack: str, name: str) -> str:
+    """A logical id after those of the stacks that it is nested in."""
+    return f"{stack}/{name}" if stack else name
 
 
-def image_slot(resource: Mapping) -> tuple[str, ...] | None:
-    """The path below a function's resource where its image URI belongs, or None if it is no function."""
-    return {SERVERLESS: ("Properties", "ImageUri"), LAMBDA: ("Properties", "Code", "ImageUri")}.get(
-        _text(resource.get("Type")) or ""
-    )
-
-
-def _text(node: Node | None) -> str | None:
-    """The value of a string that is written out; None for anything else, such as `!Ref`."""
-    return node.value if isinstance(node, Scalar) and node.tag in _STR_TAGS else None
-
-
-def _global_function(template: Template) -> Mapping | None:
-    section = template.root.get("Globals")
-    function = section.get("Function") if isinstance(section, Mapping) else None
-    return function if isinstance(function, Mapping) else None
-
-
-def _global_problems(template: Template) -> Iterator[Problem]:
+def global_problems(template: Template) -> Iterator[Problem]:
+    """What SAM would refuse in Globals only after the images were built."""
     section = _global_function(template)
     for key, _ in section.named() if section else ():
         if key.value == "PackageType":
@@ -139,174 +108,210 @@ def _global_problems(template: Template) -> Iterator[Problem]:
             )
 
 
-def _for_each_problems(template: Template, key: Scalar, body: Node) -> Iterator[Problem]:
-    if any(isinstance(node, Mapping) and _text(node.get("PackageType")) == "Image" for node in walk(body)):
-        yield template.problem(
-            key,
-            f"{key.value} makes image functions, which cannot be built from a loop yet",
-            "Write the functions out.",
-        )
+def own_or_global(template: Template, resource: Resource, name: str) -> Node | None:
+    """A property of a function, its default taken from Globals as SAM takes it."""
+    own, section = find(resource.node, ("Properties", name)), _global_function(template)
+    if own is not None or section is None or resource.type != SERVERLESS:
+        return own
+    ignored = resource.node.get("IgnoreGlobals")
+    names = [text(item) for item in ignored.items] if isinstance(ignored, Sequence) else [text(ignored)]
+    return None if "*" in names or name in names else section.get(name)
 
 
-def _nested_problems(template: Template, key: Scalar, resource: Mapping) -> Iterator[Problem]:
-    name = NESTED[_text(resource.get("Type")) or ""]
-    properties = resource.get("Properties")
-    where = properties.get(name) if isinstance(properties, Mapping) else None
-    local = _text(where)
-    if where is not None and local is not None and not local.startswith(("https://", "s3://")):
-        yield template.problem(
-            where,
-            f"{key.value}: nested templates such as {local!r} cannot be packaged yet",
-            f"Move its functions into this template, or upload it and give {name} its https:// address.",
-        )
+def _global_function(template: Template) -> Mapping | None:
+    node = find(template.root, ("Globals", "Function"))
+    return node if isinstance(node, Mapping) else None
 
 
 class _Reader:
     """Reads one function's resource, and gathers what is wrong with it."""
 
-    def __init__(self, template: Template, key: Scalar, resource: Mapping) -> None:
+    def __init__(self, template: Template, stack: str, resource: Resource) -> None:
         self.template = template
-        self.key = key
         self.resource = resource
-        self.type = _text(resource.get("Type")) or ""
-        self.properties = self._section("Properties")
-        self.metadata = self._section("Metadata")
+        self.id = full_id(stack, resource.id)
+        self.stack = stack
+        self.uri = find(resource.node, SLOTS[resource.type])
+        self.metadata = dict(self._metadata())
         self.problems: list[Problem] = []
 
-    def _section(self, name: str) -> Mapping | None:
-        node = self.resource.get(name)
-        return node if isinstance(node, Mapping) else None
-
-    def _wrong(self, node: Node | None, message: str, hint: str | None = None) -> None:
-        self.problems.append(self.template.problem(node or self.key, f"{self.key.value}: {message}", hint))
+    def _metadata(self) -> Iterator[tuple[str, Node]]:
+        """The Metadata by SAM's names, whoever wrote it."""
+        section = self.resource.section("Metadata")
+        if section is None:
+            return
+        yield from ((key.value, value) for key, value in section.named())
+        if (text(section.get("aws:asset:property")) or "").endswith("ImageUri") and section.get(
+            "DockerContext"
+        ) is None:
+            for name, cdk in CDK.items():
+                node = section.get(cdk)
+                if node is not None:
+                    yield name, node
 
     def read(self) -> Function | None:
-        if _text(self.properties.get("PackageType") if self.properties else None) != "Image":
-            self._read_other()
+        if not self._is_image():
             return None
-        if self.metadata is None:
+        image = self._image()
+        platform = self._platform()
+        if self.problems or image is None:
+            return None
+        nodes: dict[str, Node] = {"resource": self.resource.key, **self.metadata}
+        if self.uri is not None:
+            nodes["ImageUri"] = self.uri
+        resource = self.resource
+        return Function(self.id, self.stack, resource.path, resource.type, platform, image, resource.scope.loops, nodes)
+
+    def _wrong(self, node: Node | None, message: str, hint: str | None = None) -> None:
+        self.problems.append(self.template.problem(node or self.resource.key, f"{self.id}: {message}", hint))
+
+    def _is_image(self) -> bool:
+        """Whether it is an image function; refuses what would otherwise be deployed without its code."""
+        node = find(self.resource.node, ("Properties", "PackageType"))
+        try:
+            package_type = resolve(node, self.resource.scope) if node is not None else None
+        except Unresolvable as error:
+            self._wrong(error.node, f"PackageType cannot be told: {error.message}", error.hint)
+            return False
+        if package_type == "Image":
+            return True
+        what = "a Dockerfile" if "Dockerfile" in self.metadata else "an ImageUri" if self.uri is not None else None
+        if what is not None:
+            hint = "Add `PackageType: Image` to its Properties, or remove what only an image function has."
+            self._wrong(None, f"it has {what}, but is not of PackageType Image", hint)
+        return False
+
+    def _image(self) -> Image | None:
+        if self._skips_build():
+            if self.uri is None:
+                self._wrong(self.metadata["SkipBuild"], "SkipBuild is set, and no ImageUri says which image to use")
+            return self._prebuilt(self.uri)
+        if self._is_built():
+            return self._built()
+        if self.uri is None:
             self._wrong(
                 None,
-                "an image function needs Metadata that says how to build its image",
-                "Add Metadata with Dockerfile and DockerContext beside Properties. Images built elsewhere cannot be "
-                "used yet.",
+                "an image function needs Metadata that says how to build its image, or an ImageUri",
+                "Add Metadata with Dockerfile and DockerContext beside Properties.",
             )
-            return None
-        self._refuse_not_yet(self.metadata)
-        dockerfile, context = self._required("Dockerfile"), self._required("DockerContext")
-        tag, target = self._tag(), self._optional("DockerBuildTarget")
-        build_args, platform = self._build_args(), self._platform()
-        if self.problems or dockerfile is None or context is None:
-            return None
-        nodes: dict[str, Node] = {"resource": self.key}
-        nodes.update((key.value, value) for key, value in self.metadata.named())
-        return Function(
-            id=self.key.value,
-            path=("Resources", self.key.value),
-            type=self.type,
-            platform=platform,
-            dockerfile=dockerfile,
-            context=context,
-            tag=tag,
-            build_args=build_args,
-            target=target,
-            nodes=nodes,
+        return self._prebuilt(self.uri)
+
+    def _skips_build(self) -> bool:
+        node = self.metadata.get("SkipBuild")
+        value = self._string(node, "SkipBuild") if node is not None else "false"
+        if value is not None and value.lower() not in _BOOLEANS:
+            self._wrong(node, f"SkipBuild is {value!r}, and must be true or false")
+        return _BOOLEANS.get((value or "").lower(), False)
+
+    def _is_built(self) -> bool:
+        """Whether the Metadata says how to build; a misspelt key does so too, and is told as that."""
+        if self.uri is None:
+            return bool(self.resource.section("Metadata"))
+        return any(
+            difflib.get_close_matches(key, ("Dockerfile", "DockerContext"), n=1, cutoff=0.8) for key in self.metadata
         )
 
-    def _read_other(self) -> None:
-        """Not an image function: refuse what would otherwise be deployed without its code."""
-        if self.metadata is not None and self.metadata.get("Dockerfile") is not None:
-            self._wrong(
-                None,
-                "it has a Dockerfile, but is not of PackageType Image",
-                "Add `PackageType: Image` to its Properties, or remove the Dockerfile from its Metadata.",
-            )
-            return
-        code = self._own_or_global("CodeUri") if self.type == SERVERLESS else self._own("Code")
-        local = _text(code)
-        if local is not None and not local.startswith(("s3://", "https://")):
-            self._wrong(
-                code,
-                f"its code is in {local!r} here, and only image functions can be packaged so far",
-                "Use PackageType Image, or upload the code and name it by its s3:// address.",
-            )
+    def _prebuilt(self, node: Node | None) -> Reference | None:
+        name = self._string(node, "ImageUri") if node is not None else None
+        if name is None:
+            return None
+        try:
+            return references.parse(name)
+        except ValueError as error:
+            hint = "An ImageUri is a local name:tag, an image's id, an archive, or an image of a registry."
+            self._wrong(node, f"ImageUri {name!r} names no image: {error}", hint)
+            return None
 
-    def _own(self, name: str) -> Node | None:
-        return self.properties.get(name) if self.properties else None
-
-    def _own_or_global(self, name: str) -> Node | None:
-        """A property, its default taken from Globals as SAM takes it."""
-        own, section = self._own(name), _global_function(self.template)
-        if own is not None or section is None or self.type != SERVERLESS:
-            return own
-        ignored = self.resource.get("IgnoreGlobals")
-        names = [_text(item) for item in ignored.items] if isinstance(ignored, Sequence) else [_text(ignored)]
-        return None if "*" in names or name in names else section.get(name)
-
-    def _refuse_not_yet(self, metadata: Mapping) -> None:
-        for key, _ in metadata.named():
-            if key.value in _NOT_YET:
-                self._wrong(key, f"{key.value} is not supported yet, and ignoring it would build another image")
+    def _built(self) -> BuiltImage | None:
+        dockerfile, context = self._required("Dockerfile"), self._required("DockerContext")
+        tag, name, target = self._tag(), self._name(), self._optional("DockerBuildTarget")
+        build_args, extra_params = self._build_args(), self._extra_params()
+        if dockerfile is None or context is None:
+            return None
+        return BuiltImage(dockerfile, context, tag, name, build_args, target, extra_params)
 
     def _required(self, name: str) -> str | None:
-        metadata = self.metadata
-        if metadata is None or metadata.get(name) is None:
-            given = [key.value for key, _ in metadata.named()] if metadata else []
-            close = difflib.get_close_matches(name, given, n=1, cutoff=0.8)
+        node = self.metadata.get(name)
+        if node is None and name == "Dockerfile" and "aws:asset:path" in self.metadata:
+            return "Dockerfile"
+        if node is None:
+            close = difflib.get_close_matches(name, [*self.metadata], n=1, cutoff=0.8)
             hint = f"Did you mean {name} where it says {close[0]}?" if close else f"Add {name} to its Metadata."
             self._wrong(None, f"its Metadata lacks {name}", hint)
             return None
-        value = self._string(metadata.get(name), name)
+        value = self._string(node, name)
         if value is not None and not value.strip():
-            self._wrong(metadata.get(name), f"{name} is empty")
+            self._wrong(node, f"{name} is empty")
             return None
         return value
 
     def _optional(self, name: str) -> str | None:
-        node = self.metadata.get(name) if self.metadata else None
+        node = self.metadata.get(name)
         return self._string(node, name) if node is not None else None
 
-    def _string(self, node: Node | None, name: str) -> str | None:
-        value = _text(node)
-        if value is None:
-            hint = "Functions such as !Ref and !Sub are not resolved here yet."
-            self._wrong(node, f"{name} must be a string that is written out", hint)
-        return value
+    def _string(self, node: Node, name: str) -> str | None:
+        try:
+            return resolve_text(node, self.resource.scope)
+        except Unresolvable as error:
+            self._wrong(error.node, f"{name} cannot be told: {error.message}", error.hint)
+            return None
 
     def _tag(self) -> str | None:
         tag = self._optional("DockerTag")
-        if tag is not None and not _TAG.fullmatch(tag):
+        if tag is not None and not references.TAG.fullmatch(tag):
             hint = "A tag has at most 128 of the characters A-Z a-z 0-9 _ . - and starts with none of . -"
-            self._wrong(self.metadata and self.metadata.get("DockerTag"), f"DockerTag {tag!r} is not a tag", hint)
+            self._wrong(self.metadata["DockerTag"], f"DockerTag {tag!r} is not a tag", hint)
         return tag
+
+    def _name(self) -> str | None:
+        name = self._optional("DockerImage")
+        if name is not None and not references.is_name(name.lower()):
+            hint = "It is a repository's name without a tag, made of a-z 0-9 . _ - and /"
+            self._wrong(self.metadata["DockerImage"], f"DockerImage {name!r} is no image's name", hint)
+        return name
 
     def _build_args(self) -> dict[str, str]:
         """Build arguments as they are written: a number or a boolean is its own text, as on a command line."""
-        node = self.metadata.get("DockerBuildArgs") if self.metadata else None
+        node = self.metadata.get("DockerBuildArgs")
         if node is None:
             return {}
-        if not isinstance(node, Mapping):
+        if not isinstance(node, Mapping) or node.tag is not None:
             self._wrong(node, "DockerBuildArgs must be a mapping of names to values")
             return {}
         arguments = {}
         for key, value in node.named():
-            text = self._string(value, f"the build argument {key.value}")
-            if isinstance(value, Scalar) and value.plain and text in _NULLS:
+            if isinstance(value, Scalar) and scalar_type(value) == "tag:yaml.org,2002:null":
                 self._wrong(key, f"the build argument {key.value} has no value", 'Write "" for an empty one.')
-            elif text is not None:
-                arguments[key.value] = text
+                continue
+            argument = self._string(value, f"the build argument {key.value}")
+            if argument is not None:
+                arguments[key.value] = argument
         return arguments
+
+    def _extra_params(self) -> tuple[str, ...]:
+        node = self.metadata.get("DockerBuildExtraParams")
+        if node is None:
+            return ()
+        if not isinstance(node, Sequence) or node.tag is not None:
+            self._wrong(node, "DockerBuildExtraParams must be a list of strings")
+            return ()
+        items = [self._string(item, f"the extra parameter {at}") for at, item in enumerate(node.items, start=1)]
+        return tuple(item for item in items if item is not None)
 
     def _platform(self) -> str:
         default = PLATFORMS["x86_64"]
-        node = self._own_or_global("Architectures")
+        node = own_or_global(self.template, self.resource, "Architectures")
         if node is None:
             return default
-        names = [_text(item) for item in node.items] if isinstance(node, Sequence) else [None]
-        if len(names) != 1:
+        try:
+            names = resolve(node, self.resource.scope)
+        except Unresolvable as error:
+            self._wrong(error.node, f"Architectures cannot be told: {error.message}", error.hint)
+            return default
+        if isinstance(names, list) and len(names) != 1:
             self._wrong(node, f"a function has one architecture, and here are {len(names)}", "Keep one of them.")
-        elif names[0] not in PLATFORMS:
-            self._wrong(node, "Architectures must be a list of x86_64 or arm64, written out")
+        elif not isinstance(names, list) or not isinstance(names[0], str) or names[0] not in PLATFORMS:
+            self._wrong(node, "Architectures must be a list of x86_64 or arm64")
         else:
             return PLATFORMS[names[0]]
         return default

@@ -1,19 +1,21 @@
-"""Put image URIs into a template's text, and change nothing else: every other byte stays as it was.
+"""Put values into a template's text, and change nothing else: every other byte stays as it was.
 
-What a splice did is checked by reading the new text: it must be the old document but for the images. A template written so
+What a splice did is checked by reading the new text: it must be the old document but for the values. A template written so
 oddly that the checks fail is refused, never guessed at.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from stages.contract import InvalidInput
-from stages.template.functions import image_slot
-from stages.template.tree import Mapping, Scalar, Sequence, read
+from stages.template.resolve import call, scalar_type
+from stages.template.resources import Path, find
+from stages.template.tree import Mapping, Scalar, Sequence, Span, read
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
     from stages.contract import Problem
     from stages.template.tree import Node, Template
 
-Path: TypeAlias = tuple[str, ...]
+Value: TypeAlias = "str | dict[str, Value]"
+"""What is put in: a text, or a mapping such as `{"S3Bucket": ..., "S3Key": ...}`."""
 
-_URI = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/:@-]*[A-Za-z0-9])?")  # such text is the same quoted and plain
+_PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/:@-]*[A-Za-z0-9])?")  # such text is the same quoted and plain
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 
 
@@ -36,15 +39,15 @@ class Edit:
     text: str
 
 
-def splice(template: Template, images: dict[Path, str]) -> bytes:
-    """The template's bytes with each resource's image URI replaced, or inserted where it has none.
+def splice(template: Template, values: dict[Path, Value]) -> bytes:
+    """The template's bytes with the value at each path replaced, or inserted where there is none.
 
-    `images` maps a function's path to its URI. Raises InvalidInput if a function is written in a way that leaves no safe
-    place for it, ValueError for a URI or path that is none (a mistake of the caller).
+    What stands in the way of a path, such as a text where a mapping belongs, is replaced as a whole. Raises InvalidInput if a
+    place is written in a way that leaves no safe edit, ValueError for a path that leads nowhere (a mistake of the caller).
     """
-    data = _apply(template, [_edit(template, path, uri) for path, uri in images.items()])
-    if not _only_images_differ(template, data, images):
-        raise InvalidInput([_no_place(template, path) for path in _unplaced(template, images) or images])
+    data = _apply(template, [_edit(template, path, value) for path, value in values.items()])
+    if not _only_values_differ(template, data, values):
+        raise InvalidInput([_no_place(template, path) for path in _unplaced(template, values) or values])
     return data
 
 
@@ -56,73 +59,91 @@ def _apply(template: Template, edits: list[Edit]) -> bytes:
     return bom + text.encode()
 
 
-def _unplaced(template: Template, images: dict[Path, str]) -> list[Path]:
-    """The functions that no image can be put into even on their own."""
+def _unplaced(template: Template, values: dict[Path, Value]) -> list[Path]:
+    """The paths at which nothing can be put even on its own."""
     return [
         path
-        for path, uri in images.items()
-        if not _only_images_differ(template, _apply(template, [_edit(template, path, uri)]), {path: uri})
+        for path, value in values.items()
+        if not _only_values_differ(template, _apply(template, [_edit(template, path, value)]), {path: value})
     ]
 
 
 def _no_place(template: Template, path: Path) -> Problem:
     return template.problem(
-        _find(template.root, path) or template.root,
-        f"{path[-1]}: found no safe place for its image",
-        "Write it in block style with `ImageUri: x` below Properties (AWS::Serverless::Function) or Code "
-        "(AWS::Lambda::Function); the x is replaced.",
+        find(template.root, path[:2]) or template.root,
+        f"{path[1]}: found no safe place for its {path[-1]}",
+        f"Write it in block style with `{path[-1]}: x` below {path[-2]}; the x is replaced.",
     )
 
 
-def _edit(template: Template, path: Path, uri: str) -> Edit:
-    resource = _find(template.root, path)
-    slot = image_slot(resource) if isinstance(resource, Mapping) else None
-    if slot is None or not _URI.fullmatch(uri):
-        raise ValueError(f"{'/'.join(path)} is no function, or {uri!r} no image URI")
-    holder = resource
-    for depth, key in enumerate(slot):
-        if not isinstance(holder, Mapping):
+def _edit(template: Template, path: Path, value: Value) -> Edit:
+    holder: Node = template.root
+    for depth, key in enumerate(path):
+        rest = path[depth + 1 :]
+        if isinstance(holder, Sequence) and isinstance(key, int):
+            inner: Node | None = find(holder, (key,))
+        elif isinstance(holder, Mapping) and isinstance(key, str):
+            inner = holder.get(key)
+            if inner is None and _is_keys(rest):
+                return _insert(template.text, holder, key, rendered(_nested(rest, value), _style(holder, None)))
+        else:
             break
-        value = holder.get(key)
-        if key == slot[-1] or not isinstance(value, Mapping):
-            new = _value(uri, _style(holder, value), slot[depth + 1 :])
-            return _insert(template.text, holder, key, new) if value is None else _replace(template.text, value, new)
-        holder = value
-    raise ValueError(f"{'/'.join(path)} has no Properties")
+        if inner is None:
+            break
+        if not rest or (not _leads_on(inner, rest[0]) and _is_keys(rest)):
+            return _replace(template.text, inner, rendered(_nested(rest, value), _style(holder, inner)))
+        holder = inner
+    raise ValueError(f"{'/'.join(map(str, path))} leads nowhere in the template")
 
 
-def _find(node: Node | None, path: Path) -> Node | None:
-    for key in path:
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node
+def _is_keys(path: Path) -> bool:
+    """Whether mappings alone lead to a place, so that it can be made where it is missing."""
+    return all(isinstance(key, str) for key in path)
 
 
-def _style(holder: Mapping, value: Node | None) -> str:
+def _leads_on(node: Node, key: str | int) -> bool:
+    """Whether a path goes on below a node, and not in place of it."""
+    if isinstance(key, int):
+        return isinstance(node, Sequence)
+    called = call(node)
+    return isinstance(node, Mapping) and (called is None or called[0] == key or node.get(key) is not None)
+
+
+def _nested(keys: Path, value: Value) -> Value:
+    for key in reversed(keys):
+        value = {str(key): value}
+    return value
+
+
+def _style(holder: Node, value: Node | None) -> str:
     """The quotes to use: those of the value replaced, or those around the keys beside it (JSON has no others)."""
-    model = value if isinstance(value, Scalar) else next((key for key, _ in holder.named()), None)
+    keys = holder.named() if isinstance(holder, Mapping) else iter(())
+    model = value if isinstance(value, Scalar) else next((key for key, _ in keys), None)
     return model.style if isinstance(model, Scalar) and model.style in {"'", '"'} else ""
 
 
-def _value(uri: str, quote: str, keys: Path) -> str:
-    """The URI in its quotes, within a flow mapping for each of `keys`."""
-    text = f"{quote}{uri}{quote}"
-    for key in reversed(keys):
-        text = f"{{{quote}{key}{quote}: {text}}}"
-    return text
+def rendered(value: Value, quote: str) -> str:
+    """A value as it is written: texts in their quotes, or plain where that is the same; mappings in flow style."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{rendered(key, quote)}: {rendered(each, quote)}" for key, each in value.items()) + "}"
+    span = Span(0, 0, 0, 0)
+    if _PLAIN.fullmatch(value) and (quote or scalar_type(Scalar(span, value, None, None)) == "tag:yaml.org,2002:str"):
+        return f"{quote}{value}{quote}"
+    return json.dumps(value)
 
 
 def _replace(text: str, node: Node, new: str) -> Edit:
-    start, end = node.span.start, _content_end(text, node)
+    start, end = node.span.start, content_end(text, node)
     glued = start == end and text[start - 1 : start] == ":"  # `ImageUri:` without a value
     return Edit(start, end, f" {new}" if glued else new)
 
 
-def _content_end(text: str, node: Node) -> int:
+def content_end(text: str, node: Node) -> int:
     """Where a node's own text ends: a block's span runs on over blank lines and comments behind it."""
     if isinstance(node, Mapping) and not node.flow:
-        return _content_end(text, node.pairs[-1][1])
+        return content_end(text, node.pairs[-1][1])
     if isinstance(node, Sequence) and not node.flow and node.items:
-        return _content_end(text, node.items[-1])
+        return content_end(text, node.items[-1])
     return node.span.start + len(text[node.span.start : node.span.end].rstrip())
 
 
@@ -141,22 +162,22 @@ def _insert(text: str, holder: Mapping, key: str, new: str) -> Edit:
     return Edit(at, at, f"{pair}{newline.group() if newline else chr(10)}{' ' * (neighbour.span.column - 1)}")
 
 
-def _only_images_differ(before: Template, data: bytes, images: dict[Path, str]) -> bool:
+def _only_values_differ(before: Template, data: bytes, values: dict[Path, Value]) -> bool:
     try:
         after = read(data, before.file)
     except InvalidInput:
         return False
-    slots = {}
-    for path, uri in images.items():
-        resource = _find(before.root, path)
-        slots[path + ((image_slot(resource) if isinstance(resource, Mapping) else None) or ())] = uri
-    if any(not _holds(_find(after.root, path), uri) for path, uri in slots.items()):
+    if any(not _holds(find(after.root, path), value) for path, value in values.items()):
         return False
-    return _meaning(before.root, set(slots)) == _meaning(after.root, set(slots))
+    return _meaning(before.root, set(values)) == _meaning(after.root, set(values))
 
 
-def _holds(node: Node | None, uri: str) -> bool:
-    return isinstance(node, Scalar) and node.tag is None and node.value == uri
+def _holds(node: Node | None, value: Value) -> bool:
+    if isinstance(value, dict):
+        if not isinstance(node, Mapping) or node.tag is not None or len(node.pairs) != len(value):
+            return False
+        return all(_holds(node.get(key), each) for key, each in value.items())
+    return isinstance(node, Scalar) and node.tag is None and node.value == value
 
 
 def _meaning(node: Node, without: set[Path], path: Path = ()) -> Hashable:
@@ -164,7 +185,11 @@ def _meaning(node: Node, without: set[Path], path: Path = ()) -> Hashable:
     if isinstance(node, Scalar):
         return (node.tag, node.value, node.plain)
     if isinstance(node, Sequence):
-        return (node.tag, tuple(_meaning(item, without, (*path, f"[{at}]")) for at, item in enumerate(node.items)))
+        items = enumerate(node.items)
+        return (
+            node.tag,
+            tuple(None if (*path, at) in without else _meaning(item, without, (*path, at)) for at, item in items),
+        )
     if not isinstance(node, Mapping):
         return node.name
     pairs = set()
@@ -181,8 +206,8 @@ def _leads_to(path: Path, slots: set[Path]) -> bool:
 
 
 def _is_empty(node: Node, path: Path, without: set[Path]) -> bool:
-    """Whether all that a value on the way to an image holds is that image; a scalar there was replaced as a whole."""
-    if isinstance(node, Scalar):
+    """Whether all that a value on the way to a slot holds is that slot; what was replaced as a whole held nothing else."""
+    if isinstance(node, Scalar) or call(node) is not None:
         return True
     return isinstance(node, Mapping) and all(
         isinstance(key, Scalar) and (*path, key.value) in without for key, _ in node.pairs

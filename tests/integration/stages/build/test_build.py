@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stages import build
-from stages.contract import InvalidInput, StageError
+from stages.contract import StageError
 from stages.images import engine
 
 if TYPE_CHECKING:
@@ -38,12 +37,19 @@ def test_two_functions_with_one_tag_each_have_their_own_code(project: Any, code_
     assert code_of(built["QRoots"]["carrier"]["image"]) == "n1"
 
 
-def test_a_nested_template_is_refused_not_packaged_with_another_functions_code(project: Any) -> None:
-    project.write(
-        "template.yaml", "Resources: {C: {Type: AWS::Serverless::Application, Properties: {Location: c.yaml}}}\n"
-    )
-    with pytest.raises(InvalidInput, match="nested templates"):
-        build.check(project.request(), project.work)
+def test_a_function_of_a_nested_template_with_the_same_id_and_tag_has_its_own_code(project: Any, code_of: Any) -> None:
+    """`sam build` builds both to `qroot:v1`, and packages the root's function with the child's code."""
+    for folder, code in (("app", "n0"), ("child/app", "n1"), ("child/grand/app", "n2")):
+        project.write_scratch(folder, code)
+    function = "  QRoot:\n    Type: AWS::Serverless::Function\n    Properties: {PackageType: Image}\n"
+    function += "    Metadata: {DockerTag: v1, Dockerfile: Dockerfile, DockerContext: app}\n"
+    nested = "  Child: {{Type: AWS::Serverless::Application, Properties: {{Location: {}/t.yaml}}}}\n"
+    project.write("template.yaml", "Resources:\n" + function + nested.format("child"))
+    project.write("child/t.yaml", "Resources:\n" + function + nested.format("./grand"))
+    project.write("child/grand/t.yaml", "Resources:\n" + function)
+    built = project.build()
+    codes = {name: code_of(each["carrier"]["image"]) for name, each in built.items()}
+    assert codes == {"QRoot": "n0", "Child/QRoot": "n1", "Child/Child/QRoot": "n2"}
 
 
 def test_ids_that_differ_in_case_only_have_their_own_code(project: Any, code_of: Any) -> None:
@@ -76,8 +82,8 @@ def test_what_is_handed_over(project: Any, client: APIClient) -> None:
     assert (built["platform"], built["size"]) == ("linux/amd64", inspected["Size"])
     assert (built["path"], built["base"]) == (["Resources", "Fn"], None)
     output = project.work / "outputs" / "images"
-    assert sorted(path.name for path in output.iterdir()) == ["images.json", "template.yaml"]
-    assert (output / "template.yaml").read_bytes() == (project.source / "template.yaml").read_bytes()
+    assert sorted(path.name for path in output.iterdir()) == ["images.json", "templates"]
+    assert (output / "templates" / "template.yaml").read_bytes() == (project.source / "template.yaml").read_bytes()
 
 
 def test_the_project_is_only_read(project: Any) -> None:

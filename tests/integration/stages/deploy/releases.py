@@ -58,9 +58,11 @@ def write_release(directory: Path, target: Target, content: str, template: str =
     packaged = template.replace("IMAGE", uri).encode()
     (directory / "packaged-template.yaml").write_bytes(packaged)
     document: dict[str, Any] = {
-        "v": 1,
+        "v": 2,
+        "parameters": {},
         "functions": {
             "HelloWorldFunction": {
+                "stack": "",
                 "path": ["Resources", "HelloWorldFunction"],
                 "source": sha256(b"source"),
                 "config": sha256(content.encode()),
@@ -70,7 +72,14 @@ def write_release(directory: Path, target: Target, content: str, template: str =
                 "image": uri,
             }
         },
-        "template": {"source": sha256(template.encode()), "packaged": sha256(packaged)},
+        "templates": {
+            "": {
+                "file": "packaged-template.yaml",
+                "source": sha256(template.encode()),
+                "packaged": sha256(packaged),
+                "url": None,
+            }
+        },
     }
     document["digest"] = release_digest(document)
     (directory / "release.json").write_text(json.dumps(document))

@@ -74,6 +74,7 @@ def push(target: Target, access: Access) -> dict[str, Any]:
     image = ecr.batch_get_image(repositoryName="app", imageIds=[{"imageTag": "one"}])["images"][0]
     digest = image["imageId"]["imageDigest"]
     return {
+        "stack": "",
         "path": ["Resources", "HelloWorldFunction"],
         "config": json.loads(image["imageManifest"])["config"]["digest"],
         "manifest": digest,
@@ -85,9 +86,17 @@ def write_release(directory: Path, function: dict[str, Any]) -> None:
     directory.mkdir(parents=True)
     packaged = TEMPLATE.replace("IMAGE", function["image"]).encode()
     document: dict[str, Any] = {
-        "v": 1,
+        "v": 2,
+        "parameters": {},
         "functions": {"HelloWorldFunction": function},
-        "template": {"source": sha256(TEMPLATE.encode()), "packaged": sha256(packaged)},
+        "templates": {
+            "": {
+                "file": "packaged-template.yaml",
+                "source": sha256(TEMPLATE.encode()),
+                "packaged": sha256(packaged),
+                "url": None,
+            }
+        },
     }
     document["digest"] = release_digest(document)
     (directory / "packaged-template.yaml").write_bytes(packaged)

@@ -71,7 +71,7 @@ def test_the_packaged_template_is_the_template_but_for_the_images(packager: Pack
     for function in release["functions"].values():
         before = before.replace(b"{PackageType", b"{ImageUri: " + function["image"].encode() + b", PackageType", 1)
     assert after == before
-    assert release["template"]["packaged"] == f"sha256:{hashlib.sha256(after).hexdigest()}"
+    assert release["templates"][""]["packaged"] == f"sha256:{hashlib.sha256(after).hexdigest()}"
 
 
 def test_a_missing_repository_is_made_immutable_with_scan_on_push(packager: Packager, ecr: Any) -> None:

@@ -71,7 +71,7 @@ class Scanner:
             for name in images
         }
         functions = {name: {"config": configs[name], "carrier": carriers[name]} for name in images}
-        (folder / "images.json").write_text(json.dumps({"v": 1, "functions": functions}))
+        (folder / "images.json").write_text(json.dumps({"v": 2, "functions": functions}))
 
     def advise(self, *advisories: dict[str, Any]) -> None:
         """Write the folder of advisories; each names an `id` and what is `affected`."""

@@ -222,10 +222,17 @@ def test_a_release_is_scanned_in_its_registry(scanner: Scanner, aws: str) -> Non
     from_layout = scanner.scan()
     folder = scanner.work / "inputs/images"
     document = json.loads((folder / "images.json").read_text())
-    about = {"path": ["Resources", "F"], "source": "sha256:" + "5" * 64, "platform": "linux/amd64", "size": 1}
+    about = {
+        "stack": "",
+        "path": ["Resources", "F"],
+        "source": "sha256:" + "5" * 64,
+        "platform": "linux/amd64",
+        "size": 1,
+    }
     document["functions"]["F"] |= about
-    (folder / "images.json").write_text(json.dumps({**document, "template": "template.yaml"}))
-    (folder / "template.yaml").write_text(TEMPLATE)
+    (folder / "images.json").write_text(json.dumps({**document, "templates": {"": "t.yaml"}, "parameters": {}}))
+    (folder / "templates").mkdir()
+    (folder / "templates" / "t.yaml").write_text(TEMPLATE)
     target = Target("artifacts", new_account(), "eu-west-1", embedded=True, repository="team/app")
     access = Access(endpoint_url=aws)
     shutil.rmtree(scanner.work / "outputs")

@@ -8,14 +8,16 @@ import pytest
 from stages.build.builder import tag
 from stages.build.definitions import Definition
 from stages.build.sources import Source
-from stages.template import Function
+from stages.template import BuiltImage, Function
 
 LONGEST = "A" * 255
 
 
 def name(function: str) -> str:
+    image = BuiltImage("Dockerfile", ".")
     definition = Definition(
-        Function(function, ("Resources", function), "AWS::Serverless::Function", "linux/amd64", "Dockerfile", "."),
+        Function(function, "", ("Resources", function), "AWS::Serverless::Function", "linux/amd64", image),
+        image,
         Path(),
         "Dockerfile",
         "Dockerfile",

@@ -109,7 +109,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(project: Path) -
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nope.yaml", "nope.yaml: there is no template nope.yaml"),
+        ("nope.yaml", "nope.yaml: the template nope.yaml does not exist"),
         ("../outside/Dockerfile", "the template ../outside/Dockerfile is outside the project"),
         ("/etc/passwd", "the template /etc/passwd is outside the project"),
         ("app", "the template app cannot be read: Is a directory"),
@@ -130,4 +130,4 @@ def test_a_function_that_package_could_not_write_an_image_into_is_refused_before
         "Resources:\n"
         + FUNCTION.format(**_function()).replace("{PackageType: Image}", "{ImageUri, PackageType: Image}")
     )
-    assert "Hello: found no safe place for its image" in _problems(project)[0]
+    assert "Hello: found no safe place for its ImageUri" in _problems(project)[0]

@@ -6,7 +6,7 @@ import pytest
 
 from stages.build.definitions import Definition
 from stages.build.sources import gather, source_hash
-from stages.template import Function
+from stages.template import BuiltImage, Function
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +24,9 @@ def context(tmp_path: Path) -> Path:
 def _definition(
     context: Path, name: str = "A", dockerfile: str = "Dockerfile", platform: str = "linux/amd64", **args: str
 ) -> Definition:
-    function = Function(name, ("Resources", name), "AWS::Lambda::Function", platform, dockerfile, str(context))
-    return Definition(function, context, dockerfile, f"context/{dockerfile}", args)
+    image = BuiltImage(dockerfile, str(context))
+    function = Function(name, "", ("Resources", name), "AWS::Lambda::Function", platform, image)
+    return Definition(function, image, context, dockerfile, f"context/{dockerfile}", args)
 
 
 def test_equal_definitions_are_one_build_and_share_a_packed_context(context: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def change(directory: Path, edit: Callable[[Any], Any], *, template: str | None 
     document = json.loads(path.read_text())
     if template is not None:
         (directory / "packaged-template.yaml").write_text(template)
-        document["template"]["packaged"] = sha256(template.encode())
+        document["templates"][""]["packaged"] = sha256(template.encode())
     edit(document)
     if reseal:
         document["digest"] = release_digest(document)
@@ -80,9 +80,9 @@ def test_another_image_everywhere_but_in_the_digest(directory: Path) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["111122223333.dkr.ecr.eu-central-1.amazonaws.com/app:latest", "docker.io/app@sha256:" + "0" * 64, "app"],
+    ["111122223333.dkr.ecr.eu-central-1.amazonaws.com/app:latest", "docker.io/app:1", "app@sha256:" + "0" * 64, "app"],
 )
-def test_an_image_that_is_not_pinned_in_ecr(directory: Path, uri: str) -> None:
+def test_an_image_that_is_not_pinned(directory: Path, uri: str) -> None:
     change(
         directory,
         lambda document: document["functions"]["HelloWorldFunction"].update(image=uri),
@@ -107,7 +107,7 @@ def test_a_function_the_template_does_not_know(directory: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "null", "{", '{"v": 2}', '{"v": 1}', '{"v": 1, "functions": [], "digest": 1, "template": {}}'],
+    ["", "[]", "null", "{", '{"v": 1}', '{"v": 2}', '{"v": 2, "functions": [], "digest": 1, "templates": {}}'],
 )
 def test_a_file_of_another_form(directory: Path, text: str) -> None:
     (directory / "release.json").write_text(text)

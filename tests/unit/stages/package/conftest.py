@@ -17,6 +17,7 @@ Resources:
 
 def function(name: str, digit: str) -> dict[str, Any]:
     return {
+        "stack": "",
         "path": ["Resources", name],
         "source": "sha256:" + "5" * 64,
         "config": "sha256:" + digit * 64,
@@ -30,11 +31,17 @@ def function(name: str, digit: str) -> dict[str, Any]:
 @pytest.fixture
 def document() -> dict[str, Any]:
     """The content of images.json, for a test to change before `folder` is written."""
-    return {"v": 1, "template": "template.yaml", "functions": {"A": function("A", "a"), "B": function("B", "b")}}
+    return {
+        "v": 2,
+        "templates": {"": "app/template.yaml"},
+        "parameters": {},
+        "functions": {"A": function("A", "a"), "B": function("B", "b")},
+    }
 
 
 @pytest.fixture
 def folder(tmp_path: Path, document: dict[str, Any]) -> Path:
-    (tmp_path / "template.yaml").write_text(TEMPLATE)
+    (tmp_path / "templates" / "app").mkdir(parents=True)
+    (tmp_path / "templates" / "app" / "template.yaml").write_text(TEMPLATE)
     (tmp_path / "images.json").write_text(json.dumps(document))
     return tmp_path

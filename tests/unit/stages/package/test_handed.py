@@ -17,7 +17,7 @@ def test_images_come_in_the_order_of_their_names(folder: Path) -> None:
     images = handed.read(folder)
     assert [image.function for image in images.images] == ["A", "B"]
     assert images.images[0].path == ("Resources", "A")
-    assert images.template.data == (folder / "template.yaml").read_bytes()
+    assert images.application.root.data == (folder / "templates/app/template.yaml").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,9 @@ def test_images_come_in_the_order_of_their_names(folder: Path) -> None:
         lambda document: document["functions"]["A"].pop("config"),
         lambda document: document["functions"]["A"].update(config="latest"),
         lambda document: document["functions"]["A"].update(size="big"),
-        lambda document: document.update(template="../../etc/passwd"),
-        lambda document: document.update(template="missing.yaml"),
+        lambda document: document["templates"].update({"": "../images.json"}),
+        lambda document: document["templates"].update({"": "missing.yaml"}),
+        lambda document: document["templates"].update(Child="child.yaml"),
         lambda document: document.update(functions=[]),
     ],
 )
@@ -43,8 +44,8 @@ def test_an_artifact_that_is_not_builds_is_a_mismatch(
 
 
 def test_another_version_says_what_to_do(folder: Path) -> None:
-    (folder / "images.json").write_text('{"v": 2}')
-    with pytest.raises(StageError, match="format version 2") as caught:
+    (folder / "images.json").write_text('{"v": 1}')
+    with pytest.raises(StageError, match="format version 1") as caught:
         handed.read(folder)
     assert "same version of Towpath" in (caught.value.hint or "")
 

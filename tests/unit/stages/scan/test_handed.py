@@ -25,7 +25,7 @@ BUILT = {
 
 def read(folder: Path, name: str, functions: Any, **more: Any) -> list[handed.Image]:
     (folder / name).mkdir()
-    (folder / name / f"{name}.json").write_text(json.dumps({"v": 1, "functions": functions, **more}))
+    (folder / name / f"{name}.json").write_text(json.dumps({"v": 2, "functions": functions, **more}))
     return handed.read(Request("scan", "apply", "h", inputs={name: name}), folder)[0]
 
 
@@ -42,7 +42,7 @@ def test_a_release_is_read_from_its_registry(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "functions", "more"),
     [
-        ("images", BUILT, {"v": 2}),
+        ("images", BUILT, {"v": 1}),
         ("images", [], {}),
         ("images", {"F": {"config": "sha256:x", "carrier": ENGINE}}, {}),
         ("images", {"../F": {"config": A, "carrier": ENGINE}}, {}),

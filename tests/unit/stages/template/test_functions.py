@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from stages.template import Function, functions, read
+from stages.template import BuiltImage, Function, load
 
 GOOD = """\
 Globals:
@@ -49,8 +49,8 @@ Resources:
 
 
 def _read(text: str) -> tuple[list[Function], list[str]]:
-    found, problems = functions(read(text.encode(), "t.yaml"))
-    return found, [str(problem) for problem in problems]
+    application, problems = load(lambda _: text.encode(), "t.yaml", {})
+    return application.functions, [str(problem) for problem in problems]
 
 
 def _one(properties: str = "", metadata: str = "") -> tuple[list[Function], list[str]]:
@@ -69,22 +69,25 @@ def test_image_functions_are_found_with_what_their_metadata_says() -> None:
     assert found == [
         Function(
             id="HelloWorldFunction",
+            stack="",
             path=("Resources", "HelloWorldFunction"),
             type="AWS::Serverless::Function",
             platform="linux/amd64",
-            dockerfile="Dockerfile",
-            context="./hello",
-            tag="python3.11-v1",
-            build_args={"V": "3", "ON": "on", "LEADING": "010", "EMPTY": "", "Q": "x y"},
-            target="last",
+            image=BuiltImage(
+                dockerfile="Dockerfile",
+                context="./hello",
+                tag="python3.11-v1",
+                build_args={"V": "3", "ON": "on", "LEADING": "010", "EMPTY": "", "Q": "x y"},
+                target="last",
+            ),
         ),
         Function(
             id="Plain",
+            stack="",
             path=("Resources", "Plain"),
             type="AWS::Lambda::Function",
             platform="linux/arm64",
-            dockerfile="sub/Dockerfile",
-            context=".",
+            image=BuiltImage(dockerfile="sub/Dockerfile", context="."),
         ),
     ]
 
@@ -101,13 +104,20 @@ def test_architectures_come_from_globals_unless_they_are_ignored() -> None:
     [
         ("Architectures: [x86_64, arm64]", "", "t.yaml:6:22: Fn: a function has one architecture, and here are 2"),
         ("Architectures: [riscv]", "", "must be a list of x86_64 or arm64"),
-        ("Architectures: !Ref A", "", "must be a list of x86_64 or arm64"),
+        ("Architectures: !Ref A", "", "Architectures cannot be told: A is no parameter"),
         ("", "DockerTag: foo:bar", "t.yaml:10:18: Fn: DockerTag 'foo:bar' is not a tag"),
-        ("", "DockerTag: !Ref Tag", "DockerTag must be a string that is written out"),
+        (
+            "",
+            "DockerTag: !Ref Tag",
+            "DockerTag cannot be told: Tag is no parameter, so it is known only when the stack is deployed",
+        ),
         ("", "DockerBuildArgs: [1]", "DockerBuildArgs must be a mapping"),
         ("", "DockerBuildArgs: {A: }", "the build argument A has no value"),
-        ("", "DockerBuildArgs: {A: {B: 1}}", "the build argument A must be a string"),
-        ("", "DockerBuildExtraParams: [--secret, x]", "DockerBuildExtraParams is not supported yet"),
+        ("", "DockerBuildArgs: {A: {B: 1}}", "the build argument A cannot be told: it must be a string"),
+        ("", "DockerBuildExtraParams: --secret", "DockerBuildExtraParams must be a list of strings"),
+        ("", "DockerBuildExtraParams: [[x]]", "the extra parameter 1 cannot be told: it must be a string"),
+        ("", "DockerImage: a:b", "t.yaml:10:20: Fn: DockerImage 'a:b' is no image's name"),
+        ("", "SkipBuild: 3", "SkipBuild is '3', and must be true or false"),
     ],
 )
 def test_mistakes_have_a_place(properties: str, metadata: str, message: str) -> None:
@@ -124,15 +134,15 @@ def test_all_mistakes_are_told_at_once() -> None:
         "  A: {Type: AWS::Serverless::Function, Properties: {PackageType: Image}}\n"
         "  B: {Type: AWS::Serverless::Function, Properties: {PackageType: Image}, Metadata: {DockerFile: x}}\n"
         "  C: {Type: AWS::Serverless::Function, Metadata: {Dockerfile: x}}\n"
-        "  D: {Type: AWS::Serverless::Function, Properties: {CodeUri: ./d}}\n"
+        "  D: {Type: AWS::Serverless::Function, Properties: {ImageUri: x:1}}\n"
     )
     assert [problem.splitlines()[0] for problem in problems] == [
         "t.yaml:1:22: PackageType cannot stand in Globals: SAM refuses it there",
-        "t.yaml:3:3: A: an image function needs Metadata that says how to build its image",
+        "t.yaml:3:3: A: an image function needs Metadata that says how to build its image, or an ImageUri",
         "t.yaml:4:3: B: its Metadata lacks Dockerfile",
         "t.yaml:4:3: B: its Metadata lacks DockerContext",
         "t.yaml:5:3: C: it has a Dockerfile, but is not of PackageType Image",
-        "t.yaml:6:62: D: its code is in './d' here, and only image functions can be packaged so far",
+        "t.yaml:6:3: D: it has an ImageUri, but is not of PackageType Image",
     ]
     assert "Did you mean Dockerfile where it says DockerFile?" in problems[2]
 
@@ -140,26 +150,6 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_a_zip_function_whose_code_is_in_s3_is_left_alone() -> None:
     text = "Resources: {A: {Type: AWS::Serverless::Function, Properties: {CodeUri: s3://b/k}}}\n"
     assert _read(text) == ([], [])
-
-
-def test_image_functions_in_a_loop_are_refused_not_skipped() -> None:
-    text = (
-        "Resources:\n  'Fn::ForEach::Loop':\n    - N\n    - [A]\n    - Fn${N}:\n"
-        "        Type: AWS::Serverless::Function\n        Properties: {PackageType: Image}\n"
-    )
-    assert "Fn::ForEach::Loop makes image functions" in _read(text)[1][0]
-
-
-def test_a_nested_template_is_refused_not_left_to_fail_at_deployment() -> None:
-    _, problems = _read(
-        "Resources:\n"
-        "  A: {Type: AWS::Serverless::Application, Properties: {Location: child/template.yaml}}\n"
-        "  B: {Type: AWS::CloudFormation::Stack, Properties: {TemplateURL: https://bucket.example/t.yaml}}\n"
-        "  C: {Type: AWS::Serverless::Application, Properties: {Location: {ApplicationId: a, SemanticVersion: 1}}}\n"
-    )
-    assert [problem.splitlines()[0] for problem in problems] == [
-        "t.yaml:2:66: A: nested templates such as 'child/template.yaml' cannot be packaged yet"
-    ]
 
 
 def test_a_template_without_resources_is_a_problem() -> None:

@@ -3,18 +3,25 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.contract import InvalidInput
-from stages.template import read, splice
+from stages.template import Value, read, splice
+from stages.template.functions import SLOTS
+from stages.template.resources import Path, find
+from stages.template.tree import Scalar
 
 URI = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/app/hello@sha256:" + "ab" * 32
 PATH = ("Resources", "Fn")
 
 
 def _splice(text: str, uri: str = URI) -> str:
-    return splice(read(text.encode(), "t.yaml"), {PATH: uri}).decode()
+    template = read(text.encode(), "t.yaml")
+    kind = find(template.root, (*PATH, "Type"))
+    assert isinstance(kind, Scalar)
+    return splice(template, {PATH + SLOTS[kind.value]: uri}).decode()
 
 
 def _fn(body: str, kind: str = "AWS::Serverless::Function") -> str:
@@ -98,7 +105,10 @@ def test_two_functions_on_one_line_each_get_their_own() -> None:
         "Resources: {A: {Type: AWS::Serverless::Function, Properties: {PackageType: Image}},"
         " B: {Type: AWS::Serverless::Function, Properties: {ImageUri: x}}}\n"
     )
-    images: dict[tuple[str, ...], str] = {("Resources", "A"): "a@sha256:1", ("Resources", "B"): "b@sha256:2"}
+    images: dict[Path, Value] = {
+        ("Resources", "A", "Properties", "ImageUri"): "a@sha256:1",
+        ("Resources", "B", "Properties", "ImageUri"): "b@sha256:2",
+    }
     assert splice(read(text.encode(), "t"), images).decode() == (
         "Resources: {A: {Type: AWS::Serverless::Function, Properties: {ImageUri: a@sha256:1, PackageType: Image}},"
         " B: {Type: AWS::Serverless::Function, Properties: {ImageUri: b@sha256:2}}}\n"
@@ -113,19 +123,51 @@ def test_two_functions_on_one_line_each_get_their_own() -> None:
     ],
 )
 def test_what_leaves_no_safe_place_is_refused(properties: str) -> None:
-    with pytest.raises(InvalidInput, match=r"t\.yaml:3:5: Fn: found no safe place for its image"):
+    with pytest.raises(InvalidInput, match=r"t\.yaml:3:5: Fn: found no safe place for its ImageUri"):
         _splice(_fn(properties))
 
 
-@pytest.mark.parametrize("uri", ["", "a b", "a\nb", "a #b", "a: b", "a:", "'a'"])
-def test_only_image_uris_are_spliced(uri: str) -> None:
-    with pytest.raises(ValueError, match="no image URI"):
-        _splice(_fn("      PackageType: Image\n"), uri)
+@pytest.mark.parametrize(
+    "value", ["", "a b", "a\nb", "a #b", "a: b", "a:", "'a'", "010", "12:30:45", "on", "~", "s3://b/k"]
+)
+@pytest.mark.parametrize("old", ["x", "'x'", '"x"'])
+def test_any_text_can_be_put_in_and_stays_that_text(value: str, old: str) -> None:
+    spliced = _splice(_fn(f"      {{ImageUri: {old}, PackageType: Image}}\n"), value)
+    assert yaml.safe_load(spliced)["Resources"]["Fn"]["Properties"]["ImageUri"] == value
 
 
-def test_a_resource_that_is_no_function_is_not_touched() -> None:
-    with pytest.raises(ValueError, match="is no function"):
-        _splice("Resources: {Fn: {Type: AWS::SNS::Topic, Properties: {ImageUri: x}}}\n")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Code: ./src  # why", "Code: {S3Bucket: b, S3Key: k/x}  # why"),
+        ("Code: './src'", "Code: {'S3Bucket': 'b', 'S3Key': 'k/x'}"),
+        (
+            "Code:\n        S3Bucket: a\n        S3Key: b\n      Timeout: 3",
+            "Code:\n        {S3Bucket: b, S3Key: k/x}\n      Timeout: 3",
+        ),
+        ("Code: {}", "Code: {S3Bucket: b, S3Key: k/x}"),
+        ("Code: !If [A, b, c]", "Code: {S3Bucket: b, S3Key: k/x}"),
+    ],
+)
+def test_a_mapping_can_take_the_place_of_anything(old: str, new: str) -> None:
+    text = _fn("      {}\n")
+    path = (*PATH, "Properties", "Code")
+    value: Value = {"S3Bucket": "b", "S3Key": "k/x"}
+    spliced = splice(read(text.replace("{}", old, 1).encode(), "t"), {path: value})
+    assert spliced.decode() == text.replace("{}", new, 1)
+
+
+def test_a_place_in_a_list_is_a_number() -> None:
+    text = "Resources:\n  A:\n    - Fn::Transform: {Name: AWS::Include, Parameters: {Location: x.yaml}}\n    - b\n"
+    path = ("Resources", "A", 0, "Fn::Transform", "Parameters", "Location")
+    spliced = splice(read(text.encode(), "t"), {path: "s3://b/k"}).decode()
+    assert spliced == text.replace("x.yaml", "s3://b/k")
+
+
+@pytest.mark.parametrize("path", [("Resources", "A", 7, "x"), ("Resources", "B", 0)])
+def test_a_path_that_leads_nowhere_is_the_callers_mistake(path: Path) -> None:
+    with pytest.raises(ValueError, match="leads nowhere"):
+        splice(read(b"Resources: {A: [1], B: {C: d}}\n", "t"), {path: "x"})
 
 
 comments = st.sampled_from(["", " # note", "   #", " # ImageUri: not me", " # é 🚀 {"])

@@ -57,7 +57,7 @@ class Scope:
     given: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
     loops: tuple[tuple[str, str], ...] = ()
-    _conditions: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+    decided: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def within(self, variable: str, value: str) -> Scope:
         """The scope in a loop's body, for one item."""
@@ -262,14 +262,14 @@ def _if(node: Node, argument: Node, scope: Scope) -> Value:
 def _condition(node: Node, name: str | None, scope: Scope, within: tuple[str, ...] = ()) -> bool:
     if name is None:
         raise Unresolvable(node, "it names no condition")
-    if name not in scope._conditions:  # noqa: SLF001 - remembered, as conditions may use each other many times
+    if name not in scope.decided:  # remembered, as conditions may use each other many times
         definition = scope.entry("Conditions", name)
         if definition is None:
             raise Unresolvable(node, f"the template has no condition {name}")
         if name in within or len(within) >= _CONDITIONS_DEEP:
             raise Unresolvable(node, f"the condition {name} depends on itself, or on too many others")
-        scope._conditions[name] = _holds(definition, scope, (*within, name))  # noqa: SLF001
-    return scope._conditions[name]  # noqa: SLF001
+        scope.decided[name] = _holds(definition, scope, (*within, name))
+    return scope.decided[name]
 
 
 def _holds(node: Node, scope: Scope, within: tuple[str, ...]) -> bool:

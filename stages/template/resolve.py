@@ -80,7 +80,7 @@ def scalar_type(node: Scalar) -> str:
         return node.tag
     if not node.plain or node.tag == "!":
         return str(STRING_TAGS[-1])
-    return str(_types.resolve(yaml.ScalarNode, node.value, (True, False)))  # type: ignore[no-untyped-call]
+    return str(_types.resolve(yaml.ScalarNode, node.value, (True, False)))  # type: ignore[no-untyped-call] # the stubs do not type it
 
 
 def resolve(node: Node, scope: Scope) -> Value:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from pipeline.record import ledger, runs
+from pipeline.record import artifacts, ledger, runs
 from pipeline.record.store.directory import open_store
 
 if TYPE_CHECKING:
@@ -140,3 +140,34 @@ def test_what_runs_there_moved_and_the_approval_is_void(machine: Machine) -> Non
     approve(machine)  # of what would be done now
     machine.towpath("resume", code=4)  # the stack itself has nothing to change there: told, and not papered over
     assert machine.json("audit", "verify", code=7)["runs"][0]["verdict"] != "broken"
+
+
+def swap(machine: Machine, attempt: str, path: str, old: bytes, new: bytes) -> str:
+    """Change a file, named `<output>/<path in it>`, in the store; give its key."""
+    output, _, file = path.partition("/")
+    store = open_store(machine.project / ".towpath/store", create=False)
+    made = runs.load(store, runs.find(store, "latest")).last(attempt)
+    assert made
+    [sha256] = [each.sha256 for each in artifacts.manifest(store, made.outputs[output]) if each.path == file]
+    kept = store.root / artifacts.blob_key(sha256)
+    kept.chmod(0o640)
+    data = kept.read_bytes()
+    assert old in data
+    kept.write_bytes(data.replace(old, new))
+    return artifacts.blob_key(sha256)
+
+
+def test_what_is_swapped_between_approval_and_apply_is_not_deployed(machine: Machine) -> None:
+    machine.towpath("run", code=75)
+    approve(machine)
+    key = swap(machine, "package", "release/packaged-template.yaml", b"PackageType: Image", b"PackageType: Zip  ")
+    said = machine.towpath("resume", code=4).stderr
+    assert "packaged-template.yaml" in said
+    assert key in machine.towpath("audit", "verify", code=4).stderr
+    assert client(machine, "lambda").list_functions()["Functions"] == []
+
+
+def test_a_verdict_swapped_after_the_scan_is_named(machine: Machine) -> None:
+    machine.towpath("run", code=75)
+    key = swap(machine, "scan", "scan/verdict.json", b'"fail_on": "HIGH"', b'"fail_on": "LOW" ')
+    assert key in machine.towpath("audit", "verify", code=4).stderr

@@ -217,7 +217,8 @@ def accounted(book: Book, attempt: Attempt, evidence: Evidence) -> list[Finding]
     told = [
         each
         for each in book.of(ledger.DEPLOYMENT_FINISHED)
-        if each.event.seq > mine[-1].event.seq and each.event.data["run"] == run.id
+        if each.event.seq > mine[-1].event.seq
+        and (each.event.data["run"], each.event.data["stage"]) == (run.id, attempt.stage)
     ]
     if attempt.outcome in ("succeeded", "failed") and not told:
         text = f"does not hold that {attempt.name} of run {run.id} {attempt.outcome}: its end was cut off"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.audit.verify import Report
+    from pipeline.audit.run import Report
 
 _NEVER = (
     "That the latest runs, or the last attempts of an unfinished one, were not removed. Keep `towpath audit heads` elsewhere.",

@@ -13,7 +13,7 @@ from pipeline.errors import Incomplete, UsageError, VerificationFailed
 
 if TYPE_CHECKING:
     from pipeline.audit.findings import Finding
-    from pipeline.audit.verify import Report
+    from pipeline.audit.run import Report
     from pipeline.record.store import Store
 
 _COLOURS = {"authentic": "green", "consistent": "yellow", "incomplete": "yellow", "broken": "red", "missing": "yellow"}

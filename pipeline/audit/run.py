@@ -1,0 +1,306 @@
+"""Verify one run: read everything it left, apply the rules. The only I/O is reading.
+
+The order of checks: the opening; the plan and its files; every attempt's chain and links; artifacts; requests; statements; scans;
+logs; seals; ledgers, with approvals; what deployments found running; objects that have no place; completeness. The first that
+does not hold is the first finding. The rules stand in `chains`, `logs`, `scans`, `ledgers` and `rules`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline import plan as plans
+from pipeline.audit import chains, logs, rules, scans
+from pipeline.audit.findings import Finding, broken, missing, reading
+from pipeline.record import artifacts, chain, replay, runs, seals
+from pipeline.record.writer import event_key
+from pipeline.signing import dsse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.audit.blobs import Blobs
+    from pipeline.audit.chains import Examined
+    from pipeline.audit.targets import Targets
+    from pipeline.plan import Plan, PlannedStage
+    from pipeline.record.replay import Attempt, Run
+    from pipeline.record.store import Store
+    from pipeline.signing.signers import Trust
+
+Verdict = Literal["authentic", "consistent", "incomplete", "broken"]
+
+
+@dataclass
+class Report:
+    """What was found of one run. `sealed_by` maps chains to key fingerprints, `covered` are chains that others vouch for.
+
+    `ledgers` are those it stands in, `approved_by` says who let each gated stage through.
+    """
+
+    run: str
+    trust: str | None
+    name: str | None = None
+    findings: list[Finding] = field(default_factory=list)
+    sealed_by: dict[str, str] = field(default_factory=dict)
+    covered: list[str] = field(default_factory=list)
+    chains: int = 0
+    events: int = 0
+    log_lines: int = 0
+    blobs: int = 0
+    deployed: list[str] = field(default_factory=list)
+    ledgers: list[str] = field(default_factory=list)
+    approved_by: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """`consistent`: everything holds, but nobody said which keys count."""
+        grades = {each.grade for each in self.findings}
+        if grades:
+            return "broken" if "broken" in grades else "incomplete"
+        return "authentic" if self.trust else "consistent"
+
+
+class RunAudit:
+    """One run, while it is verified."""
+
+    def __init__(self, store: Store, trust: Trust | None, blobs: Blobs, targets: Targets, report: Report) -> None:
+        self.store, self.trust, self.blobs, self.targets, self.report = store, trust, blobs, targets, report
+        self.found = report.findings
+        self.base = f"runs/{report.run}"
+        self.chains: dict[str, Examined] = {}
+
+    def walk(self) -> None:
+        run = self._opening()
+        if run is None:
+            self._take_seals()
+            return
+        self.report.name = str(run.data.get("name") or "") or None
+        plan = self._plan(run)
+        self._attempts(run)
+        if plan is not None:
+            self._rules(plan, run)
+        self._take_seals()
+        if plan is not None:
+            self._ledgers(plan, run)
+            self._read_back(plan, run)
+        self._strays(plan)
+        if plan is not None:
+            self.found += rules.completeness(plan, run)
+
+    def _opening(self) -> Run | None:
+        name = f"{self.base}/open"
+        examined = self._chain(name)
+        if not examined.events:
+            if not examined.findings:
+                self.found.append(broken(event_key(name, 0), "is missing: nothing else can be judged without it"))
+            return None
+        with reading(name, self.found):
+            run = replay.opening(self.report.run, list(examined.events))
+            if run is None:
+                text = "the run was never opened whole: its runner was killed, or the end of the chain was removed"
+                self.found.append(missing(name, text, "chain.closed", examined.events[-1].type))
+            return run
+        return None
+
+    def _plan(self, run: Run) -> Plan | None:
+        value = self.blobs.json(run.plan, "the plan", self.found)
+        plan = None
+        with reading(f"{artifacts.blob_key(str(run.plan))}", self.found):
+            plan = plans.from_json(value, "the plan") if value is not None else None
+        if plan is not None:
+            files = dict(plan.definition)
+            for stage in plan.stages.values():
+                files |= stage.files
+            for path, sha256 in files.items():
+                self._blob(sha256, f"the file {path} of the plan")
+        return plan
+
+    def _attempts(self, run: Run) -> None:
+        for name in self.store.names(self.base):
+            if name == "open" or not name.rpartition(".")[2].isdecimal():
+                continue
+            full = f"{self.base}/{name}"
+            if not self.store.names(full):
+                continue  # a folder is no object: a claim that was cut off may leave one
+            examined = self._chain(full)
+            if not examined.events:
+                if not examined.findings:
+                    self.found.append(
+                        broken(event_key(full, 0), "is missing, though there are other objects of its chain")
+                    )
+                continue
+            with reading(event_key(full, 0), self.found):
+                run.add(replay.attempt(run, name, list(examined.events)))
+
+    def _rules(self, plan: Plan, run: Run) -> None:
+        self.found += rules.numbering(plan, run)
+        known = [each for each in self._each(run) if each.stage in plan.stages]
+        for attempt in known:
+            events = self._events(attempt)
+            self.found += rules.links(plan, run, attempt, self.chains)
+            self.found += rules.phases(run, plan.stages[attempt.stage], attempt, events)
+        for attempt in known:
+            self._artifacts(attempt)
+        for attempt in known:
+            self._documents(plan, run, attempt)
+        for attempt in known:
+            if plan.stages[attempt.stage].kind == "scan" and attempt.outcome == "succeeded":
+                self._scan(plan.stages[attempt.stage], attempt)
+        for attempt in known:
+            self._log(run, attempt)
+
+    def _artifacts(self, attempt: Attempt) -> None:
+        for event in self._events(attempt):
+            if event.type != chain.PHASE_FINISHED:
+                continue
+            with reading(event_key(f"{self.base}/{attempt.name}", event.seq), self.found):
+                for name, sha256 in event.data["outputs"].items():
+                    self._artifact(sha256, f"the output {name} of {attempt.name}")
+
+    def _artifact(self, sha256: Any, what: str) -> None:
+        wrong = self.blobs.check(sha256, what)
+        if wrong:
+            self.found.append(wrong)
+            return
+        with reading(artifacts.blob_key(sha256), self.found):
+            for file in artifacts.manifest(self.store, sha256):
+                self._blob(file.sha256, f"{file.path} in {what}", file.size)
+
+    def _documents(self, plan: Plan, run: Run, attempt: Attempt) -> None:
+        """Look at requests and statements."""
+        stage = plan.stages[attempt.stage]
+        for event in self._events(attempt):
+            with reading(event_key(f"{self.base}/{attempt.name}", event.seq), self.found):
+                if event.type == chain.PHASE_INTENDED:
+                    sha256, phase = event.data["request"], event.data["phase"]
+                    document = self.blobs.json(sha256, f"the request of {attempt.name}, {phase}", self.found)
+                    if document is not None:
+                        self.found += rules.request(
+                            run, stage, attempt, document, phase=phase, key=artifacts.blob_key(sha256)
+                        )
+                elif event.type == chain.PHASE_FINISHED:
+                    for sha256 in event.data["statements"]:
+                        self._statement(sha256, attempt, event.at)
+
+    def _statement(self, sha256: Any, attempt: Attempt, at: str) -> None:
+        what = f"a statement of {attempt.name}"
+        wrong = self.blobs.check(sha256, what)
+        if wrong:
+            self.found.append(wrong)
+            return
+        key = artifacts.blob_key(sha256)
+        with reading(key, self.found):
+            envelope = dsse.parse(self.blobs.read(sha256, what), key)
+            if envelope.type != dsse.IN_TOTO:
+                self.found.append(broken(key, f"{what} is of another type", dsse.IN_TOTO, envelope.type))
+            chains.signed(envelope, key, chains.Writer(attempt.writer.get("key"), at), self.trust, self.found)
+
+    def _scan(self, stage: PlannedStage, attempt: Attempt) -> None:
+        key = f"{self.base}/{attempt.name}"
+        with reading(key, self.found):
+            files = {each.path: each.sha256 for each in artifacts.manifest(self.store, attempt.outputs["scan"])}
+            document = json.loads(self.blobs.read(files["verdict.json"], "verdict.json"))
+            self.found += scans.verdicts(key, attempt.facts, document, stage.options)
+            listed = [sha256 for event in self._events(attempt) for sha256 in event.data.get("statements") or []]
+            stated = [json.loads(dsse.parse(self.blobs.read(each, "a statement"), key).payload) for each in listed]
+            sboms = {
+                path.removeprefix("sbom/").removesuffix(".cdx.json"): sha256
+                for path, sha256 in files.items()
+                if path.startswith("sbom/")
+            }
+            self.found += scans.statements(key, attempt.facts, stated, sboms)
+            [(name, given)] = attempt.inputs.items()
+            inputs = {each.path: each.sha256 for each in artifacts.manifest(self.store, given["artifact"])}
+            about = f"{name}.json"
+            self.found += scans.given(key, attempt.facts, json.loads(self.blobs.read(inputs[about], about)))
+
+    def _log(self, run: Run, attempt: Attempt) -> None:
+        name = runs.log_name(run.id, attempt.stage, attempt.number)
+        successor = self.chains.get(f"{self.base}/{attempt.stage}.{attempt.number + 1}")
+        with reading(name, self.found):
+            told = rules.log_heads(self._events(attempt), successor)
+            segments = ((key, self.store.read(f"{name}/{key}") or b"") for key in self.store.names(name))
+            log = logs.examine(name, run.head.digest, segments, told)
+            self.report.log_lines += log.lines
+            still_open = attempt.outcome is None and successor is None
+            self.found += [each for each in log.findings if not (still_open and each.grade == "missing")]
+
+    def _take_seals(self) -> None:
+        """Say who sealed what, and which chains nobody vouches for."""
+        self.found += [each for examined in self.chains.values() for each in examined.findings if _of_seal(each)]
+        lengths = chains.vouched(self.chains.values())
+        for name, examined in self.chains.items():
+            stage, _, number = name.rpartition("/")[2].rpartition(".")
+            successor = f"{self.base}/{stage}.{int(number) + 1}" if stage else ""
+            took_over = successor if successor in self.chains else None
+            self.found += chains.unvouched(examined, lengths.get(name, 0), took_over)
+            if examined.sealed_by:
+                self.report.sealed_by[name] = examined.sealed_by
+            elif lengths.get(name):
+                self.report.covered.append(name)
+        self.report.blobs = len(self.blobs)
+
+    def _ledgers(self, plan: Plan, run: Run) -> None:
+        events = {each.name: self._events(each) for each in self._each(run)}
+        judged = self.targets.verify(run, plan, events)
+        self.found += judged.findings
+        self.report.ledgers, self.report.approved_by = judged.ledgers, judged.approved_by
+
+    def _read_back(self, plan: Plan, run: Run) -> None:
+        for attempt in self._each(run):
+            stage = plan.stages.get(attempt.stage)
+            if stage is None or stage.kind != "deploy" or attempt.outcome != "succeeded":
+                continue
+            with reading(f"{self.base}/{attempt.name}", self.found):
+                files = {
+                    each.path: each for each in artifacts.manifest(self.store, attempt.inputs["release"]["artifact"])
+                }
+                release = json.loads(self.blobs.read(files["release.json"].sha256, "release.json"))
+                self.found += rules.read_back(run, attempt, release)
+                self.report.deployed.append(attempt.name)
+
+    def _strays(self, plan: Plan | None) -> None:
+        """Name what stands in the run's place and is no part of it."""
+        for name in self.store.names(self.base):
+            full = f"{self.base}/{name}"
+            if not self.store.names(full) and self.store.read(full) is None:
+                continue
+            if full not in self.chains or (plan and name != "open" and name.rpartition(".")[0] not in plan.stages):
+                self.found.append(broken(full, "has no place in this run"))
+                continue
+            known = {f"{seq:08d}.json" for seq in range(len(self.store.names(full)))} | {seals.NAME}
+            known |= {"log"} if name != "open" else set()
+            for each in self.store.names(full):
+                if each not in known and not each.endswith(".json"):
+                    self.found.append(broken(f"{full}/{each}", "has no place in this chain"))
+
+    def _chain(self, name: str) -> Examined:
+        lines = {
+            key: self.store.read(f"{name}/{key}") or b""
+            for key in self.store.names(name)
+            if key.endswith(".json") and key != seals.NAME
+        }
+        examined = chains.examine(name, lines, self.store.read(seals.seal_key(name)), self.trust)
+        self.chains[name] = examined
+        self.found += [each for each in examined.findings if not _of_seal(each)]
+        self.report.chains += 1
+        self.report.events += len(examined.events)
+        return examined
+
+    def _events(self, attempt: Attempt) -> tuple[chain.Event, ...]:
+        return self.chains[f"{self.base}/{attempt.name}"].events
+
+    def _each(self, run: Run) -> Iterator[Attempt]:
+        for attempts in run.attempts.values():
+            yield from attempts
+
+    def _blob(self, sha256: Any, what: str, size: int | None = None) -> None:
+        wrong = self.blobs.check(sha256, what, size)
+        if wrong:
+            self.found.append(wrong)
+
+
+def _of_seal(finding: Finding) -> bool:
+    return finding.key.endswith(f"/{seals.NAME}")

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from stages.contract import Problem
     from stages.template.tree import Node, Template
 
-Value: TypeAlias = "str | dict[str, Value]"
-"""What is put in: a text, or a mapping such as `{"S3Bucket": ..., "S3Key": ...}`."""
+Value: TypeAlias = "str | list[Value] | dict[str, Value]"
+"""What is put in: a text, or a list or mapping such as `{"S3Bucket": ..., "S3Key": ...}`."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/:@-]*[A-Za-z0-9])?")  # such text is the same quoted and plain
+_BEFORE = ("PackageType", "Resources")
+"""A new key goes before one of these, if there is one, and else before all others."""
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 
 
@@ -71,8 +73,8 @@ def _unplaced(template: Template, values: dict[Path, Value]) -> list[Path]:
 def _no_place(template: Template, path: Path) -> Problem:
     return template.problem(
         find(template.root, path[:2]) or template.root,
-        f"{path[1]}: found no safe place for its {path[-1]}",
-        f"Write it in block style with `{path[-1]}: x` below {path[-2]}; the x is replaced.",
+        f"{path[:2][-1]}: found no safe place for its {path[-1]}",
+        f"Write it in block style with `{path[-1]}: x` below {path[-2:][0]}; the x is replaced.",
     )
 
 
@@ -123,9 +125,11 @@ def _style(holder: Node, value: Node | None) -> str:
 
 
 def rendered(value: Value, quote: str) -> str:
-    """A value as it is written: texts in their quotes, or plain where that is the same; mappings in flow style."""
+    """A value as it is written: texts in their quotes, or plain where that is the same; lists and mappings in flow style."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{rendered(key, quote)}: {rendered(each, quote)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(rendered(each, quote) for each in value) + "]"
     span = Span(0, 0, 0, 0)
     if _PLAIN.fullmatch(value) and (quote or scalar_type(Scalar(span, value, None, None)) == "tag:yaml.org,2002:str"):
         return f"{quote}{value}{quote}"
@@ -156,7 +160,7 @@ def _insert(text: str, holder: Mapping, key: str, new: str) -> Edit:
         at = holder.pairs[0][0].span.start
         gap = text[text.rfind("{", 0, at) + 1 : at]
         return Edit(at, at, f"{pair},{gap if _NEWLINE.search(gap) and not gap.strip() else ' '}")
-    neighbour = next((name for name, _ in holder.named() if name.value == "PackageType"), holder.pairs[0][0])
+    neighbour = next((name for name, _ in holder.named() if name.value in _BEFORE), holder.pairs[0][0])
     at = neighbour.span.start
     newline = _NEWLINE.search(text, at) or _NEWLINE.search(text)
     return Edit(at, at, f"{pair}{newline.group() if newline else chr(10)}{' ' * (neighbour.span.column - 1)}")
@@ -177,6 +181,10 @@ def _holds(node: Node | None, value: Value) -> bool:
         if not isinstance(node, Mapping) or node.tag is not None or len(node.pairs) != len(value):
             return False
         return all(_holds(node.get(key), each) for key, each in value.items())
+    if isinstance(value, list):
+        if not isinstance(node, Sequence) or node.tag is not None or len(node.items) != len(value):
+            return False
+        return all(_holds(item, each) for item, each in zip(node.items, value, strict=True))
     return isinstance(node, Scalar) and node.tag is None and node.value == value
 
 

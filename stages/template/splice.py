@@ -6,20 +6,18 @@ oddly that the checks fail is refused, never guessed at.
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from stages.contract import InvalidInput
+from stages.template.edits import Edit, applied, content_end, meaning
 from stages.template.resolve import call, scalar_type
 from stages.template.resources import Path, find
 from stages.template.tree import Mapping, Scalar, Sequence, Span, read
+from stages.template.unshare import unshared
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from stages.contract import Problem
     from stages.template.tree import Node, Template
 
@@ -32,33 +30,17 @@ _BEFORE = ("PackageType", "Resources")
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 
 
-@dataclass(frozen=True)
-class Edit:
-    """Replace the characters from `start` to `end` of the text."""
-
-    start: int
-    end: int
-    text: str
-
-
 def splice(template: Template, values: dict[Path, Value]) -> bytes:
     """The template's bytes with the value at each path replaced, or inserted where there is none.
 
     What stands in the way of a path, such as a text where a mapping belongs, is replaced as a whole. Raises InvalidInput if a
     place is written in a way that leaves no safe edit, ValueError for a path that leads nowhere (a mistake of the caller).
     """
-    data = _apply(template, [_edit(template, path, value) for path, value in values.items()])
+    author, template = template, unshared(template)
+    data = applied(template, [_edit(template, path, value) for path, value in values.items()])
     if not _only_values_differ(template, data, values):
-        raise InvalidInput([_no_place(template, path) for path in _unplaced(template, values) or values])
+        raise InvalidInput([_no_place(author, path) for path in _unplaced(template, values) or values])
     return data
-
-
-def _apply(template: Template, edits: list[Edit]) -> bytes:
-    text = template.text
-    for edit in sorted(edits, key=lambda each: each.start, reverse=True):
-        text = text[: edit.start] + edit.text + text[edit.end :]
-    bom = codecs.BOM_UTF8 if template.data.startswith(codecs.BOM_UTF8) else b""
-    return bom + text.encode()
 
 
 def _unplaced(template: Template, values: dict[Path, Value]) -> list[Path]:
@@ -66,7 +48,7 @@ def _unplaced(template: Template, values: dict[Path, Value]) -> list[Path]:
     return [
         path
         for path, value in values.items()
-        if not _only_values_differ(template, _apply(template, [_edit(template, path, value)]), {path: value})
+        if not _only_values_differ(template, applied(template, [_edit(template, path, value)]), {path: value})
     ]
 
 
@@ -142,15 +124,6 @@ def _replace(text: str, node: Node, new: str) -> Edit:
     return Edit(start, end, f" {new}" if glued else new)
 
 
-def content_end(text: str, node: Node) -> int:
-    """Where a node's own text ends: a block's span runs on over blank lines and comments behind it."""
-    if isinstance(node, Mapping) and not node.flow:
-        return content_end(text, node.pairs[-1][1])
-    if isinstance(node, Sequence) and not node.flow and node.items:
-        return content_end(text, node.items[-1])
-    return node.span.start + len(text[node.span.start : node.span.end].rstrip())
-
-
 def _insert(text: str, holder: Mapping, key: str, new: str) -> Edit:
     quote = _style(holder, None)
     pair = f"{quote}{key}{quote}: {new}"
@@ -173,7 +146,7 @@ def _only_values_differ(before: Template, data: bytes, values: dict[Path, Value]
         return False
     if any(not _holds(find(after.root, path), value) for path, value in values.items()):
         return False
-    return _meaning(before.root, set(values)) == _meaning(after.root, set(values))
+    return meaning(before.root, set(values)) == meaning(after.root, set(values))
 
 
 def _holds(node: Node | None, value: Value) -> bool:
@@ -186,37 +159,3 @@ def _holds(node: Node | None, value: Value) -> bool:
             return False
         return all(_holds(item, each) for item, each in zip(node.items, value, strict=True))
     return isinstance(node, Scalar) and node.tag is None and node.value == value
-
-
-def _meaning(node: Node, without: set[Path], path: Path = ()) -> Hashable:
-    """What a node says, the paths in `without` and mappings that are empty but for them left out."""
-    if isinstance(node, Scalar):
-        return (node.tag, node.value, node.plain)
-    if isinstance(node, Sequence):
-        items = enumerate(node.items)
-        return (
-            node.tag,
-            tuple(None if (*path, at) in without else _meaning(item, without, (*path, at)) for at, item in items),
-        )
-    if not isinstance(node, Mapping):
-        return node.name
-    pairs = set()
-    for key, value in node.pairs:
-        here = (*path, key.value if isinstance(key, Scalar) else "?")
-        if here in without or (_leads_to(here, without) and _is_empty(value, here, without)):
-            continue
-        pairs.add((_meaning(key, without, (*path, "?")), _meaning(value, without, here)))
-    return (node.tag, frozenset(pairs))
-
-
-def _leads_to(path: Path, slots: set[Path]) -> bool:
-    return any(slot[: len(path)] == path for slot in slots)
-
-
-def _is_empty(node: Node, path: Path, without: set[Path]) -> bool:
-    """Whether all that a value on the way to a slot holds is that slot; what was replaced as a whole held nothing else."""
-    if isinstance(node, Scalar) or call(node) is not None:
-        return True
-    return isinstance(node, Mapping) and all(
-        isinstance(key, Scalar) and (*path, key.value) in without for key, _ in node.pairs
-    )

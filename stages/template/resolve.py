@@ -28,7 +28,7 @@ CHARACTERS = 16_384
 _CONDITIONS_DEEP = 32
 
 STRING_TAGS = (None, "!", "tag:yaml.org,2002:str")
-_NULL = "tag:yaml.org,2002:null"
+NULL = "tag:yaml.org,2002:null"
 _IN_SUB = re.compile(r"\$\{(!?)([^}]*)\}")
 _LIST_TYPES = ("CommaDelimitedList", "List<")
 _types = yaml.resolver.Resolver()
@@ -93,7 +93,7 @@ def resolve(node: Node, scope: Scope) -> Value:
             raise Unresolvable(node, f"{name} is known only when the stack is deployed")
         return function(node, argument, scope)
     if isinstance(node, Scalar):
-        return None if scalar_type(node) == _NULL else substitute(node.value, scope)
+        return None if scalar_type(node) == NULL else substitute(node.value, scope)
     if isinstance(node, Sequence):
         return [resolve(item, scope) for item in node.items]
     if isinstance(node, Mapping):

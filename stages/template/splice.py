@@ -6,37 +6,28 @@ oddly that the checks fail is refused, never guessed at.
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from stages.contract import InvalidInput
+from stages.template.edits import Edit, applied, content_end, meaning
 from stages.template.resolve import call, scalar_type
 from stages.template.resources import Path, find
 from stages.template.tree import Mapping, Scalar, Sequence, Span, read
+from stages.template.unshare import unshared
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from stages.contract import Problem
     from stages.template.tree import Node, Template
 
-Value: TypeAlias = "str | dict[str, Value]"
-"""What is put in: a text, or a mapping such as `{"S3Bucket": ..., "S3Key": ...}`."""
+Value: TypeAlias = "str | list[Value] | dict[str, Value]"
+"""What is put in: a text, or a list or mapping such as `{"S3Bucket": ..., "S3Key": ...}`."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/:@-]*[A-Za-z0-9])?")  # such text is the same quoted and plain
+_BEFORE = ("PackageType", "Resources")
+"""A new key goes before one of these, if there is one, and else before all others."""
 _NEWLINE = re.compile(r"\r\n|\n|\r")
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Replace the characters from `start` to `end` of the text."""
-
-    start: int
-    end: int
-    text: str
 
 
 def splice(template: Template, values: dict[Path, Value]) -> bytes:
@@ -45,18 +36,11 @@ def splice(template: Template, values: dict[Path, Value]) -> bytes:
     What stands in the way of a path, such as a text where a mapping belongs, is replaced as a whole. Raises InvalidInput if a
     place is written in a way that leaves no safe edit, ValueError for a path that leads nowhere (a mistake of the caller).
     """
-    data = _apply(template, [_edit(template, path, value) for path, value in values.items()])
+    author, template = template, unshared(template)
+    data = applied(template, [_edit(template, path, value) for path, value in values.items()])
     if not _only_values_differ(template, data, values):
-        raise InvalidInput([_no_place(template, path) for path in _unplaced(template, values) or values])
+        raise InvalidInput([_no_place(author, path) for path in _unplaced(template, values) or values])
     return data
-
-
-def _apply(template: Template, edits: list[Edit]) -> bytes:
-    text = template.text
-    for edit in sorted(edits, key=lambda each: each.start, reverse=True):
-        text = text[: edit.start] + edit.text + text[edit.end :]
-    bom = codecs.BOM_UTF8 if template.data.startswith(codecs.BOM_UTF8) else b""
-    return bom + text.encode()
 
 
 def _unplaced(template: Template, values: dict[Path, Value]) -> list[Path]:
@@ -64,15 +48,15 @@ def _unplaced(template: Template, values: dict[Path, Value]) -> list[Path]:
     return [
         path
         for path, value in values.items()
-        if not _only_values_differ(template, _apply(template, [_edit(template, path, value)]), {path: value})
+        if not _only_values_differ(template, applied(template, [_edit(template, path, value)]), {path: value})
     ]
 
 
 def _no_place(template: Template, path: Path) -> Problem:
     return template.problem(
         find(template.root, path[:2]) or template.root,
-        f"{path[1]}: found no safe place for its {path[-1]}",
-        f"Write it in block style with `{path[-1]}: x` below {path[-2]}; the x is replaced.",
+        f"{path[:2][-1]}: found no safe place for its {path[-1]}",
+        f"Write it in block style with `{path[-1]}: x` below {path[-2:][0]}; the x is replaced.",
     )
 
 
@@ -123,9 +107,11 @@ def _style(holder: Node, value: Node | None) -> str:
 
 
 def rendered(value: Value, quote: str) -> str:
-    """A value as it is written: texts in their quotes, or plain where that is the same; mappings in flow style."""
+    """A value as it is written: texts in their quotes, or plain where that is the same; lists and mappings in flow style."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{rendered(key, quote)}: {rendered(each, quote)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(rendered(each, quote) for each in value) + "]"
     span = Span(0, 0, 0, 0)
     if _PLAIN.fullmatch(value) and (quote or scalar_type(Scalar(span, value, None, None)) == "tag:yaml.org,2002:str"):
         return f"{quote}{value}{quote}"
@@ -138,15 +124,6 @@ def _replace(text: str, node: Node, new: str) -> Edit:
     return Edit(start, end, f" {new}" if glued else new)
 
 
-def content_end(text: str, node: Node) -> int:
-    """Where a node's own text ends: a block's span runs on over blank lines and comments behind it."""
-    if isinstance(node, Mapping) and not node.flow:
-        return content_end(text, node.pairs[-1][1])
-    if isinstance(node, Sequence) and not node.flow and node.items:
-        return content_end(text, node.items[-1])
-    return node.span.start + len(text[node.span.start : node.span.end].rstrip())
-
-
 def _insert(text: str, holder: Mapping, key: str, new: str) -> Edit:
     quote = _style(holder, None)
     pair = f"{quote}{key}{quote}: {new}"
@@ -156,7 +133,7 @@ def _insert(text: str, holder: Mapping, key: str, new: str) -> Edit:
         at = holder.pairs[0][0].span.start
         gap = text[text.rfind("{", 0, at) + 1 : at]
         return Edit(at, at, f"{pair},{gap if _NEWLINE.search(gap) and not gap.strip() else ' '}")
-    neighbour = next((name for name, _ in holder.named() if name.value == "PackageType"), holder.pairs[0][0])
+    neighbour = next((name for name, _ in holder.named() if name.value in _BEFORE), holder.pairs[0][0])
     at = neighbour.span.start
     newline = _NEWLINE.search(text, at) or _NEWLINE.search(text)
     return Edit(at, at, f"{pair}{newline.group() if newline else chr(10)}{' ' * (neighbour.span.column - 1)}")
@@ -169,7 +146,7 @@ def _only_values_differ(before: Template, data: bytes, values: dict[Path, Value]
         return False
     if any(not _holds(find(after.root, path), value) for path, value in values.items()):
         return False
-    return _meaning(before.root, set(values)) == _meaning(after.root, set(values))
+    return meaning(before.root, set(values)) == meaning(after.root, set(values))
 
 
 def _holds(node: Node | None, value: Value) -> bool:
@@ -177,38 +154,8 @@ def _holds(node: Node | None, value: Value) -> bool:
         if not isinstance(node, Mapping) or node.tag is not None or len(node.pairs) != len(value):
             return False
         return all(_holds(node.get(key), each) for key, each in value.items())
+    if isinstance(value, list):
+        if not isinstance(node, Sequence) or node.tag is not None or len(node.items) != len(value):
+            return False
+        return all(_holds(item, each) for item, each in zip(node.items, value, strict=True))
     return isinstance(node, Scalar) and node.tag is None and node.value == value
-
-
-def _meaning(node: Node, without: set[Path], path: Path = ()) -> Hashable:
-    """What a node says, the paths in `without` and mappings that are empty but for them left out."""
-    if isinstance(node, Scalar):
-        return (node.tag, node.value, node.plain)
-    if isinstance(node, Sequence):
-        items = enumerate(node.items)
-        return (
-            node.tag,
-            tuple(None if (*path, at) in without else _meaning(item, without, (*path, at)) for at, item in items),
-        )
-    if not isinstance(node, Mapping):
-        return node.name
-    pairs = set()
-    for key, value in node.pairs:
-        here = (*path, key.value if isinstance(key, Scalar) else "?")
-        if here in without or (_leads_to(here, without) and _is_empty(value, here, without)):
-            continue
-        pairs.add((_meaning(key, without, (*path, "?")), _meaning(value, without, here)))
-    return (node.tag, frozenset(pairs))
-
-
-def _leads_to(path: Path, slots: set[Path]) -> bool:
-    return any(slot[: len(path)] == path for slot in slots)
-
-
-def _is_empty(node: Node, path: Path, without: set[Path]) -> bool:
-    """Whether all that a value on the way to a slot holds is that slot; what was replaced as a whole held nothing else."""
-    if isinstance(node, Scalar) or call(node) is not None:
-        return True
-    return isinstance(node, Mapping) and all(
-        isinstance(key, Scalar) and (*path, key.value) in without for key, _ in node.pairs
-    )

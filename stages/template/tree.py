@@ -7,6 +7,7 @@ same parser, being YAML of another look.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,10 +15,12 @@ import yaml
 
 from stages import safeyaml
 from stages.contract import InvalidInput, Problem
+from stages.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MERGE = "tag:yaml.org,2002:merge"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both have the same methods; stubs know only one
 
 
@@ -84,12 +87,19 @@ Node: TypeAlias = Scalar | Sequence | Mapping | Alias
 
 @dataclass(frozen=True)
 class Template:
-    """A template that was read: its bytes, its text without a byte-order mark, and its tree."""
+    """A template that was read: its bytes, its text without a byte-order mark, and its tree.
+
+    In `root` an alias is the node that it stands for, and what a merge key brings in stands in the mapping itself. `written` is
+    the tree as it is written. `stands_for` has, by the offset of each alias and merge key, the node that it stands for: of a merge
+    key a mapping of what it brings in.
+    """
 
     file: str
     data: bytes
     text: str
     root: Mapping
+    written: Mapping
+    stands_for: dict[int, Node]
 
     def problem(self, node: Node, message: str, hint: str | None = None) -> Problem:
         """A problem at the place of `node`."""
@@ -100,7 +110,7 @@ class Template:
 def read(data: bytes, file: str) -> Template:
     """Read a template (YAML 1.1 or JSON, UTF-8, with or without byte-order mark). `file` is its name in problems.
 
-    Raises InvalidInput: not YAML, too large or too deep, no mapping, or with aliases, which CloudFormation refuses.
+    Raises InvalidInput: not YAML, too large or too deep, no mapping, or merging what is none.
     """
     try:
         text = safeyaml.check(data, file)
@@ -111,11 +121,17 @@ def read(data: bytes, file: str) -> Template:
         what = f"{len(documents)} documents" if len(documents) != 1 else "no mapping"
         hint = "A template is one mapping with the key Resources."
         raise InvalidInput([Problem(f"a template is expected here, but this file has {what}", file, hint=hint)])
-    template = Template(file, data, text, documents[0])
-    shared = [_shared_problem(template, node) for node in walk(template.root) if _is_shared(node)]
-    if shared:
-        raise InvalidInput(shared)
-    return template
+    written = documents[0]
+    plain = Template(file, data, text, written, written, {})
+    if ("*" not in text and "<<" not in text) or not any(
+        isinstance(each, Alias) or is_merge(each) for each in walk(written)
+    ):
+        return plain
+    sharing = _Sharing(plain)
+    root = sharing.resolved(written, 1)
+    if sharing.problems or not isinstance(root, Mapping):
+        raise InvalidInput(sharing.problems)
+    return Template(file, data, text, root, written, sharing.stands_for)
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -130,17 +146,66 @@ def walk(node: Node) -> Iterator[Node]:
             yield from walk(item)
 
 
-def _is_shared(node: Node) -> bool:
-    return isinstance(node, Alias) or (isinstance(node, Scalar) and node.plain and node.value == "<<")
+def is_merge(node: Node) -> bool:
+    """Whether a key is the merge key `<<`."""
+    return isinstance(node, Scalar) and node.plain and node.value == "<<" and node.tag in {None, _MERGE}
 
 
-def _shared_problem(template: Template, node: Node) -> Problem:
-    what = f"the alias *{node.name}" if isinstance(node, Alias) else "the merge key <<"
-    return template.problem(
-        node,
-        f"{what} cannot be packaged: CloudFormation takes no YAML aliases and no merge keys",
-        "Write the values out here, or move what functions have in common to Globals.",
-    )
+class _Sharing:
+    """Resolves aliases and merge keys, in the order of the document: an anchor given twice means the last before its alias."""
+
+    def __init__(self, template: Template) -> None:
+        self.template = template
+        self.anchors: dict[str, Node] = {}
+        self.heights: dict[str, int] = {}
+        self.stands_for: dict[int, Node] = {}
+        self.problems: list[Problem] = []
+        self.deepest = 0
+
+    def resolved(self, node: Node, depth: int) -> Node:
+        """The node with all aliases in it put in. `depth` counts the levels around it, those that aliases put in included."""
+        if isinstance(node, Alias):
+            self.deepest = max(self.deepest, depth + self.heights[node.name])
+            if self.deepest > LIMITS.yaml_depth:
+                message = f"nested deeper than {LIMITS.yaml_depth} levels once aliases are put in"
+                raise InvalidInput([self.template.problem(node, message)])
+            self.stands_for[node.span.start] = self.anchors[node.name]
+            return self.anchors[node.name]
+        outer, self.deepest = self.deepest, depth
+        done = self._inside(node, depth)
+        if node.anchor is not None:
+            self.anchors[node.anchor], self.heights[node.anchor] = done, self.deepest - depth
+        self.deepest = max(outer, self.deepest)
+        return done
+
+    def _inside(self, node: Node, depth: int) -> Node:
+        if isinstance(node, Sequence):
+            return dataclasses.replace(node, items=tuple(self.resolved(item, depth + 1) for item in node.items))
+        if not isinstance(node, Mapping):
+            return node
+        pairs = [(key, self.resolved(key, depth + 1), self.resolved(value, depth + 1)) for key, value in node.pairs]
+        own = {key.value for raw, key, _ in pairs if isinstance(key, Scalar) and not is_merge(raw)}
+        done: list[tuple[Node, Node]] = []
+        for raw, key, value in pairs:
+            if not is_merge(raw):
+                done.append((key, value))
+                continue
+            merged = tuple(self._merged(raw, value, own))
+            self.stands_for[raw.span.start] = Mapping(raw.span, merged, None, flow=True)
+            done += merged
+        return dataclasses.replace(node, pairs=tuple(done))
+
+    def _merged(self, key: Node, value: Node, own: set[str]) -> Iterator[tuple[Node, Node]]:
+        """The pairs that a merge key brings in: none that the mapping has itself, and each from the first that has it."""
+        seen = set(own)
+        for source in value.items if isinstance(value, Sequence) else (value,):
+            if not isinstance(source, Mapping):
+                self.problems.append(self.template.problem(key, "<< merges a mapping, or a list of mappings"))
+                return
+            for name, each in source.named():
+                if name.value not in seen:
+                    seen.add(name.value)
+                    yield name, each
 
 
 def _compose(text: str) -> list[Node]:

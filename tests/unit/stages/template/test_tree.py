@@ -4,7 +4,7 @@ import pytest
 
 from stages.contract import InvalidInput
 from stages.template import read
-from stages.template.tree import Mapping, Scalar, Template, walk
+from stages.template.tree import Alias, Mapping, Scalar, Sequence, Template, walk
 
 
 def _problem(data: bytes) -> str:
@@ -47,14 +47,43 @@ def test_json_indented_with_tabs_is_read() -> None:
     assert value.value == "é"
 
 
-def test_an_alias_is_refused_where_it_stands() -> None:
-    text = _problem(b"a: &x {b: 1}\nc: *x\n")
-    assert text.startswith("template.yaml:2:4: the alias *x cannot be packaged")
-    assert "\n    c: *x\n" in text
+def test_an_alias_is_the_node_it_stands_for_at_the_place_where_that_stands() -> None:
+    template = read(b"a: &x {b: 1}\nc: *x\nd: &x 2\ne: [*x]\n", "t.yaml")
+    assert template.root.get("c") is template.root.get("a")
+    items = template.root.get("e")
+    assert isinstance(items, Sequence)
+    assert items.items[0] is template.root.get("d")
+    assert isinstance(template.written.get("c"), Alias)
 
 
-def test_a_merge_key_is_refused_even_without_alias() -> None:
-    assert "the merge key <<" in _problem(b"a:\n  <<: {b: 1}\n")
+@pytest.mark.parametrize(
+    ("merge", "pairs"),
+    [
+        ("<<: *a", {"x": "1", "y": "2", "own": "0"}),
+        ("<<: [*a, *b]", {"x": "1", "y": "2", "z": "4", "own": "0"}),
+        ("<<: [*b, *a]", {"x": "3", "y": "2", "z": "4", "own": "0"}),
+        ("<<: *a\n  x: mine", {"x": "mine", "y": "2", "own": "0"}),
+        ("<<: {q: 5}", {"q": "5", "own": "0"}),
+        ("'<<': 6", {"<<": "6", "own": "0"}),
+    ],
+)
+def test_merge_keys_bring_in_what_is_not_there(merge: str, pairs: dict[str, str]) -> None:
+    text = f"a: &a {{x: 1, y: 2}}\nb: &b {{x: 3, z: 4}}\nc:\n  own: 0\n  {merge}\n"
+    merged = read(text.encode(), "t.yaml").root.get("c")
+    assert isinstance(merged, Mapping)
+    assert {key.value: value.value for key, value in merged.named() if isinstance(value, Scalar)} == pairs
+
+
+@pytest.mark.parametrize("value", ["x", "[x]", "[{a: b}, x]", "~"])
+def test_merging_what_is_no_mapping(value: str) -> None:
+    problem = _problem(f"a:\n  <<: {value}\n".encode())
+    assert problem.startswith("template.yaml:2:3: << merges a mapping, or a list of mappings")
+
+
+def test_aliases_do_not_make_a_document_deeper_than_any_is_read() -> None:
+    """Each level is shallow, but each stands in the one after it: walking them would end the stack."""
+    lines = ["a0: &a0 [x]"] + [f"a{at}: &a{at} [[[[*a{at - 1}]]]]" for at in range(1, 300)]
+    assert "nested deeper than 64 levels once aliases are put in" in _problem("\n".join(lines).encode())
 
 
 def test_an_anchor_that_nobody_uses_is_fine() -> None:

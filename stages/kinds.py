@@ -178,14 +178,27 @@ KINDS: dict[str, Kind] = {
                 Option(
                     "repositories",
                     "map",
-                    "Repository for a function, by its logical id; others go to the environment's `repository`.",
+                    "Repository for a function, by its logical id; others go to `repository`. A name in the environment's "
+                    "registry, or a full name with a registry's host.",
+                ),
+                Option("repository", "string", "Repository for all images; the environment's if not said."),
+                Option(
+                    "application",
+                    "string",
+                    "Name of the application: each function that `repositories` does not name gets a repository of its own, "
+                    "`<application>/<function>`, made if missing. One that was made for another application is refused.",
+                ),
+                Option(
+                    "kms-key",
+                    "string",
+                    "KMS key that encrypts repositories which are made; without one ECR's own does.",
                 ),
                 Option("jobs", "integer", "Images pushed at the same time.", default=8),
             ),
             inputs=("images",),
             outputs=("release",),
-            needs=frozenset({"engine", "network", "credentials"}),
-            environment="required",
+            needs=frozenset({"engine", "network", "credentials", "docker-config"}),
+            environment="optional",
         ),
         Kind(
             "deploy",

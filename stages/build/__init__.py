@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stages.contract import Json, Request
     from stages.images.engine import EngineImage, Images
 
+
 @dataclass(frozen=True)
 class Made:
     """An image, the source it is of, and what built it: this stage, or an earlier one if `reused`."""

@@ -32,7 +32,9 @@ _VERTEX = re.compile(r"#(\d+) (\[.*)")
 _OUTPUT = re.compile(r"#(\d+) (\d+\.\d+) (.*)")
 _ERROR = re.compile(r"#(\d+) ERROR: (.*)")
 _CACHED = re.compile(r"#(\d+) CACHED")
-_FAILED = re.compile(r"(?:ERROR: )?(failed to .*|executor failed .*|process .* did not complete .*|.*(?:no space left|denied).*)")
+_FAILED = re.compile(
+    r"(?:ERROR: )?(failed to .*|executor failed .*|process .* did not complete .*|.*(?:no space left|denied).*)"
+)
 _AT_LINE = re.compile(r"(?:parse error|syntax error)\D{0,20}line (\d+)", re.IGNORECASE)
 _SHOWN_LINE = re.compile(r"[^\s:]+:(\d+)")
 _STEP = re.compile(r"\[(?:[^\]]*\s)?(\d+)/\d+\] (.*)")
@@ -105,7 +107,9 @@ def _image(home: Path) -> list[str]:
     names: list[str] = []
     try:
         metadata: dict[str, Any] = json.loads((home / "metadata.json").read_bytes())
-        names += [str(metadata[key]) for key in ("containerimage.config.digest", "containerimage.digest") if key in metadata]
+        names += [
+            str(metadata[key]) for key in ("containerimage.config.digest", "containerimage.digest") if key in metadata
+        ]
     except (OSError, ValueError):
         pass
     try:
@@ -189,6 +193,10 @@ class Reader:
         steps = instructions(self._dockerfile)
         wanted = " ".join((_STEP.fullmatch(name) or (name, "", name))[2].split())
         same = [each.line for each in steps if " ".join(each.text.split()) == wanted]
-        metadata = wanted.removeprefix("[internal] load metadata for ").removeprefix("docker.io/").removeprefix("library/")
-        named = [each.line for each in steps if each.word == "FROM" and each.rest.split()[0].partition("@")[0] in metadata]
+        metadata = (
+            wanted.removeprefix("[internal] load metadata for ").removeprefix("docker.io/").removeprefix("library/")
+        )
+        named = [
+            each.line for each in steps if each.word == "FROM" and each.rest.split()[0].partition("@")[0] in metadata
+        ]
         return next(iter(same or (named if wanted.startswith("[internal]") else [])), None)

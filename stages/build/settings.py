@@ -72,7 +72,9 @@ def _unusable(name: str, where: str, root: Path) -> Problem | None:
     if "," in where or "," in name:
         return Problem(f"the secret {name} has a comma in its name or place, which BuildKit takes for an end")
     if variable is not None and variable not in os.environ:
-        return Problem(f"the secret {name} is the variable {variable}, which is not set", hint="Set it, and run this again.")
+        return Problem(
+            f"the secret {name} is the variable {variable}, which is not set", hint="Set it, and run this again."
+        )
     if variable is None and not (root / where).is_file():
         hint = "Name a file, absolute or from the project's root, or a variable: env:NAME."
         return Problem(f"the secret {name} is the file {where}, which is not there", hint=hint)

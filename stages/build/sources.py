@@ -110,7 +110,8 @@ def _source(definition: Definition, found: Context, flags: tuple[str, ...]) -> S
         text = path.read_bytes()
     except OSError as error:
         raise StageError(
-            f"{definition.function.id}: its Dockerfile cannot be read: {error.strerror or error}", where=definition.shown
+            f"{definition.function.id}: its Dockerfile cannot be read: {error.strerror or error}",
+            where=definition.shown,
         ) from error
     reading = dockerfile.read(text.decode(errors="replace"), definition.args, definition.image.target)
     recipe = _digest_of(
@@ -137,7 +138,9 @@ def on(source: Source, images: Images) -> Source:
 def after(source: Source, images: Images) -> Source:
     """The source once it is built, its base images as the engine has them now: some were pulled, and none may have moved."""
     now = on(source, images)
-    moved = [name for name, was in (source.bases or {}).items() if was is not None and (now.bases or {}).get(name) != was]
+    moved = [
+        name for name, was in (source.bases or {}).items() if was is not None and (now.bases or {}).get(name) != was
+    ]
     return replace(now, bases=None, doubt=f"{moved[0]} became another image while it was built") if moved else now
 
 

@@ -153,7 +153,9 @@ def _member(root: Path, entry: Entry) -> Generator[bytes, None, tuple[str, int]]
     elif stat.S_ISFIFO(entry.about.st_mode):
         info.type = tarfile.FIFOTYPE
     else:
-        raise StageError(f"{entry.name} of the build context is a device", where=str(root), hint="Leave it out by .dockerignore.")
+        raise StageError(
+            f"{entry.name} of the build context is a device", where=str(root), hint="Leave it out by .dockerignore."
+        )
     yield _header(info)
     return "", 0
 

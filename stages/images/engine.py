@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from docker import APIClient
 
     from stages.contract import Json
-    from stages.images.registry import Login
+    from stages.images.logins import Login
 
 TIMEOUT_S = 600
 """Between two answers of the engine while it pushes or saves: a slow layer says nothing for long. Builds have no limit but

@@ -57,7 +57,9 @@ class Ignore:
 
     def descends(self, folder: str) -> bool:
         """Whether something below a folder that is left out may still be let through."""
-        return self._exceptions and any(each.lets_through and _may_fit_below(each.text, folder) for each in self.patterns)
+        return self._exceptions and any(
+            each.lets_through and _may_fit_below(each.text, folder) for each in self.patterns
+        )
 
     def _fitting(self, name: str) -> tuple[bool, ...]:
         """Which patterns fit a path or one of its parents."""
@@ -167,7 +169,9 @@ def _class_end(pattern: str, at: int) -> int:
 
 def _class(inner: str) -> str:
     negated = inner.startswith("^")
-    inner = inner.removeprefix("^").replace("[", "\\[").replace("&&", "&\\&").replace("||", "|\\|").replace("~~", "~\\~")
+    inner = (
+        inner.removeprefix("^").replace("[", "\\[").replace("&&", "&\\&").replace("||", "|\\|").replace("~~", "~\\~")
+    )
     return f"[{'^' if negated else ''}{inner}]"
 
 

@@ -19,9 +19,7 @@ class Stopped(Exception):
     """A task raises it to say that it ended because another one failed; it is no error of its own."""
 
 
-def run(
-    tasks: Mapping[K, Callable[[threading.Event], V]], jobs: int, *, fail_fast: bool = True
-) -> dict[K, V]:
+def run(tasks: Mapping[K, Callable[[threading.Event], V]], jobs: int, *, fail_fast: bool = True) -> dict[K, V]:
     """Run the tasks, `jobs` at a time, and return their values. Each is given an event that is set once it is to stop.
 
     After a failure nothing new is started and the others are to stop, unless `fail_fast` is off: then all are finished. Raises

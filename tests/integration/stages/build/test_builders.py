@@ -33,7 +33,19 @@ def _files(client: APIClient, image: str) -> set[str]:
     return {name for name in names if not name.startswith(("etc/", ".dockerenv", "dev/", "proc/", "sys/"))}
 
 
-TREE = ("Dockerfile", "a", "ab", "b.md", "d/a", "d/b.md", "d/e/a", "d/e/keep", "d/e/f/x.md", "x y", "node_modules/m/i.js")
+TREE = (
+    "Dockerfile",
+    "a",
+    "ab",
+    "b.md",
+    "d/a",
+    "d/b.md",
+    "d/e/a",
+    "d/e/keep",
+    "d/e/f/x.md",
+    "x y",
+    "node_modules/m/i.js",
+)
 
 IGNORED = {
     "nothing": "",

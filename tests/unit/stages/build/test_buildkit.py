@@ -101,13 +101,13 @@ def test_steps_are_told_once_with_what_was_cached() -> None:
             "unknown instruction: FOO",
         ),
         (
-            "#4 [1/1] COPY nope /\n#4 ERROR: \"/nope\" not found: not found\n------\n > [1/1] COPY nope /:\n------\nERROR: failed to solve: failed to compute cache key: \"/nope\" not found: not found",
+            '#4 [1/1] COPY nope /\n#4 ERROR: "/nope" not found: not found\n------\n > [1/1] COPY nope /:\n------\nERROR: failed to solve: failed to compute cache key: "/nope" not found: not found',
             "FROM scratch\nCOPY nope /\n",
             2,
             '"/nope" not found',
         ),
         (
-            "#3 [internal] load metadata for docker.io/library/nosuch:1\n#3 ERROR: failed to do request: Head \"https://registry-1.docker.io\": no such host\n",
+            '#3 [internal] load metadata for docker.io/library/nosuch:1\n#3 ERROR: failed to do request: Head "https://registry-1.docker.io": no such host\n',
             "ARG V\nFROM nosuch:1\n",
             2,
             "no such host",
@@ -124,7 +124,7 @@ def test_what_failed_before_or_beside_any_step(text: str, dockerfile: str, line:
 
 def test_output_of_steps_side_by_side_is_kept_apart() -> None:
     told, _ = _read(
-        "#5 [a 1/1] RUN x\n#6 [b 1/1] RUN y\n#5 0.1 of a\n#6 0.1 of b\n#5 0.2 of a\n#6 ERROR: process \"y\" did not complete\n"
+        '#5 [a 1/1] RUN x\n#6 [b 1/1] RUN y\n#5 0.1 of a\n#6 0.1 of b\n#5 0.2 of a\n#6 ERROR: process "y" did not complete\n'
     )
     assert list(told.last) == ["of b"]
 

@@ -40,9 +40,7 @@ ENGINE = Images("e", frozenset({CONFIG}))
 
 
 def test_an_image_of_the_same_source_that_is_still_there_is_taken() -> None:
-    assert reusable([SOURCE], [ENTRY], ENGINE, "auto") == {
-        SOURCE.hash: EngineImage(CONFIG, CONFIG, "linux/amd64", 3)
-    }
+    assert reusable([SOURCE], [ENTRY], ENGINE, "auto") == {SOURCE.hash: EngineImage(CONFIG, CONFIG, "linux/amd64", 3)}
     assert reusable([SOURCE], [ENTRY], ENGINE, "classic")
 
 
@@ -77,7 +75,9 @@ def test_a_source_with_a_doubt_is_built_even_if_it_was_recorded_without_one() ->
     assert not reusable([doubtful], [{**ENTRY, "source": doubtful.hash}], ENGINE, "auto")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"v": 1, "functions": {}}', '{"v": 2}', '{"v": 2, "functions": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"v": 1, "functions": {}}', '{"v": 2}', '{"v": 2, "functions": {"a": 1}}']
+)
 def test_an_images_json_that_is_none_is_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "images.json").write_text(text)
     assert earlier(tmp_path) == []

@@ -97,6 +97,6 @@ def test_a_frontend_given_as_a_build_argument_leaves_a_doubt() -> None:
     assert read("FROM a\n", {"BUILDKIT_SYNTAX": "someone/frontend"}).doubt
 
 
-@given(st.text(alphabet="FROMADCPYUN $\\\n=<-#[]\"{}:a@/", max_size=80))
+@given(st.text(alphabet='FROMADCPYUN $\\\n=<-#[]"{}:a@/', max_size=80))
 def test_no_text_is_too_odd(text: str) -> None:
     read(text, {"a": "b"})

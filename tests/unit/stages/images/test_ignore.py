@@ -53,7 +53,10 @@ def test_a_folder_is_only_looked_into_where_something_may_be_let_through() -> No
     assert not parse("node_modules").descends("node_modules")
 
 
-@pytest.mark.parametrize(("text", "message"), [("a\n!\n", "line 2: `!` alone"), ("[a", "line 1: .* a \\[ without"), ("a\\", "ends with a backslash")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a\n!\n", "line 2: `!` alone"), ("[a", "line 1: .* a \\[ without"), ("a\\", "ends with a backslash")],
+)
 def test_a_line_that_is_no_pattern_is_told(text: str, message: str) -> None:
     with pytest.raises(StageError, match=message):
         parse(text)

@@ -102,6 +102,7 @@ class Target:
     parameters: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     capabilities: list[str] = field(default_factory=list)
+    bucket: str | None = None
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ _PARTITION = r"^aws(-[a-z0-9]+)*$"
 _STACK = r"^[A-Za-z][A-Za-z0-9-]{0,127}$"
 _HOST = r"((localhost|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)(:[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5})"
 _REPOSITORY = rf"^({_HOST}/)?([a-z0-9]+([._-][a-z0-9]+)*/)*[a-z0-9]+([._-][a-z0-9]+)*$"
+_BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 _DURATION = r"^[1-9][0-9]{0,4}[smh]$"
 _PERSON = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 _IDENTITY = r"^[^\s]+$"
@@ -43,6 +44,7 @@ WORDS: dict[str, str] = {
     _PARTITION: "a partition, such as aws or aws-us-gov",
     _STACK: "a stack's name: letters, digits and hyphens, beginning with a letter, at most 128",
     _REPOSITORY: "a repository's name: lower-case letters and digits, separated by . _ - or /, perhaps with a host before it",
+    _BUCKET: "a bucket's name: 3 to 63 lower-case letters, digits, hyphens and dots, without s3:// before it",
     _DURATION: "a duration, such as 90s, 15m or 2h",
     _PERSON: "lower-case letters, digits, and . _ - between them",
     _IDENTITY: "a mail address or a login, without spaces",
@@ -137,6 +139,12 @@ class Environment(_Model):
         min_length=2,
         max_length=256,
         description="The repository that `package` pushes to: a name in the account's ECR, or a full name with a registry's host.",
+    )
+    bucket: str | None = Field(
+        default=None,
+        pattern=_BUCKET,
+        description="The S3 bucket, made if missing, for what goes through S3: large and nested templates, code of functions "
+        "that are no images, and other files that a template names.",
     )
     parameters: dict[str, str] = Field(
         default_factory=dict,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pipeline import embedded, gating, jobs, source
+from pipeline import embedded, gating, jobs, reuse, source
 from pipeline.errors import Blocked, StageFailed, VerificationFailed
 from pipeline.record import artifacts, chain, runs, seals
 from pipeline.record.writer import (
@@ -276,6 +276,7 @@ class _Attempt:
         handle = runs.handle(run.id, stage.name, self.number)
         work = self.context.work / f"{handle}-{phase}"
         inputs = {name: _input(run, source, name)["artifact"] for name, source in stage.inputs.items()}
+        previous = reuse.find(self.context.store, run.id, stage, self.context.key)
         request = Request(
             kind=stage.kind,
             phase=phase,
@@ -287,12 +288,16 @@ class _Attempt:
             access=self._access(),
             proposal=self.proposal,
             earlier=self.earlier,
+            previous=previous.folders if previous else {},
+            cache=self._cache(),
         )
-        job = jobs.Phase(stage, request, inputs, work)
+        job = jobs.Phase(stage, request, inputs, work, previous.files if previous else {})
         state = self._source_state()
         jobs.prepare(job, self.context.store)
         recorded = artifacts.put_json(self.context.store, {"v": contract.VERSION, **dataclasses.asdict(request)})
         told = {"phase": phase, "handle": work.name, "request": recorded, "source": state}
+        if previous:
+            told["reuses"] = previous.as_json()
         self.writer.append(chain.PHASE_INTENDED, told)
         return job
 
@@ -303,6 +308,11 @@ class _Attempt:
         state = source.state(self.context.project)
         source.compare(self.context.run.data.get("source"), state)
         return state
+
+    def _cache(self) -> str | None:
+        if self.context.project is None or "cache" not in KINDS[self.stage.kind].needs:
+            return None
+        return str(self.context.project / ".towpath" / "cache" / self.stage.kind)
 
     def _access(self) -> Access | None:
         target = self.stage.target

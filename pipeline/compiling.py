@@ -97,6 +97,7 @@ def _target(definition: Definition, name: str, values: Mapping[str, Value]) -> T
         parameters=resolve.environment_parameters(definition, name, values),
         tags=dict(environment.tags),
         capabilities=list(environment.capabilities),
+        bucket=environment.bucket,
     )
 
 

@@ -6,14 +6,14 @@ import os
 import shutil
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageFailed, VerificationFailed
 from pipeline.executors import Ended, Job
 from pipeline.record import artifacts, digest
-from pipeline.variables import variables
+from pipeline.variables import asked_for, variables
 from stages import contract
 from stages.contract import Failure, Request, Result
 from stages.kinds import KINDS
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Phase:
-    """A request with all that its job needs beside it. `artifacts` maps an input's name to its digest."""
+    """A request with all that its job needs beside it. `artifacts` maps an input's name to its digest.
+
+    `files` are further ones, by their path in the work directory.
+    """
 
     stage: PlannedStage
     request: Request
     artifacts: dict[str, str]
     work: Path
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 def prepare(phase: Phase, store: Store) -> None:
@@ -42,6 +46,8 @@ def prepare(phase: Phase, store: Store) -> None:
     lay_out(phase)
     for name, sha256 in phase.artifacts.items():
         artifacts.materialise(store, sha256, phase.work / "inputs" / name)
+    for path, data in phase.files.items():
+        _write_file(phase.work / path, data)
     if phase.request.source == str(phase.work / "source"):
         for path, sha256 in phase.stage.files.items():
             _write_file(phase.work / "source" / path, artifacts.read_blob(store, sha256, path))
@@ -94,6 +100,7 @@ def source_of(stage: PlannedStage, project: Path | None, work: Path) -> str | No
 def _job(phase: Phase, handle: str) -> Job:
     stage, work = phase.stage, phase.work
     ours = variables(os.environ, KINDS[stage.kind].needs, stage.target, work)
+    ours |= asked_for(os.environ, stage.kind, stage.options)
     if stage.kind != "command":
         argv = [sys.executable, "-I", "-m", "stages", stage.kind]
         return Job(handle, argv, work, work, ours, stage.timeout_s)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from pathlib import Path
 
     from stages.contract import Target
     from stages.kinds import Need
@@ -17,6 +19,7 @@ _NETWORK = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE"),
 )
 _ENGINE = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION")
+_BUILDX = ("DOCKER_CONFIG", "BUILDX_BUILDER", "BUILDX_CONFIG")
 _CREDENTIALS = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ROLE_ARN"),
     *("AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"),
@@ -40,4 +43,25 @@ def variables(ours: Mapping[str, str], needs: Collection[Need], target: Target |
     if "credentials" in needs and target is not None and not target.embedded:
         allowed += _CREDENTIALS
     chosen = {"HOME": str(work), "TMPDIR": str(work / "tmp")}
+    if "docker-config" in needs:
+        allowed += _BUILDX
+        chosen |= _docker_config(ours)
     return chosen | {name: ours[name] for name in allowed if name in ours}
+
+
+def _docker_config(ours: Mapping[str, str]) -> dict[str, str]:
+    """Where the docker client finds logins and plugins: HOME is another for a stage, so it is told."""
+    own = Path(ours["HOME"], ".docker") if ours.get("HOME") else None
+    return {"DOCKER_CONFIG": str(own)} if own and own.is_dir() else {}
+
+
+def asked_for(ours: Mapping[str, str], kind: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """Choose from our own variables those that a stage's options name, or need."""
+    names: set[str] = set()
+    for option in KINDS[kind].options:
+        value = options.get(option.name)
+        if value:
+            names |= set(option.variables)
+        if value and option.type == "secrets":
+            names |= {each.removeprefix("env:") for each in value.values() if each.startswith("env:")}
+    return {name: ours[name] for name in sorted(names) if name in ours}

@@ -102,6 +102,7 @@ class Target:
     parameters: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     capabilities: list[str] = field(default_factory=list)
+    bucket: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,10 @@ class Request:
     `handle` is unique to the attempt and a valid DNS label (at most 63 of a-z, 0-9, -): a stage uses it as token and in
     names of what it makes, so that it can be found again. `inputs` maps an input's name to its directory below the work
     directory. `source` is the project's directory as the stage sees it.
+
+    `previous` maps an artifact to the directory with files of it that an earlier run's stage of the same kind handed on, as far as
+    the record proves them. `cache` is a directory of this project and kind that outlives the run; what is in it may be lost or
+    wrong. Both only save work: with neither, a stage does the same and takes longer.
     """
 
     kind: str
@@ -157,6 +162,8 @@ class Request:
     access: Access | None = None
     proposal: Proposal | None = None
     earlier: list[Earlier] = field(default_factory=list)
+    previous: dict[str, str] = field(default_factory=dict)
+    cache: str | None = None
 
 
 @dataclass(frozen=True)
@@ -210,6 +217,8 @@ def read_request(path: Path) -> Request:
                 Earlier(each["handle"], each["phase"], Proposal(**each["proposal"]) if each["proposal"] else None)
                 for each in data["earlier"]
             ],
+            previous=data.get("previous", {}),
+            cache=data.get("cache"),
         )
 
 

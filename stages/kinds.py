@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from stages.contract import Phase
 
-OptionType = Literal["string", "boolean", "integer", "file", "folder", "strings", "map"]
+OptionType = Literal["string", "boolean", "integer", "file", "folder", "strings", "map", "secrets"]
 """`file`: a path below the project, read at plan time and recorded. `folder`: the same of all files in it and below.
-`strings`: a list. `map`: names to strings."""
+`strings`: a list. `map`: names to strings. `secrets`: a map whose values are files, or `env:NAME`, a variable that the stage is
+then handed; neither is ever recorded."""
 
-Need = Literal["source", "engine", "network", "credentials"]
-"""`source`: the whole project. A kind without it sees just the files that its options name, as they were recorded."""
+Need = Literal["source", "engine", "network", "credentials", "cache", "docker-config"]
+"""`source`: the whole project. A kind without it sees just the files that its options name, as they were recorded.
+`cache`: a folder of the project that outlives the run (`Request.cache`). `docker-config`: the docker client's configuration, with
+its logins and plugins."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Option:
     required: bool = False
     default: Any = None  # a JSON value of the option's type
     choices: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    """Environment variables that the stage is handed if this is given."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Kind:
 
     `inputs` and `outputs` name artifacts: an input is taken from the one stage among those needed, near or far, that
     outputs an artifact of that name. `takes_one_of` names artifacts of which it takes exactly one: the one that a stage in
-    its own `needs` outputs. `environment` says whether a stage of this kind names a target.
+    its own `needs` outputs. `reuses` maps an artifact to the file of it that the last stage of this kind and these files, in an
+    earlier run, may save work by (`Request.previous`). `environment` says whether a stage of this kind names a target.
     """
 
     name: str
@@ -51,6 +57,7 @@ class Kind:
     inputs: tuple[str, ...] = ()
     takes_one_of: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    reuses: tuple[tuple[str, str], ...] = ()
     phases: tuple[Phase, ...] = ("apply",)
     needs: frozenset[Need] = frozenset()
     environment: Literal["required", "optional", "none"] = "none"
@@ -85,10 +92,53 @@ KINDS: dict[str, Kind] = {
                     choices=("engine", "oci-layout"),
                 ),
                 Option("jobs", "integer", "Images built at the same time.", default=4),
+                Option(
+                    "fail-fast",
+                    "boolean",
+                    "Whether a function that fails stops the builds of the others, or they are finished first.",
+                    default=True,
+                ),
+                Option(
+                    "builder",
+                    "string",
+                    "What builds: `buildkit`, the engine's `classic` builder, or `auto`, which is BuildKit where it can be had.",
+                    default="auto",
+                    choices=("auto", "buildkit", "classic"),
+                ),
+                Option("pull", "boolean", "Ask the registry for newer base images, and build anew.", default=False),
+                Option("no-cache", "boolean", "Build anew, and every step of it.", default=False),
+                Option(
+                    "secrets",
+                    "secrets",
+                    "Secrets that a `RUN --mount=type=secret` may read, by their id: a file, or `env:NAME`. BuildKit only.",
+                ),
+                Option(
+                    "ssh",
+                    "strings",
+                    "SSH agents or keys that a `RUN --mount=type=ssh` may use, as `docker build --ssh` takes them. BuildKit only.",
+                    variables=("SSH_AUTH_SOCK",),
+                ),
+                Option(
+                    "cache-from",
+                    "strings",
+                    "Where BuildKit may take finished steps from, as `docker build --cache-from` takes it.",
+                ),
+                Option(
+                    "cache-to",
+                    "strings",
+                    "Where BuildKit leaves finished steps, as `docker buildx build --cache-to` takes it.",
+                ),
+                Option(
+                    "sam-tags",
+                    "boolean",
+                    "Whether images also get the name that `sam build` gives them, `<function>:<DockerTag>`. Nothing of ours relies on it.",
+                    default=False,
+                ),
             ),
             outputs=("images",),
+            reuses=(("images", "images.json"),),
             phases=("check", "apply"),
-            needs=frozenset({"source", "engine", "network"}),
+            needs=frozenset({"source", "engine", "network", "cache", "docker-config"}),
         ),
         Kind(
             "scan",
@@ -128,14 +178,27 @@ KINDS: dict[str, Kind] = {
                 Option(
                     "repositories",
                     "map",
-                    "Repository for a function, by its logical id; others go to the environment's `repository`.",
+                    "Repository for a function, by its logical id; others go to `repository`. A name in the environment's "
+                    "registry, or a full name with a registry's host.",
+                ),
+                Option("repository", "string", "Repository for all images; the environment's if not said."),
+                Option(
+                    "application",
+                    "string",
+                    "Name of the application: each function that `repositories` does not name gets a repository of its own, "
+                    "`<application>/<function>`, made if missing. One that was made for another application is refused.",
+                ),
+                Option(
+                    "kms-key",
+                    "string",
+                    "KMS key that encrypts repositories which are made; without one ECR's own does.",
                 ),
                 Option("jobs", "integer", "Images pushed at the same time.", default=8),
             ),
             inputs=("images",),
             outputs=("release",),
-            needs=frozenset({"engine", "network", "credentials"}),
-            environment="required",
+            needs=frozenset({"engine", "network", "credentials", "docker-config"}),
+            environment="optional",
         ),
         Kind(
             "deploy",

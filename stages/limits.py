@@ -53,6 +53,10 @@ class Limits:
     """All advisories, decompressed: what a bomb in a zip multiplies."""
     runs_named: int = 5
     """Runs before it that a run's opening names: as many as may be opened at the same time without seeing one another."""
+    reused_runs: int = 20
+    """Runs that are looked at for something to reuse: it is nearly always the last one, and a store may hold thousands."""
+    reused_bytes: int = 16 * 1024**2
+    """A file that is reused: an images.json of 500 functions has below 1 MB."""
     grace_s: float = 5.0
     """Between asking a stage to end and ending it: CI systems give about ten seconds in all."""
 

@@ -105,6 +105,8 @@ def _environments(draft: Draft, positions: Positions) -> Iterator[Problem]:
 
 _TARGET = {"deploy": "stack", "package": "repository"}
 """The key of an environment that a kind cannot do without."""
+_INSTEAD = ("repositories", "repository", "application")
+"""Options that say where images go."""
 
 
 def _stages(draft: Draft, positions: Positions) -> Iterator[Problem]:
@@ -119,7 +121,8 @@ def _environment(name: str, stage: Stage, draft: Draft, positions: Positions) ->
     rule = KINDS[stage.uses].environment
     place = positions.value("stages", name, "environment")
     if stage.environment is None:
-        if rule == "required" and ("stages", name) not in draft.broken:
+        needed = rule == "required" or (stage.uses in _TARGET and not any(map(stage.options.get, _INSTEAD)))
+        if needed and ("stages", name) not in draft.broken:
             message = f"{name!r} lacks an environment: {stage.uses} acts on one"
             known = ", ".join(sorted(draft.names["environments"])[:12])
             hint = (
@@ -140,7 +143,7 @@ def _environment(name: str, stage: Stage, draft: Draft, positions: Positions) ->
 
 def _target(name: str, stage: Stage, environment: Environment, positions: Positions) -> Iterator[Problem]:
     key = _TARGET.get(stage.uses)
-    if key and getattr(environment, key) is None and not stage.options.get("repositories"):
+    if key and getattr(environment, key) is None and not any(map(stage.options.get, _INSTEAD)):
         message = f"{name!r} cannot {stage.uses}: environment {stage.environment!r} has no {key}"
         place = positions.key("environments", str(stage.environment))
         yield Problem(message, *place, f"Add to the environment: {key}: NAME")

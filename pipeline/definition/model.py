@@ -29,7 +29,9 @@ _ACCOUNT = r"^[0-9]{12}$"
 _REGION = r"^[a-z]{2,}(-[a-z0-9]+)+-[0-9]+$"
 _PARTITION = r"^aws(-[a-z0-9]+)*$"
 _STACK = r"^[A-Za-z][A-Za-z0-9-]{0,127}$"
-_REPOSITORY = r"^([a-z0-9]+([._-][a-z0-9]+)*/)*[a-z0-9]+([._-][a-z0-9]+)*$"
+_HOST = r"((localhost|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)(:[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5})"
+_REPOSITORY = rf"^({_HOST}/)?([a-z0-9]+([._-][a-z0-9]+)*/)*[a-z0-9]+([._-][a-z0-9]+)*$"
+_BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 _DURATION = r"^[1-9][0-9]{0,4}[smh]$"
 _PERSON = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 _IDENTITY = r"^[^\s]+$"
@@ -41,7 +43,8 @@ WORDS: dict[str, str] = {
     _REGION: "a region, such as eu-central-1",
     _PARTITION: "a partition, such as aws or aws-us-gov",
     _STACK: "a stack's name: letters, digits and hyphens, beginning with a letter, at most 128",
-    _REPOSITORY: "a repository's name: lower-case letters and digits, separated by . _ - or /",
+    _REPOSITORY: "a repository's name: lower-case letters and digits, separated by . _ - or /, perhaps with a host before it",
+    _BUCKET: "a bucket's name: 3 to 63 lower-case letters, digits, hyphens and dots, without s3:// before it",
     _DURATION: "a duration, such as 90s, 15m or 2h",
     _PERSON: "lower-case letters, digits, and . _ - between them",
     _IDENTITY: "a mail address or a login, without spaces",
@@ -135,7 +138,13 @@ class Environment(_Model):
         pattern=_REPOSITORY,
         min_length=2,
         max_length=256,
-        description="The ECR repository that `package` pushes to.",
+        description="The repository that `package` pushes to: a name in the account's ECR, or a full name with a registry's host.",
+    )
+    bucket: str | None = Field(
+        default=None,
+        pattern=_BUCKET,
+        description="The S3 bucket, made if missing, for what goes through S3: large and nested templates, code of functions "
+        "that are no images, and other files that a template names.",
     )
     parameters: dict[str, str] = Field(
         default_factory=dict,

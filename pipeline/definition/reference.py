@@ -131,6 +131,7 @@ _OPTION_TYPES = {
     "folder": "folder below the project",
     "strings": "list of texts",
     "map": "map to texts",
+    "secrets": "map to files or variables",
 }
 
 

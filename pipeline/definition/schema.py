@@ -24,6 +24,7 @@ _TYPES: dict[str, Json] = {
     "integer": {"type": "integer"},
     "strings": {"type": "array", "items": _TEXT},
     "map": {"type": "object", "additionalProperties": _TEXT},
+    "secrets": {"type": "object", "additionalProperties": {"type": "string"}},
 }
 
 
@@ -80,7 +81,7 @@ def _option(option: Option) -> Json:
     if option.default is not None:
         about["default"] = option.default
     of_type = {**_TYPES[option.type], **({"enum": list(option.choices)} if option.choices else {})}
-    if option.type in ("strings", "map") or of_type == {"type": "string"}:
+    if option.type in ("strings", "map", "secrets") or of_type == {"type": "string"}:
         return {**of_type, **about}
     return {"anyOf": [of_type, _EXPRESSION], **about}
 

@@ -34,7 +34,10 @@ NOTHING_TO_CHANGE = re.compile(r"didn't contain changes|No updates are to be per
 
 @dataclass(frozen=True)
 class ChangeSetSpec:
-    """What a change set is made of. `name` doubles as client token, so that a lost answer makes no second one."""
+    """What a change set is made of. `name` doubles as client token, so that a lost answer makes no second one.
+
+    `template` is the template's text, or its https:// address in S3.
+    """
 
     stack: str
     name: str
@@ -64,6 +67,8 @@ def create_change_set(client: CloudFormationClient, spec: ChangeSetSpec) -> str:
     doing = f"making a change set for the stack {spec.stack}"
     capabilities = cast("list[CapabilityType]", spec.capabilities)  # the service judges them
 
+    template: Any = {"TemplateURL" if spec.template.startswith("https://") else "TemplateBody": spec.template}
+
     def create() -> str:
         made = client.create_change_set(
             StackName=spec.stack,
@@ -71,7 +76,7 @@ def create_change_set(client: CloudFormationClient, spec: ChangeSetSpec) -> str:
             ChangeSetType=spec.type,
             ClientToken=spec.name,
             Description=spec.description,
-            TemplateBody=spec.template,
+            **template,
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in spec.parameters.items()],
             Capabilities=capabilities,
             Tags=[{"Key": key, "Value": value} for key, value in spec.tags.items()],

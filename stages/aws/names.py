@@ -25,6 +25,9 @@ API_PREFIX = "/_api/"
 ECR_HOST = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
 """The host in the name of an image in ECR."""
 
+_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?")
+"""Hosts that engines speak plain HTTP with."""
+
 _API_HOST = re.compile(r"(?P<id>[a-z0-9]+)\.execute-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
 
 
@@ -45,7 +48,7 @@ def registry(image_host: str, access: Access) -> Registry:
     """Where the registry named by the host of an image's name answers."""
     if access.endpoint_url and (match := ECR_HOST.fullmatch(image_host)):
         return Registry("http", urlsplit(access.endpoint_url).netloc, f"{match['account']}/{match['region']}")
-    return Registry("https", image_host, "")
+    return Registry("http" if _LOOPBACK.fullmatch(image_host) else "https", image_host, "")
 
 
 def engine_reference(image_uri: str, access: Access) -> str:

@@ -3,70 +3,154 @@
 from __future__ import annotations
 
 import json
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.build.builder import build_all
+from stages.build import reuse, settings, sources
 from stages.build.definitions import load
-from stages.build.sources import gather
 from stages.contract import Result, StageError
-from stages.images import engine, layout
+from stages.images import engine
 from stages.log import log
 
 if TYPE_CHECKING:
     from stages.build.definitions import Plan
+    from stages.build.settings import Settings
+    from stages.build.sources import Source
     from stages.contract import Json, Request
-    from stages.images.engine import EngineImage
+    from stages.images.engine import EngineImage, Images
 
-VERSION = 2
-"""Of images.json, see docs/reference/hand-over.md."""
+
+@dataclass(frozen=True)
+class Made:
+    """An image, the source it is of, and what built it: this stage, or an earlier one if `reused`."""
+
+    source: Source
+    image: EngineImage
+    builder: str
+    reused: bool
 
 
 def check(request: Request, work: Path) -> Result:
     """Look for mistakes in the template and for files that are missing. Raises InvalidInput with all of them."""
     load(request, work)
+    settings.read(request.options, _root(request, work))
     return Result("succeeded")
 
 
 def apply(request: Request, work: Path) -> Result:
     """Build the images and hand them on. Raises InvalidInput as `check` does, StageError if one cannot be built."""
     plan = load(request, work)
-    jobs = max(1, int(request.options.get("jobs", 4)))
-    with tempfile.TemporaryDirectory(dir=work, prefix=".contexts-") as folder:
-        sources = gather(plan.definitions, Path(folder))
-        log(
-            f"{_count(len(plan.definitions), 'function')}, {_count(len(set(sources.hashes.values())), 'image')} to build"
-        )
-        built = build_all(sources, jobs)
+    how = settings.read(request.options, _root(request, work))
+    home = Path(request.cache) if request.cache else None
+    found = sources.gather(plan.definitions, how.deciding, home)
+    before = engine.images()
+    made = _make([sources.on(source, before) for source in found], how, before, _earlier(request, work))
     output = work / "outputs" / "images"
     output.mkdir(parents=True, exist_ok=True)
-    carrier = str(request.options.get("carrier", "engine"))
-    functions = _describe(plan, sources.hashes, built, _carry(carrier, built, output))
+    carriers = _carry(how.carrier, before.engine, {each.image.config: each.image for each in made}, output)
+    functions = _describe(plan, made, carriers)
     _write_templates(output / "templates", plan)
     _write(output / "images.json", plan, functions)
-    facts = {name: {key: each[key] for key in ("config", "size", "platform")} for name, each in functions.items()}
-    return Result("succeeded", outputs=["images"], facts={"functions": facts})
+    return Result("succeeded", outputs=["images"], facts={"functions": _facts(made)})
+
+
+def _root(request: Request, work: Path) -> Path:
+    return work / (request.source or "")
+
+
+def _earlier(request: Request, work: Path) -> list[Json]:
+    folder = request.previous.get("images")
+    return reuse.earlier(work / folder if folder else None)
+
+
+def _make(found: list[Source], how: Settings, before: Images, known: list[Json]) -> list[Made]:
+    """Give an image for each source: one that is there already, or build it."""
+    ready = reuse.reusable(found, known, before, how.builder) if how.skips else {}
+    missing = [source for source in found if source.hash not in ready]
+    _tell(found, ready, how)
+    made = [
+        Made(source, ready[source.hash], _builder_of(source, known), reused=True)
+        for source in found
+        if source.hash in ready
+    ]
+    if not missing:
+        return made
+    from stages.build.builder import build_all  # late, as the engine's client costs 100 ms
+
+    builder, built = build_all(missing, how)
+    after = engine.images()
+    return made + [
+        Made(sources.after(source, after), built[source.recipe], builder.name, reused=False) for source in missing
+    ]
+
+
+def _builder_of(source: Source, known: list[Json]) -> str:
+    return next(str(each.get("builder", "")) for each in known if each.get("source") == source.hash)
+
+
+def _tell(found: list[Source], ready: dict[str, EngineImage], how: Settings) -> None:
+    functions = sum(len(source.functions) for source in found)
+    log(f"{_count(functions, 'function')}, {_count(len(found), 'image')}, {len(found) - len(ready)} to build")
+    for source in found:
+        if source.hash in ready:
+            log("nothing changed since it was built", function=source.name, state="reused")
+        elif source.doubt and how.skips:
+            log(f"is always built: {source.doubt}", function=source.name)
+
+
+def _facts(made: list[Made]) -> Json:
+    return {
+        function: {
+            "config": each.image.config,
+            "size": each.image.size_bytes,
+            "platform": each.image.platform,
+            "reused": each.reused,
+        }
+        for each in made
+        for function in each.source.functions
+    }
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _carry(carrier: str, built: dict[str, EngineImage], output: Path) -> dict[str, Json]:
+def _carry(carrier: str, where: str, images: dict[str, EngineImage], output: Path) -> dict[str, Json]:
     """What images.json says about where each image's bytes are, by config digest, once they are there."""
-    with engine.connect() as client:
-        if carrier == "engine":
-            where = engine.engine_id(client)
-            return {image.config: {"type": "engine", "engine": where, "image": image.id} for image in built.values()}
-        images = {image.config: image.id for image in built.values()}
-        log(f"exporting {_count(len(images), 'image')}")
-        try:
-            layout.write(engine.save(client, sorted(images.values())), output / "oci", set(images))
-        except OSError as error:
-            hint = "Free space on the disk of the record, or use the carrier `engine`."
-            raise StageError(f"the images cannot be exported: {error.strerror or error}", hint=hint) from error
+    if carrier == "engine":
+        return {config: {"type": "engine", "engine": where, "image": image.id} for config, image in images.items()}
+    from stages.images import layout
+
+    log(f"exporting {_count(len(images), 'image')}")
+    try:
+        with engine.connect() as client:
+            exported = engine.save(client, sorted(image.id for image in images.values()))
+            layout.write(exported, output / "oci", set(images))
+    except OSError as error:
+        hint = "Free space on the disk of the record, or use the carrier `engine`."
+        raise StageError(f"the images cannot be exported: {error.strerror or error}", hint=hint) from error
     return {config: {"type": "oci-layout", "path": "oci"} for config in images}
+
+
+def _describe(plan: Plan, made: list[Made], carriers: dict[str, Json]) -> dict[str, Json]:
+    by_function = {function: each for each in made for function in each.source.functions}
+    described: dict[str, Json] = {}
+    for definition in plan.definitions:
+        each = by_function[definition.function.id]
+        described[definition.function.id] = {
+            "stack": definition.function.stack,
+            "path": list(definition.function.path),
+            "source": each.source.hash,
+            "config": each.image.config,
+            "platform": each.image.platform,
+            "size": each.image.size_bytes,
+            "base": each.source.base,
+            "bases": each.source.bases,
+            "builder": each.builder,
+            "carrier": carriers[each.image.config],
+        }
+    return described
 
 
 def _write_templates(folder: Path, plan: Plan) -> None:
@@ -77,31 +161,11 @@ def _write_templates(folder: Path, plan: Plan) -> None:
         path.write_bytes(stack.template.data)
 
 
-def _describe(
-    plan: Plan, hashes: dict[str, str], built: dict[str, EngineImage], carriers: dict[str, Json]
-) -> dict[str, Json]:
-    described: dict[str, Json] = {}
-    for definition in plan.definitions:
-        function, source = definition.function, hashes[definition.function.id]
-        image = built[source]
-        described[function.id] = {
-            "stack": function.stack,
-            "path": list(function.path),
-            "source": source,
-            "config": image.config,
-            "platform": image.platform,
-            "size": image.size_bytes,
-            "base": None,
-            "carrier": carriers[image.config],
-        }
-    return described
-
-
 def _write(path: Path, plan: Plan, functions: dict[str, Json]) -> None:
     application = plan.application
     templates = {path: stack.template.file for path, stack in application.stacks.items()}
     document = {
-        "v": VERSION,
+        "v": reuse.VERSION,
         "templates": templates,
         "parameters": application.parameters,
         "functions": functions,

@@ -1,16 +1,17 @@
-"""Build images with the engine's classic builder, several at a time, each line of its log live."""
+"""Build images, several at a time, each line of their logs live."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from stages.build.transcript import Transcript
+from stages.build import builders, buildkit, classic
+from stages.build.order import Order
+from stages.build.settings import withhold
 from stages.contract import StageError
 from stages.images import engine, parallel
-from stages.images.dockerfile import instructions
 from stages.images.refusals import refusal
 from stages.log import log
 
@@ -19,131 +20,146 @@ if TYPE_CHECKING:
 
     from docker import APIClient
 
-    from stages.build.sources import Source, Sources
+    from stages.build.builders import Builder
+    from stages.build.order import Told
+    from stages.build.settings import Settings
+    from stages.build.sources import Source
     from stages.images.engine import EngineImage
-
-LABELS = {"towpath.built": "true"}
-"""On every image that we build, and the same on each: a label is part of an image, so one that named the attempt or the
-source would give the same image another identity each time."""
 
 SHOWN_LINES = 10
 TAG_CHARACTERS = 128
 """Of a function in the name of an image. An engine takes names of at most 255 in all, and a logical id alone may have so many."""
 
 
-def build_all(sources: Sources, jobs: int) -> dict[str, EngineImage]:
-    """Build every source and return the images by source hash. Raises StageError that names each function that failed.
+def build_all(sources: list[Source], settings: Settings) -> tuple[Builder, dict[str, EngineImage]]:
+    """Build every source; gives the builder, and the images by recipe. Raises StageError that names each function that failed.
 
-    After a failure nothing new is started, and builds that run are ended at their next line.
+    With `fail_fast` nothing new is started after a failure, and builds that run are ended; else the others are finished.
     """
-    with engine.connect(jobs) as client:
-        _announce(client)
-        return parallel.run({source.hash: partial(_build, client, source) for source in sources.builds}, jobs)
+    with engine.connect(settings.jobs) as client:
+        builder = choose(client, settings, sources)
+        log(builder.told)
+        tasks = {source.recipe: partial(_build, client, builder, settings, source) for source in sources}
+        return builder, parallel.run(tasks, settings.jobs, fail_fast=settings.fail_fast)
 
 
-def _announce(client: APIClient) -> None:
-    version = client.version()
-    log(f"engine {version.get('Version', '?')} at {engine.host()}, classic builder")
+def choose(client: APIClient, settings: Settings, sources: list[Source]) -> Builder:
+    """Find the builder. Raises StageError if it cannot be had, or does not know what is asked for."""
+    docker = builders.engine_of(client)
+    builder = builders.choose(
+        settings.builder, docker, builders.clients() if docker.is_docker and settings.builder != "classic" else []
+    )
+    if builder.name == "classic":
+        _refuse_buildkits(builder, settings, sources)
+    return builder
 
 
-def _build(client: APIClient, source: Source, stop: threading.Event) -> EngineImage:
-    name = ", ".join(source.functions)
-    transcript = Transcript(lambda line: log(line, function=name))
-    _run(client, source, transcript, stop)
-    if transcript.error or transcript.image is None:
-        raise _failure(source, transcript)
-    image = engine.inspect(client, transcript.image)
+def _refuse_buildkits(builder: Builder, settings: Settings, sources: list[Source]) -> None:
+    """The classic builder would do something else than is asked for, without a word."""
+    wanted = [flag.partition("=")[0].removeprefix("--") for flag in settings.flags]
+    wanted += [f"DockerBuildExtraParams of {source.name}" for source in sources if extra(source)]
+    if wanted:
+        raise StageError(
+            f"{wanted[0]} needs BuildKit, and this is the {builder.told}",
+            hint="Install the docker client with its buildx plugin, or do without.",
+        )
+
+
+def extra(source: Source) -> tuple[str, ...]:
+    """The template's further flags for BuildKit."""
+    return source.definition.image.extra_params
+
+
+def _build(
+    client: APIClient, builder: Builder, settings: Settings, source: Source, stop: threading.Event
+) -> EngineImage:
+    if stop.is_set():
+        raise parallel.Stopped
+    log("building", function=source.name, state="building")
+
+    def say(line: str) -> None:
+        log(withhold(line, settings.withheld), function=source.name)
+
+    order = _order(source, settings)
+    told = (
+        classic.build(client, order, say, stop)
+        if builder.name == "classic"
+        else buildkit.build(builder, order, say, stop)
+    )
+    if told.image is None:
+        log("failed", function=source.name, state="failed")
+        raise _failure(source, told, settings.withheld)
+    image = next((found for name in told.image.split("\n") if (found := engine.inspect(client, name))), None)
     if image is None:
-        raise StageError(f"{name}: its image {transcript.image} vanished from the engine", cls="retryable")
+        raise StageError(f"{source.name}: its image {told.image} vanished from the engine", cls="retryable")
     _refuse_other_platform(source, image)
-    log(f"built {image.config}", function=name)
+    _refuse_changed(source, told)
+    log(f"built {image.config}", function=source.name, state="built")
     return image
 
 
-def _run(client: APIClient, source: Source, transcript: Transcript, stop: threading.Event) -> None:
-    """Have the engine build, and feed the transcript."""
-    import requests  # it comes with the client; both are imported late, as they cost 100 ms
-    from docker.credentials.errors import StoreError
-    from docker.errors import APIError, StreamParseError
-
-    if stop.is_set():
-        raise parallel.Stopped
-    try:
-        with source.archive.open("rb") as archive:
-            stream: Any = client.build(
-                fileobj=archive,
-                custom_context=True,
-                dockerfile=source.definition.dockerfile,
-                buildargs=dict(source.definition.args),  # the client adds proxy variables to it
-                target=source.definition.image.target,
-                platform=source.definition.function.platform,
-                labels=LABELS,
-                tag=tag(source),
-                cache_from=_cache(client, source),
-                rm=True,
-                forcerm=True,
-                decode=True,
-            )
-            for event in stream:
-                transcript.add(event)
-                if stop.is_set():
-                    stream.close()  # hanging up ends the build
-                    raise parallel.Stopped
-    except APIError as error:
-        # Its text has the request's address, and so the build arguments: only what the engine said is told on.
-        transcript.error = str(error.explanation or "the engine refused to build").strip()
-    except StoreError as error:
-        transcript.error = f"a credential helper that the Docker configuration names does not work: {error}"
-    except (requests.RequestException, StreamParseError, OSError) as error:
-        transcript.error = f"the connection to the engine broke: {type(error).__name__}: connection broken"
-    transcript.end()
+def _order(source: Source, settings: Settings) -> Order:
+    return Order(
+        context=source.context.root,
+        listed=source.context.listed,
+        left_out=source.context.left_out,
+        dockerfile=source.definition.dockerfile,
+        text=source.text,
+        args=source.definition.args,
+        target=source.definition.image.target,
+        platform=source.definition.function.platform,
+        tag=tag(source),
+        pull=settings.pull,
+        no_cache=settings.no_cache,
+        flags=(*settings.flags, *extra(source)),
+    )
 
 
 def tag(source: Source) -> str:
-    """A name for people, and against the engine's pruning. It holds the source hash; nothing is ever found by it."""
+    """A name for people, and against the engine's pruning. Nothing is ever found by it."""
     function = re.sub(r"[^a-z0-9]+", "-", source.functions[0].lower()).strip("-")
     if len(function) > TAG_CHARACTERS:
         cut = hashlib.sha256(source.functions[0].encode()).hexdigest()[:12]
         function = f"{function[: TAG_CHARACTERS - 13].rstrip('-')}-{cut}"
-    return f"towpath/{function}:{source.hash.removeprefix('sha256:')[:16]}"
+    return f"towpath/{function}:{source.recipe.removeprefix('sha256:')[:16]}"
 
 
-def _cache(client: APIClient, source: Source) -> list[str] | None:
-    """The image built from the same source before, if the engine still has it, so that nothing changed is the same image.
-
-    Builds that run at the same time leave equal steps twice in the engine's cache, and left to itself it takes the newest:
-    the steps that follow are then built anew, to another digest. It still compares every step with those of the image named.
-    """
-    before = engine.find(client, tag(source))
-    return [before] if before else None
-
-
-def _failure(source: Source, transcript: Transcript) -> StageError:
-    name = ", ".join(source.functions)
-    path = source.definition.context / source.definition.dockerfile
-    error = transcript.error or "the engine ended the build without saying which image it built"
-    line = _line(path.read_text(encoding="utf-8", errors="replace"), transcript.step, error)
-    text = f"{name}: the image cannot be built: {error}"
-    if transcript.step:
-        text += f"\n  at step {transcript.step}: {transcript.instruction}"
-    text += "".join(f"\n  | {each}" for each in list(transcript.last)[-SHOWN_LINES:])
-    known = None if "returned a non-zero code" in error else refusal(error)
-    where = f"{source.definition.shown}:{line}" if line else source.definition.shown
-    return StageError(text, where=where, hint=known.hint if known else None, cls=known.cls if known else "terminal")
+def _failure(source: Source, told: Told, withheld: tuple[str, ...]) -> StageError:
+    error = told.error or "the builder ended without saying which image it built"
+    text = f"{source.name}: the image cannot be built: {error}"
+    if told.instruction:
+        text += f"\n  at: {told.instruction}"
+    text += "".join(f"\n  | {each}" for each in list(told.last)[-SHOWN_LINES:])
+    known = None if _by_its_own_program(error) else refusal(error)
+    where = f"{source.definition.shown}:{told.line}" if told.line else source.definition.shown
+    return StageError(
+        withhold(text, withheld),
+        where=where,
+        hint=known.hint if known else None,
+        cls=known.cls if known else "terminal",
+    )
 
 
-def _line(text: str, step: int, error: str) -> int | None:
-    """The line of the Dockerfile that a build failed at."""
-    if match := re.search(r"(?:parse error|Syntax error)\D{0,20}line (\d+)", error, re.IGNORECASE):
-        return int(match[1])
-    steps = instructions(text)
-    return steps[step - 1].line if 0 < step <= len(steps) else None
+def _by_its_own_program(error: str) -> bool:
+    """Whether a program of a RUN failed: what it said is not the engine's word."""
+    return bool(re.search(r"returned a non-zero code|executor failed running|did not complete successfully", error))
 
 
 def _refuse_other_platform(source: Source, image: EngineImage) -> None:
     wanted = source.definition.function.platform
     if image.platform != wanted:
         raise StageError(
-            f"{', '.join(source.functions)}: the template asks for {wanted}, but the image built is for {image.platform}",
+            f"{source.name}: the template asks for {wanted}, but the image built is for {image.platform}",
             hint="Use a base image for that platform, or correct Architectures of the function.",
+        )
+
+
+def _refuse_changed(source: Source, told: Told) -> None:
+    """Nobody could say of which source an image is that was built while its source changed."""
+    if (told.context or source.context.again()) != source.context.digest:
+        raise StageError(
+            f"{source.name}: files of its build context changed while it was built",
+            where=source.definition.shown,
+            hint="Run this again once they are as they are to be, or leave them out by .dockerignore.",
+            cls="retryable",
         )

@@ -1,82 +1,149 @@
-"""Gather what images are built from: contexts packed once, source hashes, and one build for equal definitions."""
+"""What images are built from: contexts, Dockerfiles and base images, by digest, and one build for equal definitions."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from stages.contract import StageError
-from stages.images import context
+from stages.images import context, dockerfile
+from stages.images.statcache import StatCache
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from stages.build.definitions import Definition
+    from stages.images.context import Entry
+    from stages.images.dockerfile import Reading
+    from stages.images.engine import Images
+    from stages.images.ignore import Ignore
+
+VERSION = 2
+"""Of the source hash, see docs/reference/hand-over.md."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """A build context as it was listed, and its digest. `home` is where its digests are kept, if anywhere."""
+
+    root: Path
+    left_out: Ignore
+    listed: list[Entry]
+    digest: str
+    home: Path | None
+
+    def again(self) -> str:
+        """The digest that it has now. Raises StageError."""
+        return _digest(self.root, self.left_out, context.entries(self.root, self.left_out), self.home)
 
 
 @dataclass(frozen=True)
 class Source:
-    """One image to build: the digest of all that goes into it, its packed context, and the functions that share it."""
+    """One image to build, and the functions that share it.
 
-    hash: str
-    archive: Path
+    `recipe` is the digest of all that we give to the builder; `bases` are the images that it begins with, by reference: the
+    engine's id, or None for what the engine does not have. `bases` is None where a build must not be skipped: `doubt` says why.
+    """
+
     definition: Definition
     functions: tuple[str, ...]
+    context: Context
+    text: bytes
+    reading: Reading
+    recipe: str
+    bases: dict[str, str | None] | None = None
+    doubt: str | None = None
+
+    @property
+    def hash(self) -> str:
+        """The source hash: the digest of the recipe's parts and the base images."""
+        return _digest_of({"v": VERSION, "recipe": self.recipe, "bases": self.bases})
+
+    @property
+    def name(self) -> str:
+        """The functions, as the log names them."""
+        return ", ".join(self.functions)
+
+    @property
+    def base(self) -> str | None:
+        """The engine's id of the image that this one grows from, where that is known."""
+        return (self.bases or {}).get(self.reading.base or "")
 
 
-@dataclass(frozen=True)
-class Sources:
-    """`hashes` has the source hash of every function, by its id."""
-
-    builds: list[Source]
-    hashes: dict[str, str]
-
-
-def gather(definitions: list[Definition], folder: Path) -> Sources:
-    """Pack the contexts into `folder` and hash what is built. Raises StageError if a context cannot be packed."""
-    packed: dict[tuple[Path, str], tuple[Path, str]] = {}
-    hashes: dict[str, str] = {}
-    grouped: dict[str, list[Definition]] = {}
+def gather(definitions: Iterable[Definition], flags: tuple[str, ...], home: Path | None) -> list[Source]:
+    """Look at all that is built. Raises StageError for what cannot be read. `home` is where digests of contexts are kept."""
+    contexts: dict[tuple[Path, str], Context] = {}
+    grouped: dict[str, Source] = {}
     for definition in definitions:
-        key = (definition.context, definition.dockerfile)
-        if key not in packed:
-            packed[key] = _pack(definition, folder / f"{len(packed)}.tar")
-        hashes[definition.function.id] = source_hash(definition, packed[key][1])
-        grouped.setdefault(hashes[definition.function.id], []).append(definition)
-    builds = [
-        Source(
-            digest,
-            packed[group[0].context, group[0].dockerfile][0],
-            group[0],
-            tuple(each.function.id for each in group),
-        )
-        for digest, group in grouped.items()
-    ]
-    return Sources(builds, hashes)
+        ignored = _ignore_file(definition)
+        key = (definition.context, ignored)
+        if key not in contexts:
+            contexts[key] = _look(definition.context, ignored, home)
+        source = _source(definition, contexts[key], flags)
+        known = grouped.get(source.recipe)
+        grouped[source.recipe] = replace(known, functions=known.functions + source.functions) if known else source
+    return list(grouped.values())
 
 
-def _pack(definition: Definition, archive: Path) -> tuple[Path, str]:
+def _ignore_file(definition: Definition) -> str:
+    """The file that says what is left out: `<Dockerfile>.dockerignore` if there is one."""
+    own = f"{definition.dockerfile}.dockerignore"
+    return own if (definition.context / own).is_file() else ".dockerignore"
+
+
+def _look(root: Path, ignored: str, home: Path | None) -> Context:
+    left_out = context.ignored(root, ignored)
+    listed = context.entries(root, left_out)
+    return Context(root, left_out, listed, _digest(root, left_out, listed, home), home)
+
+
+def _digest(root: Path, left_out: Ignore, listed: list[Entry], home: Path | None) -> str:
+    return StatCache(home, root, "\n".join(left_out.lines)).digest(listed)
+
+
+def _source(definition: Definition, found: Context, flags: tuple[str, ...]) -> Source:
+    path = definition.context / definition.dockerfile
     try:
-        with archive.open("wb") as out:
-            return archive, context.pack(definition.context, definition.dockerfile, out)
+        text = path.read_bytes()
     except OSError as error:
         raise StageError(
-            f"{definition.function.id}: its build context cannot be packed: {error.strerror or error}",
-            hint="A .dockerignore file beside the Dockerfile keeps out of the context what is not needed to build.",
+            f"{definition.function.id}: its Dockerfile cannot be read: {error.strerror or error}",
+            where=definition.shown,
         ) from error
+    reading = dockerfile.read(text.decode(errors="replace"), definition.args, definition.image.target)
+    recipe = _digest_of(
+        {
+            "v": VERSION,
+            "context": found.digest,
+            "dockerfile": f"sha256:{hashlib.sha256(text).hexdigest()}",
+            "args": definition.args,
+            "target": definition.image.target,
+            "platform": definition.function.platform,
+            "flags": [*flags, *definition.image.extra_params],
+        }
+    )
+    return Source(definition, (definition.function.id,), found, text, reading, recipe)
 
 
-def source_hash(definition: Definition, context_digest: str) -> str:
-    """The digest of all that decides what is built, the base image aside: context, Dockerfile, arguments, target, platform."""
-    parts = {
-        "v": 1,
-        "context": context_digest,
-        "dockerfile": definition.dockerfile,
-        "args": definition.args,
-        "target": definition.image.target,
-        "platform": definition.function.platform,
-    }
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+def on(source: Source, images: Images) -> Source:
+    """The source with its base images as an engine has them."""
+    if source.reading.doubt:
+        return replace(source, bases=None, doubt=source.reading.doubt)
+    return replace(source, bases={reference: images.find(reference) for reference in source.reading.images}, doubt=None)
+
+
+def after(source: Source, images: Images) -> Source:
+    """The source once it is built, its base images as the engine has them now: some were pulled, and none may have moved."""
+    now = on(source, images)
+    moved = [
+        name for name, was in (source.bases or {}).items() if was is not None and (now.bases or {}).get(name) != was
+    ]
+    return replace(now, bases=None, doubt=f"{moved[0]} became another image while it was built") if moved else now
+
+
+def _digest_of(value: Mapping[str, object]) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return f"sha256:{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()}"

@@ -7,10 +7,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from stages.build.order import LAST_LINES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LAST_LINES = 20
 _STEP = re.compile(r"Step (\d+)/\d+ : (.*)")
 _BUILT = re.compile(r"Successfully built ([0-9a-f]{12,64})")
 _NOISE = re.compile(r" ---> |Removing intermediate container ")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
-from stages.aws import cloudformation
+from stages.aws import cloudformation, s3
 from stages.aws.session import connect
 from stages.contract import InvalidInput, Proposal, Result, StageError
 from stages.deploy import live, precheck, view
@@ -50,17 +51,30 @@ def environment(request: Request) -> tuple[Target, Access]:
 def load(request: Request, work: Path, target: Target) -> Release:
     """The release, verified and checked against what the environment states. Raises InvalidInput, StageError."""
     release = releases.load(work / request.inputs["release"])
-    size = len(release.template.data)
-    if size > LIMITS.template_body_bytes:
+    if _is_large(release) and not target.bucket:
         raise StageError(
-            f"{releases.TEMPLATE} has {size:,} bytes, and CloudFormation takes at most {LIMITS.template_body_bytes:,} "
-            "in a call",
-            hint="Larger templates, which go through S3, are not supported yet: split the stack.",
+            f"{releases.TEMPLATE} has {len(release.template.data):,} bytes, and CloudFormation takes at most "
+            f"{LIMITS.template_body_bytes:,} in a call; larger ones go through S3",
+            hint=f"Add to the environment {target.environment}: `bucket: NAME`. It is made if there is none.",
         )
     problems = precheck.check(release.template, target.environment, target.parameters, target.capabilities)
     if problems:
         raise InvalidInput(problems)
     return release
+
+
+def _is_large(release: Release) -> bool:
+    return len(release.template.data) > LIMITS.template_body_bytes
+
+
+def _template(session: Session, release: Release) -> str:
+    """The template's text; or its address, where it is too large for a call, in the bucket of the environment."""
+    if not _is_large(release):
+        return release.template.text
+    bucket = str(session.target.bucket)
+    s3.ensure_bucket(session, bucket, session.target.tags)
+    digest = hashlib.sha256(release.template.data).hexdigest()
+    return s3.put(session, bucket, f"{s3.PREFIX}/{digest}.template", release.template.data).url
 
 
 def change_set_name(handle: str) -> str:
@@ -94,7 +108,7 @@ def _proposal(session: Session, release: Release, target: Target, request: Reque
         name=change_set_name(request.handle),
         type=way,
         description=f"Towpath {request.handle}: release {release.digest}",
-        template=release.template.text,
+        template=_template(session, release),
         parameters=target.parameters,
         capabilities=target.capabilities,
         tags=target.tags,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import socket
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stages.contract import StageError
 from stages.images.refusals import refused, retried
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from docker import APIClient
 
     from stages.contract import Json
-    from stages.images.registry import Login
+    from stages.images.logins import Login
 
 TIMEOUT_S = 600
 """Between two answers of the engine while it pushes or saves: a slow layer says nothing for long. Builds have no limit but
@@ -32,6 +35,75 @@ class EngineImage:
     config: str
     platform: str
     size_bytes: int
+
+
+@dataclass(frozen=True)
+class Images:
+    """All images of an engine, by one look: their ids, and the id of each name (`debian:12`, `debian@sha256:...`)."""
+
+    engine: str
+    ids: frozenset[str] = frozenset()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self, reference: str) -> str | None:
+        """The id of the image that a FROM means, or None if the engine does not have it."""
+        if reference in self.ids:
+            return reference
+        return self.names.get(_familiar(reference))
+
+
+def _familiar(reference: str) -> str:
+    """A reference as the engine lists it: without Docker Hub's host, with a tag, and with a digest instead of one."""
+    for host in ("docker.io/library/", "docker.io/", "index.docker.io/library/", "index.docker.io/"):
+        reference = reference.removeprefix(host)
+    name, at, digest = reference.partition("@")
+    host, slash, last = name.rpartition("/")
+    repository, colon, tag = last.partition(":")
+    return f"{host}{slash}{repository}" + (f"@{digest}" if at else f":{tag if colon else 'latest'}")
+
+
+def images() -> Images:
+    """Look which images the engine has. Raises StageError if none answers."""
+    address = host()
+    if address.startswith("unix://") and not os.environ.get("DOCKER_TLS_VERIFY"):
+        try:
+            with closing(_Connection(address.removeprefix("unix://"))) as connection:
+                about, listed = _get(connection, "/info"), _get(connection, "/images/json")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise StageError(
+                f"no container engine answers at {address}", hint=_remedy(error), cls="retryable"
+            ) from error
+    else:
+        with connect() as client:
+            about, listed = client.info(), client.images()
+    names = {
+        str(name): str(each["Id"])
+        for each in listed
+        for name in (*(each.get("RepoTags") or ()), *(each.get("RepoDigests") or ()))
+    }
+    return Images(_id_of(about), frozenset(str(each["Id"]) for each in listed), names)
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP to a socket of this machine. The client proper takes 100 ms to be there, and here nothing may be to do."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(self._path)
+
+
+def _get(connection: _Connection, path: str) -> Any:
+    connection.request("GET", path)
+    response = connection.getresponse()
+    data = response.read()
+    if response.status != 200:
+        raise ValueError(f"HTTP status {response.status}")
+    return json.loads(data)
 
 
 def connect(connections: int = 10) -> APIClient:
@@ -79,7 +151,11 @@ def _remedy(error: Exception) -> str:
 
 def engine_id(client: APIClient) -> str:
     """The engine's own id: the same after a restart, another on another machine."""
-    return str(client.info().get("ID") or client.info().get("Name", ""))
+    return _id_of(client.info())
+
+
+def _id_of(about: Json) -> str:
+    return str(about.get("ID") or about.get("Name", ""))
 
 
 def inspect(client: APIClient, image: str) -> EngineImage | None:

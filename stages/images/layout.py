@@ -82,12 +82,12 @@ def read(folder: Path, config: str) -> LayoutImage:
     entries = [each for each in index.get("manifests", []) if each.get("annotations", {}).get(REF_NAME) == config]
     if len(entries) != 1:
         raise StageError(f"the OCI layout has {len(entries)} images {config}, not one", cls="mismatch")
-    manifest_blob = _blob(entries[0])
+    manifest_blob = blob_of(entries[0])
     content = _path(folder, manifest_blob.digest)
     _verify(content, manifest_blob)
     manifest = content.read_bytes()
     document = _json(manifest, manifest_blob.digest)
-    blobs = [_blob(document.get("config")), *(_blob(layer) for layer in document.get("layers", []))]
+    blobs = [blob_of(document.get("config")), *(blob_of(layer) for layer in document.get("layers", []))]
     if blobs[0].digest != config:
         raise StageError(f"the OCI layout has {blobs[0].digest} where it says {config}", cls="mismatch")
     image = LayoutImage(folder, manifest, list(dict.fromkeys(blobs)))
@@ -163,11 +163,12 @@ def _path(folder: Path, digest: str) -> Path:
     return folder / "blobs" / algorithm / value
 
 
-def _blob(descriptor: Any) -> Blob:
+def blob_of(descriptor: Any) -> Blob:
+    """The blob that a descriptor describes. Raises StageError of class `mismatch`."""
     try:
         return Blob(str(descriptor["digest"]), int(descriptor["size"]), str(descriptor["mediaType"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise StageError(f"the OCI layout has a descriptor that is none: {error!r}", cls="mismatch") from error
+        raise StageError(f"there is a descriptor that is none: {error!r}", cls="mismatch") from error
 
 
 def _json(content: bytes, name: str) -> Json:

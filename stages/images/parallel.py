@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
 from stages.contract import StageError
@@ -19,15 +19,16 @@ class Stopped(Exception):
     """A task raises it to say that it ended because another one failed; it is no error of its own."""
 
 
-def run(tasks: Mapping[K, Callable[[threading.Event], V]], jobs: int) -> dict[K, V]:
-    """Run the tasks, `jobs` at a time, and return their values. Each is given an event that is set once one has failed.
+def run(tasks: Mapping[K, Callable[[threading.Event], V]], jobs: int, *, fail_fast: bool = True) -> dict[K, V]:
+    """Run the tasks, `jobs` at a time, and return their values. Each is given an event that is set once it is to stop.
 
-    After a failure nothing new is started. Raises one StageError for all failures; any other exception as it is.
+    After a failure nothing new is started and the others are to stop, unless `fail_fast` is off: then all are finished. Raises
+    one StageError for all failures; any other exception as it is.
     """
     stop = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
         futures = {key: pool.submit(task, stop) for key, task in tasks.items()}
-        wait(futures.values(), return_when=FIRST_EXCEPTION)
+        wait(futures.values(), return_when=FIRST_EXCEPTION if fail_fast else ALL_COMPLETED)
         if any(future.done() and future.exception() for future in futures.values()):
             stop.set()
             pool.shutdown(cancel_futures=True)

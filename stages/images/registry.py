@@ -1,30 +1,32 @@
-"""A client for one repository of an OCI registry: look, upload what is missing, read.
+"""A client for one repository of an OCI registry: look, read, write manifests. `stages.images.uploads` writes blobs.
 
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 """
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
+import email.utils
 import hashlib
-import ipaddress
 import json
+import os
 import urllib.request
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
 
 from stages.contract import StageError
-from stages.images.refusals import RegistryError, refused, retried
+from stages.images.logins import Auth, is_loopback
+from stages.images.refusals import ATTEMPTS, RegistryError, refused, retried
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
     from stages.contract import Json
-    from stages.images.layout import LayoutImage
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -42,14 +44,6 @@ READ_TIMEOUT_S = 120
 SENT_AT_ONCE_BYTES = 1 << 16
 CHUNK_BYTES = 1 << 20
 MOST_REDIRECTS = 5
-
-
-@dataclass(frozen=True)
-class Login:
-    """A user's name and password, or an ECR token, which is used the same way."""
-
-    user: str
-    password: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,17 @@ class Repository:
 
     url: str
     http: urllib3.PoolManager
-    login: Login | None = None
+    auth: Auth = field(default_factory=Auth)
+
+    @property
+    def origin(self) -> str:
+        """The registry's address, without the repository."""
+        return self.url.partition("/v2/")[0]
+
+    @property
+    def name(self) -> str:
+        """The repository's name as its registry knows it."""
+        return self.url.partition("/v2/")[2]
 
 
 def connections(url: str, number: int) -> urllib3.PoolManager:
@@ -91,20 +95,22 @@ def connections(url: str, number: int) -> urllib3.PoolManager:
         "retries": False,
         "blocksize": SENT_AT_ONCE_BYTES,
     }
+    if authority := _authority(urlsplit(url).netloc):
+        options["ca_certs"] = authority
     parts = urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)
-    if not proxy or _is_loopback(parts.hostname or "") or urllib.request.proxy_bypass(parts.hostname or ""):
+    if not proxy or is_loopback(parts.hostname or "") or urllib.request.proxy_bypass(parts.hostname or ""):
         return urllib3.PoolManager(**options)
     auth = urlsplit(proxy)
     headers = urllib3.make_headers(proxy_basic_auth=f"{auth.username}:{auth.password}") if auth.username else None
     return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _authority(host: str) -> str | None:
+    """The file with the authorities to trust for a registry where it is not the system's: that which the engine uses for it
+    (https://docs.docker.com/engine/security/certificates/), or one that the environment names."""
+    own = Path("/etc/docker/certs.d") / host / "ca.crt"
+    return str(own) if own.is_file() else os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
 
 
 def manifest(repository: Repository, reference: str) -> Manifest | None:
@@ -114,7 +120,7 @@ def manifest(repository: Repository, reference: str) -> Manifest | None:
     """
     accept = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
     response = retried(
-        lambda: _call(repository, "GET", f"/manifests/{reference}", (200, 404), headers={"Accept": accept})
+        lambda: call(repository, "GET", f"/manifests/{reference}", (200, 404), headers={"Accept": accept})
     )
     if response.status == 404:
         return None
@@ -131,10 +137,9 @@ def blob(repository: Repository, digest: str, size_bytes: int) -> Generator[byte
     A registry may send us elsewhere for them (ECR does, to S3); it is asked without our login. Raises RegistryError, and
     StageError of class `mismatch` for other bytes.
     """
-    response, url = retried(lambda: _open_blob(repository, f"{repository.url}/blobs/{digest}"))
     found, received, held = hashlib.sha256(), 0, b""
-    try:
-        for chunk in response.stream(CHUNK_BYTES, decode_content=False):
+    with contextlib.closing(blob_from(repository, digest, 0)) as chunks:
+        for chunk in chunks:
             found.update(chunk)
             received += len(chunk)
             if received > size_bytes:
@@ -142,73 +147,61 @@ def blob(repository: Repository, digest: str, size_bytes: int) -> Generator[byte
             if held:
                 yield held
             held = chunk
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise refused(str(error), f"GET {url.partition('?')[0]}") from error
-    finally:
-        response.close()
-        response.release_conn()
     if received != size_bytes or f"sha256:{found.hexdigest()}" != digest:
         raise StageError(f"the registry served something else as the blob {digest}", cls="mismatch")
     yield held
 
 
-def _open_blob(repository: Repository, url: str) -> tuple[urllib3.BaseHTTPResponse, str]:
+def blob_from(repository: Repository, digest: str, offset: int) -> Generator[bytes, None, None]:
+    """The bytes of a blob from an offset on, as they come and unproven. Raises RegistryError."""
+    response, url = retried(lambda: _open_blob(repository, f"{repository.url}/blobs/{digest}", offset))
+    skip = offset if response.status == 200 else 0  # it does not serve parts, so what we have already is passed over
+    try:
+        for chunk in response.stream(CHUNK_BYTES, decode_content=False):
+            if skip < len(chunk):
+                yield chunk[skip:]
+            skip = max(0, skip - len(chunk))
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise refused(str(error), _doing("GET", url)) from error
+    finally:
+        response.close()
+        response.release_conn()
+
+
+def _open_blob(repository: Repository, url: str, offset: int) -> tuple[urllib3.BaseHTTPResponse, str]:
+    headers = {"Range": f"bytes={offset}-"} if offset else {}
     for _ in range(MOST_REDIRECTS):
-        response = _request(repository, "GET", url)
-        if response.status == 200:
+        response, auth = _request(repository, "GET", url, headers=headers)
+        if response.status in (200, 206):
             return response, url
         content = _content(response)
         location = response.headers.get("Location") if response.status in (301, 302, 303, 307, 308) else None
         if not location:
-            said = _said(content) or f"HTTP status {response.status}"
-            raise refused(said, f"GET {url.partition('?')[0]}", response.status)
+            raise _refusal(repository, response, auth, content, _doing("GET", url))
         url = urljoin(url, location)
-    raise refused("too many redirects", f"GET {url.partition('?')[0]}")
+    raise refused("too many redirects", _doing("GET", url))
 
 
-def push(repository: Repository, image: LayoutImage, tag: str) -> str:
-    """Upload what the repository lacks of an image, tag it, and return the digest of its manifest. Raises RegistryError."""
-    for blob in image.blobs:
-        if not _has_blob(repository, blob.digest):
-            retried(partial(_upload, repository, blob.digest, image.path(blob), blob.size))
-    kind = json.loads(image.manifest)["mediaType"]
-    headers = {"Content-Type": kind}
-    retried(lambda: _call(repository, "PUT", f"/manifests/{tag}", (201,), headers=headers, body=image.manifest))
-    return Manifest(image.manifest, kind).digest
+def put_manifest(repository: Repository, manifest: Manifest, reference: str) -> None:
+    """Store a manifest under a tag or its digest; all that it names must be there. Raises RegistryError."""
+    headers = {"Content-Type": manifest.type}
+    retried(lambda: call(repository, "PUT", f"/manifests/{reference}", (201,), headers=headers, body=manifest.content))
 
 
-def _has_blob(repository: Repository, digest: str) -> bool:
-    response = retried(lambda: _call(repository, "HEAD", f"/blobs/{digest}", (200, 307, 404)))
-    return response.status != 404
-
-
-def _upload(repository: Repository, digest: str, path: Path, size_bytes: int) -> None:
-    """Upload a blob in one stream. An upload that broke is begun anew."""
-    begun = _call(repository, "POST", "/blobs/uploads/", (202,))
-    headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
-    with path.open("rb") as file:
-        sent = _call(repository, "PATCH", _location(begun), (202, 204), headers=headers, body=file)
-    location = _location(sent)
-    separator = "&" if "?" in location else "?"
-    _call(repository, "PUT", f"{location}{separator}digest={digest}", (201,))
-
-
-def _location(answer: _Answer) -> str:
-    location = answer.headers.get("Location")
-    if not location:
-        raise RegistryError("the registry does not say where to upload to", hint=None, cls="terminal", again=False)
-    return urljoin(answer.url, location)
+def has_blob(repository: Repository, digest: str) -> bool:
+    """Whether a repository has a blob. Raises RegistryError."""
+    return retried(lambda: call(repository, "HEAD", f"/blobs/{digest}", (200, 307, 404))).status != 404
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     url: str
     status: int
     headers: urllib3.HTTPHeaderDict
     data: bytes
 
 
-def _call(
+def call(
     repository: Repository,
     method: str,
     where: str,
@@ -216,34 +209,67 @@ def _call(
     *,
     headers: dict[str, str] | None = None,
     body: Any = None,
-) -> _Answer:
+) -> Answer:
     """One request. `where` is below the repository, or a full address the registry gave, which may be another host's:
-    that one is not shown our login."""
+    that one is not shown our login. Raises RegistryError."""
     url = where if "://" in where else repository.url + where
-    doing = f"{method} {url.partition('?')[0]}"  # behind the `?` there may be a token
+    response, auth = _request(repository, method, url, headers=headers, body=body)
     try:
-        response = _request(repository, method, url, headers=headers, body=body)
         content = _content(response)
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise refused(str(error), doing) from error
+        raise refused(str(error), _doing(method, url)) from error
     if response.status not in expected:
-        raise refused(_said(content) or f"HTTP status {response.status}", doing, response.status)
-    return _Answer(url, response.status, response.headers, content)
+        raise _refusal(repository, response, auth, content, _doing(method, url))
+    return Answer(url, response.status, response.headers, content)
+
+
+def _doing(method: str, url: str) -> str:
+    return f"{method} {url.partition('?')[0]}"  # behind the `?` there may be a token
 
 
 def _request(
     repository: Repository, method: str, url: str, *, headers: dict[str, str] | None = None, body: Any = None
-) -> urllib3.BaseHTTPResponse:
-    """Send one request and give the answer unread. Another host than the repository's is not shown our login."""
+) -> tuple[urllib3.BaseHTTPResponse, dict[str, str] | None]:
+    """Send one request; gives the answer unread, and the headers by which we said who we are: None to another host than
+    the repository's, which is not told."""
     own = urlsplit(url)[:2] == urlsplit(repository.url)[:2]
-    login = repository.login if own else None
-    auth = urllib3.make_headers(basic_auth=f"{login.user}:{login.password}") if login else {}
+    auth = repository.auth.headers() if own else None
     try:
-        return repository.http.request(
-            method, url, headers={**(headers or {}), **auth}, body=body, redirect=False, preload_content=False
+        response = repository.http.request(
+            method, url, headers={**(headers or {}), **(auth or {})}, body=body, redirect=False, preload_content=False
         )
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise refused(str(error), f"{method} {url.partition('?')[0]}") from error
+        raise refused(str(error), _doing(method, url)) from error
+    return response, auth
+
+
+def _refusal(
+    repository: Repository,
+    response: urllib3.BaseHTTPResponse,
+    auth: dict[str, str] | None,
+    content: bytes,
+    doing: str,
+) -> RegistryError:
+    """The error for an answer. Where a login is no longer good, it is renewed, so that another try may succeed."""
+    said = _said(content) or f"HTTP status {response.status}"
+    error = refused(said, doing, response.status, _after_s(response.headers.get("Retry-After")))
+    challenge = response.headers.get("WWW-Authenticate", "")
+    if error.login and auth is not None and repository.auth.refresh(auth, challenge, repository.http):
+        error.attempts = ATTEMPTS
+    return error
+
+
+def _after_s(said: str | None) -> float:
+    """How long `Retry-After` asks to wait: seconds, or a date."""
+    if not said:
+        return 0.0
+    if said.strip().isdecimal():
+        return float(said)
+    try:
+        at = email.utils.parsedate_to_datetime(said)
+    except ValueError:
+        return 0.0
+    return max(0.0, (at - dt.datetime.now(at.tzinfo)).total_seconds())
 
 
 def _content(response: urllib3.BaseHTTPResponse) -> bytes:

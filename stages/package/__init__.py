@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import TYPE_CHECKING
 
 from stages import template as templates
-from stages.aws import ecr, names
-from stages.aws.session import connect
-from stages.contract import Access, InvalidInput, Problem, Result, StageError
-from stages.images import engine, registry
-from stages.images.registry import Login
+from stages.aws.ecr import Making
+from stages.contract import Result, StageError
+from stages.images import engine
 from stages.log import log
-from stages.package import handed, release
-from stages.package.publish import Destination, Push, publish
+from stages.package import carriers, handed, publish, release, repositories
+from stages.package.progress import Progress
+from stages.package.registries import Registries
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stages.aws.session import Session
-    from stages.contract import Request, Target
-    from stages.images.layout import LayoutImage
-    from stages.package.handed import Images
+    from stages.contract import Request
+    from stages.images.registry import Manifest
+    from stages.package.handed import Image, Images
+    from stages.package.publish import Push
+    from stages.package.repositories import Place
 
-_REPOSITORY = re.compile(r"(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*")
-"""ECR's own grammar of a repository's name, https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html"""
+JOBS = 8
 
 
 def apply(request: Request, work: Path) -> Result:
@@ -33,15 +31,20 @@ def apply(request: Request, work: Path) -> Result:
 
     Raises InvalidInput for options that do not fit, StageError if an image is not what was built or cannot be pushed.
     """
-    if request.target is None:
-        raise StageError("package needs a target, and was given none", cls="fault")
-    access = request.access or Access()
     images = handed.read(work / request.inputs["images"])
-    repositories = choose_repositories(images, request.options.get("repositories") or {}, request.target)
+    pinned = {image.function: image for image in images.images if carriers.is_pinned(image)}
+    ours = [image for image in images.images if image.function not in pinned]
+    places = repositories.choose([image.function for image in ours], request.options, request.target)
     _pack(images, {image.function: "tried.before.anything.is.pushed" for image in images.images})
-    manifests = _push(images, repositories, request.target, access, jobs=max(1, int(request.options.get("jobs", 8))))
-    uris = {name: f"{ecr.host(request.target)}/{repositories[name]}@{manifest}" for name, manifest in manifests.items()}
-    digest = release.write(work / "outputs" / "release", images, manifests, uris, _pack(images, uris))
+    jobs = max(1, int(request.options.get("jobs") or JOBS))
+    with Registries(request.target, request.access, jobs) as registries:
+        manifests = _publish(images, ours, places, registries, request)
+    digests = {name: manifest.digest for name, manifest in manifests.items()}
+    digests |= {name: str(image.carrier["manifest"]) for name, image in pinned.items()}
+    names = {name: place.uri for name, place in places.items()}
+    names |= {name: str(image.carrier["name"]) for name, image in pinned.items()}
+    uris = {name: f"{names[name]}@{digest}" for name, digest in digests.items()}
+    digest = release.write(work / "outputs" / "release", images, digests, uris, _pack(images, uris))
     log(f"release {digest}")
     facts = {image.function: {"image": uris[image.function], "config": image.config} for image in images.images}
     return Result("succeeded", outputs=["release"], facts={"release": digest, "functions": facts})
@@ -55,64 +58,34 @@ def _pack(images: Images, uris: dict[str, str]) -> dict[str, release.Packaged]:
     return {"": release.Packaged(templates.packaged(images.application, "", values))}
 
 
-def _push(images: Images, repositories: dict[str, str], target: Target, access: Access, *, jobs: int) -> dict[str, str]:
-    """Verify that every image is there, then push; gives each function's manifest digest."""
+def _publish(
+    images: Images, ours: list[Image], places: dict[str, Place], registries: Registries, request: Request
+) -> dict[str, Manifest]:
+    """The manifest of each function's image, which its registry serves. Neither an engine nor a login is needed for what is
+    there already."""
+    wanted = publish.pushes({image.function: image.config for image in ours}, places)
+    there = publish.look(wanted, registries)
+    if missing := [push for push in wanted if push not in there]:
+        there |= _send(missing, images, registries, request)
+    return {function: there[push] for push in wanted for function in push.functions}
+
+
+def _send(missing: list[Push], images: Images, registries: Registries, request: Request) -> dict[Push, Manifest]:
+    """Push what is missing, once all of it is found and proven."""
+    functions = {function for push in missing for function in push.functions}
+    some = [image for image in images.images if image.function in functions]
     with contextlib.ExitStack() as stack:
-        in_engine = any(image.carrier.get("type") == "engine" for image in images.images)
-        client = stack.enter_context(engine.connect(jobs)) if in_engine else None
-        found = handed.find(images, client)
-        session = connect(target, access)
-        used = sorted(set(repositories.values()))
-        for name in used:
-            ecr.ensure_repository(session, name)
-        login = Login(*ecr.login(session))
-        opened = {name: _open(session, name, login, jobs) for name in used}
-        for destination in opened.values():
-            stack.callback(destination.repository.http.clear)
-        return publish(_pushes(images, repositories, found, opened), client, jobs)
+        client = stack.enter_context(engine.connect(registries.jobs)) if carriers.needs_engine(some) else None
+        found = carriers.find(images, some, client, registries)
+        for place in dict.fromkeys(push.place for push in missing):
+            registries.make_missing(place, _making(place, request))
+        return publish.send({push: found[push.config] for push in missing}, registries, client, Progress())
 
 
-def choose_repositories(images: Images, mapping: dict[str, str], target: Target) -> dict[str, str]:
-    """The repository of each function. Raises InvalidInput: unknown function, no repository, not a repository's name."""
-    known = [image.function for image in images.images]
-    problems = [
-        Problem(
-            f"`repositories` names {name!r}, and the template has no such image function",
-            hint=f"It has: {', '.join(known)}.",
-        )
-        for name in sorted(set(mapping) - set(known))
-    ]
-    chosen = {name: mapping.get(name) or target.repository or "" for name in known}
-    for name, repository in chosen.items():
-        if not repository:
-            hint = f"Give the environment {target.environment} a `repository`, or add {name} to `repositories`."
-            problems.append(Problem(f"there is no repository for {name}", hint=hint))
-        elif not (_REPOSITORY.fullmatch(repository) and 2 <= len(repository) <= 256):
-            hint = "It is the name alone, without a host: 2 to 256 of a-z 0-9 . _ - /, such as `shop/frontend`."
-            problems.append(Problem(f"{repository!r} is not a repository's name (for {name})", hint=hint))
-    if problems:
-        raise InvalidInput(problems)
-    return chosen
-
-
-def _open(session: Session, name: str, login: Login, jobs: int) -> Destination:
-    """A repository of the target's registry, wherever that answers."""
-    host = ecr.host(session.target)
-    where = names.registry(host, session.access)
-    url = f"{where.scheme}://{where.host}/v2/{where.repository(name)}"
-    repository = registry.Repository(url, registry.connections(url, jobs), login)
-    full = f"{host}/{name}"
-    return Destination(full, names.engine_reference(full, session.access), repository)
-
-
-def _pushes(
-    images: Images,
-    repositories: dict[str, str],
-    found: dict[str, LayoutImage | str],
-    opened: dict[str, Destination],
-) -> list[Push]:
-    """What to push where: an image that several functions of a repository share is pushed once."""
-    shared: dict[tuple[str, str], list[str]] = {}
-    for image in images.images:
-        shared.setdefault((repositories[image.function], image.config), []).append(image.function)
-    return [Push(tuple(functions), config, opened[name], found[config]) for (name, config), functions in shared.items()]
+def _making(place: Place, request: Request) -> Making:
+    """How the repository is made if it is missing."""
+    return Making(
+        owner=request.options["application"] if place.ours else None,
+        tags=request.target.tags if request.target else {},
+        kms_key=request.options.get("kms-key"),
+    )

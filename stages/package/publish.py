@@ -1,46 +1,53 @@
-"""Push images that a registry lacks, and prove that it serves what was built."""
+"""Push images that a registry lacks, and prove that it serves what was built.
+
+For an image that is there already it takes one request, and less in ECR, which is asked for a hundred at a time. The
+manifest itself is asked for, not whether there is one: it takes as long, and says which image it is.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from stages.aws import ecr
 from stages.contract import StageError
-from stages.images import engine, parallel, registry
+from stages.images import engine, parallel, registry, uploads
+from stages.images.refusals import RegistryError
+from stages.images.registry import Manifest
+from stages.images.uploads import Copy
 from stages.log import log
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     from docker import APIClient
 
-    from stages.images.layout import LayoutImage
-    from stages.images.registry import Manifest, Repository
+    from stages.package.carriers import Source
+    from stages.package.progress import Progress
+    from stages.package.registries import Destination, Registries
+    from stages.package.repositories import Place
 
-
-@dataclass(frozen=True)
-class Destination:
-    """A repository: its name with its host as AWS has it, what the engine is told instead, and a client of ours."""
-
-    name: str
-    engine_name: str
-    repository: Repository
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Push:
-    """One image for one repository, for one or more functions: a layout's, or by its id in the engine."""
+    """One image for one repository, for one or more functions."""
 
     functions: tuple[str, ...]
     config: str
-    to: Destination
-    image: LayoutImage | str
+    place: Place
 
     @property
     def shown(self) -> str:
-        return f"{self.to.name}:{self.tag}"
+        return ", ".join(self.functions)
+
+    @property
+    def name(self) -> str:
+        return f"{self.place.uri}:{self.tag}"
 
     @property
     def tag(self) -> str:
@@ -49,66 +56,148 @@ class Push:
         return f"{function}-{self.config.removeprefix('sha256:')[:12]}"
 
 
-def publish(pushes: list[Push], client: APIClient | None, jobs: int) -> dict[str, str]:
-    """Push what is missing, and return each function's manifest digest, read back and proven. Raises StageError."""
-    try:
-        digests = parallel.run({push.shown: partial(_publish, push, client) for push in pushes}, jobs)
-    finally:
-        for push in pushes:
-            if client and isinstance(push.image, str):
-                engine.untag(client, f"{push.to.engine_name}:{push.tag}")
-    return {function: digests[push.shown] for push in pushes for function in push.functions}
+def pushes(configs: dict[str, str], places: dict[str, Place]) -> list[Push]:
+    """What has to be where: an image that several functions of a repository share is there once.
+
+    `configs` and `places` are by function.
+    """
+    shared: dict[tuple[Place, str], list[str]] = {}
+    for function, config in configs.items():
+        shared.setdefault((places[function], config), []).append(function)
+    return [Push(tuple(functions), config, place) for (place, config), functions in shared.items()]
 
 
-def _publish(push: Push, client: APIClient | None, stop: threading.Event) -> str:
+def look(wanted: list[Push], registries: Registries) -> dict[Push, Manifest]:
+    """The manifests of those that are there already. Raises StageError: the registry has something else under a name of ours."""
+    by_place: dict[Place, list[Push]] = {}
+    for push in wanted:
+        by_place.setdefault(push.place, []).append(push)
+    answers = parallel.run(
+        {place: partial(_ask_ecr, some, registries) for place, some in by_place.items() if place.ecr}, registries.jobs
+    )
+    singly = [push for place, some in by_place.items() for push in some if answers.get(place) is None]
+    opened = {push.place: registries.open(push.place) for push in singly}
+    asked = parallel.run({push: partial(_ask, push, opened[push.place]) for push in singly}, registries.jobs)
+    there = {push: found for push, found in asked.items() if found}
+    for answer in answers.values():
+        there |= answer or {}
+    for push in wanted:
+        if push in there:
+            _require_same(push, there[push])
+            log(f"{push.name} is there already, {there[push].digest}", function=push.shown)
+    return there
+
+
+def _ask_ecr(some: list[Push], registries: Registries, stop: threading.Event) -> dict[Push, Manifest] | None:
+    """What ECR has of a repository's images; None if it may not be asked so."""
     if stop.is_set():
         raise parallel.Stopped
-    shown = ", ".join(push.functions)
-    try:
-        there = registry.manifest(push.to.repository, push.tag)
-        if there is not None:
-            log(f"{push.shown} is there already, {there.digest}", function=shown)
-            return _proven(push, there)
-        digest = _push(push, client)
-        log(f"pushed {push.shown}, {digest}", function=shown)
-        return _proven(push, _read_back(push, digest))
-    except StageError as error:
-        error.args = (f"{shown}: {error.message}",)
-        error.message = error.args[0]
-        raise
+    place = some[0].place
+    account, region = place.ecr or ("", "")
+    types = (*registry.MANIFEST_TYPES, *registry.INDEX_TYPES)
+    tags = [push.tag for push in some]
+    found = ecr.manifests(registries.session(account, region), account, place.name, tags, types)
+    if found is None:
+        return None
+    return {push: Manifest(found[push.tag].content, found[push.tag].type) for push in some if push.tag in found}
 
 
-def _push(push: Push, client: APIClient | None) -> str:
-    if not isinstance(push.image, str):
-        return registry.push(push.to.repository, push.image, push.tag)
+def _ask(push: Push, to: Destination, stop: threading.Event) -> Manifest | None:
+    if stop.is_set():
+        raise parallel.Stopped
+    return _naming(push, lambda: registry.manifest(to.repository, push.tag))
+
+
+def send(
+    missing: dict[Push, Source], registries: Registries, client: APIClient | None, progress: Progress
+) -> dict[Push, Manifest]:
+    """Push images, read each one's manifest back, and give it. Raises StageError."""
+    opened = {push.place: registries.open(push.place) for push in missing}
+    copies = {
+        push: Copy(source, opened[push.place].repository, push.shown)
+        for push, source in missing.items()
+        if not isinstance(source, str)
+    }
+    uploads.send_blobs(list(copies.values()), registries.jobs, progress.add)
+    tasks = {
+        push: partial(_put, push, copies[push]) if push in copies else partial(_push, push, source, opened, client)
+        for push, source in missing.items()
+    }
+    return parallel.run(tasks, registries.jobs)
+
+
+def _put(push: Push, copy: Copy, stop: threading.Event) -> Manifest:
+    if stop.is_set():
+        raise parallel.Stopped
+    return _naming(push, lambda: _written(push, copy.to, lambda: uploads.put_image(copy, push.tag)))
+
+
+def _push(
+    push: Push, source: Source, opened: dict[Place, Destination], client: APIClient | None, stop: threading.Event
+) -> Manifest:
+    if stop.is_set():
+        raise parallel.Stopped
     if client is None:
         raise StageError("an image is in the engine, but there is no connection to it", cls="fault")
-    return engine.push(client, push.image, push.to.engine_name, push.tag, push.to.repository.login)
+    to = opened[push.place]
+    try:
+        return _naming(push, lambda: _written(push, to.repository, lambda: _by_engine(push, str(source), to, client)))
+    finally:
+        engine.untag(client, f"{to.engine_name}:{push.tag}")
 
 
-def _read_back(push: Push, digest: str) -> Manifest:
-    """The manifest by its digest, which the client checks, and the tag, which must name it."""
-    by_digest = registry.manifest(push.to.repository, digest)
-    by_tag = registry.manifest(push.to.repository, push.tag)
-    if by_digest is None or by_tag is None:
-        raise StageError(f"the registry does not serve {digest} after it was pushed", cls="retryable")
-    if by_tag.digest != digest:
-        raise StageError(f"the tag {push.tag} names {by_tag.digest}, not {digest}, which was pushed", cls="mismatch")
-    return by_digest
+def _by_engine(push: Push, image: str, to: Destination, client: APIClient) -> str:
+    auth = to.repository.auth
+    try:
+        return engine.push(client, image, to.engine_name, push.tag, auth.login)
+    except RegistryError as error:
+        if not (error.login and auth.renew()):
+            raise
+        return engine.push(client, image, to.engine_name, push.tag, auth.login)
 
 
-def _proven(push: Push, manifest: Manifest) -> str:
-    """The manifest's digest, if it is the manifest of the very image that was built."""
+def _written(push: Push, repository: registry.Repository, write: Callable[[], str]) -> Manifest:
+    """Write, and read back what the tag names then. Where another run was faster with the same image, its manifest stands."""
+    digest = None
+    try:
+        digest = write()
+    except RegistryError as error:
+        if error.cls != "mismatch":
+            raise
+        log(f"{push.name} was written by another run meanwhile", function=push.shown)
+    found = registry.manifest(repository, push.tag)
+    if found is None:
+        raise StageError(f"the registry does not serve {push.name} after it was pushed", cls="retryable")
+    if digest is not None and found.digest != digest:
+        raise StageError(f"the tag {push.tag} names {found.digest}, not {digest}, which was pushed", cls="mismatch")
+    _require_same(push, found)
+    log(f"pushed {push.name}, {found.digest}", function=push.shown)
+    return found
+
+
+def _require_same(push: Push, manifest: Manifest) -> None:
+    """Raise StageError unless it is the manifest of the very image that was built."""
     if manifest.type not in registry.MANIFEST_TYPES:
         raise StageError(
-            f"the registry has a {manifest.type} under {push.tag}, and Lambda takes the manifest of one image only",
+            f"{push.shown}: the registry has a {manifest.type} under {push.tag}, and Lambda takes the manifest of one "
+            "image only",
             hint="Build without attestations and for one platform.",
             cls="mismatch",
         )
     if manifest.config != push.config:
         raise StageError(
-            f"the registry has the image {manifest.config} under {push.tag}, but {push.config} was built",
+            f"{push.shown}: the registry has the image {manifest.config} under {push.tag}, but {push.config} was built",
             hint="Somebody else pushed to this repository. Nothing was overwritten; use a repository of your own.",
             cls="mismatch",
         )
-    return manifest.digest
+
+
+def _naming(push: Push, do: Callable[[], T]) -> T:
+    """Do it; an error of it begins with the functions that it is about."""
+    try:
+        return do()
+    except StageError as error:
+        if not error.message.startswith(f"{push.shown}: "):
+            error.message = f"{push.shown}: {error.message}"
+            error.args = (error.message,)
+        raise

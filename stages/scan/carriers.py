@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stages.bom import layers
 from stages.contract import StageError
 from stages.images import archive, engine, layout, registry
+from stages.images.logins import Auth, Login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,8 +179,8 @@ def _repository(image: Image, session: Session) -> Iterator[Repository]:
         raise StageError(f"{image.shown}: {host} is no registry of ECR", cls="mismatch")
     where = names.registry(host, session.access)
     url = f"{where.scheme}://{where.host}/v2/{where.repository(name)}"
-    login = registry.Login(*ecr.login(session.elsewhere(match["account"], match["region"])))
-    repository = registry.Repository(url, registry.connections(url, 1), login)
+    auth = Auth(Login(*ecr.login(session.elsewhere(match["account"], match["region"]))))
+    repository = registry.Repository(url, registry.connections(url, 1), auth)
     try:
         yield repository
     finally:

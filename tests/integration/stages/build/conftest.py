@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from integration.stages.build.projects import Project, projects
 
+from stages.build import builders
+from stages.contract import StageError
 from stages.images import engine
 
 if TYPE_CHECKING:
@@ -24,9 +26,19 @@ def client() -> Iterator[APIClient]:
         yield client
 
 
+@pytest.fixture(params=["classic", "buildkit"])
+def builder(request: pytest.FixtureRequest, client: APIClient) -> str:
+    """Each builder that can be had here: a test with it holds for both."""
+    try:
+        chosen = builders.choose(request.param, builders.engine_of(client), builders.clients())
+    except StageError as error:
+        pytest.skip(error.message)
+    return chosen.name
+
+
 @pytest.fixture
-def make_project(tmp_path: Path, client: APIClient) -> Iterator[Callable[..., Project]]:
-    with projects(tmp_path, client) as make:
+def make_project(tmp_path: Path, client: APIClient, builder: str) -> Iterator[Callable[..., Project]]:
+    with projects(tmp_path, client, builder) as make:
         yield make
 
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ class Project:
     work: Path
     mark: str
     built: list[str]
+    builder: str = "auto"
 
     @property
     def source(self) -> Path:
@@ -66,15 +67,28 @@ class Project:
             copy_program(program, self.source / folder)
 
     def build(self, **options: Any) -> dict[str, Any]:
-        """Build, and return the functions of images.json."""
+        """Build as if for the first time, and return the functions of images.json."""
+        return self._build(self.request("apply", **options))
+
+    def build_again(self, **options: Any) -> dict[str, Any]:
+        """Build with what the last build handed on, and the digests it kept, as the runner gives them."""
+        shutil.rmtree(self.work / "previous", ignore_errors=True)
+        shutil.copytree(self.work / "outputs", self.work / "previous")
+        request = replace(
+            self.request("apply", **options), previous={"images": "previous/images"}, cache=str(self.work / "cache")
+        )
+        return self._build(request)
+
+    def _build(self, request: Request) -> dict[str, Any]:
         shutil.rmtree(self.work / "outputs", ignore_errors=True)
-        build.apply(self.request("apply", **options), self.work)
+        build.apply(request, self.work)
         document: dict[str, Any] = json.loads((self.work / "outputs" / "images" / "images.json").read_text())
         self.built += [each["config"] for each in document["functions"].values()]
         return dict(document["functions"])
 
     def request(self, phase: Any = "check", **options: Any) -> Request:
-        return Request("build", phase, "run-build-1", {"template": "template.yaml", **options}, source="source")
+        given = {"template": "template.yaml", "builder": self.builder, **options}
+        return Request("build", phase, "run-build-1", given, source="source")
 
 
 def copy_program(program: str, root: Path) -> None:
@@ -87,13 +101,13 @@ def copy_program(program: str, root: Path) -> None:
 
 
 @contextmanager
-def projects(folder: Path, client: APIClient) -> Iterator[Callable[..., Project]]:
-    """Give a maker of projects. The images built from them are removed at the end."""
+def projects(folder: Path, client: APIClient, builder: str = "auto") -> Iterator[Callable[..., Project]]:
+    """Give a maker of projects, built by this builder. The images built from them are removed at the end."""
     mark = uuid.uuid4().hex
     built: list[str] = []
 
     def make(name: str = "one") -> Project:
-        project = Project(folder / name, mark, built)
+        project = Project(folder / name, mark, built, builder)
         project.source.mkdir(parents=True)
         return project
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -131,3 +132,32 @@ def test_a_stack_whose_creation_failed_says_what_to_do(embedded: Deployer) -> No
     with pytest.raises(StageError, match="ROLLBACK_COMPLETE") as refused:
         embedded.propose("g-2")
     assert "delete-stack --stack-name demo" in (refused.value.hint or "")
+
+
+def _large(size_bytes: int) -> str:
+    """A template that is as large as that by its comments, which count."""
+    lines = (size_bytes - len(TEMPLATE)) // 80 + 1
+    return TEMPLATE + "".join(f"# {at:077d}\n" for at in range(lines))
+
+
+def test_a_template_too_large_for_a_call_goes_through_a_bucket_that_is_made(embedded: Deployer) -> None:
+    """Catches a deployment that ends at 51,200 bytes: CloudFormation takes a megabyte from S3."""
+    bucket = f"templates-{embedded.target.account}"
+    embedded.target = replace(embedded.target, bucket=bucket)
+    template = _large(800_000)
+    proposal = embedded.propose("first", template=template)
+    result, _ = embedded.apply("first", proposal, template=template)
+    assert result.outcome == "succeeded"
+    s3 = connect(embedded.target, embedded.access).s3
+    (kept,) = s3.list_objects_v2(Bucket=bucket)["Contents"]
+    data = s3.get_object(Bucket=bucket, Key=kept["Key"])["Body"].read()
+    assert kept["Key"] == f"towpath/{hashlib.sha256(data).hexdigest()}.template"
+    again = embedded.propose("again", template=template)
+    assert again.subject["nothing_to_do"]
+    assert len(s3.list_objects_v2(Bucket=bucket)["Contents"]) == 1
+
+
+def test_without_a_bucket_a_large_template_is_told_before_anything_is_made(embedded: Deployer) -> None:
+    with pytest.raises(StageError, match="larger ones go through S3") as caught:
+        embedded.propose("first", template=_large(60_000))
+    assert "Add to the environment staging: `bucket: NAME`" in (caught.value.hint or "")

@@ -10,14 +10,18 @@ import pytest
 from integration.stages.images.running import build_scratch
 
 from stages.contract import StageError
-from stages.images import engine, layout, refusals, registry
-from stages.images.registry import Login, Repository
+from stages.images import engine, layout, refusals, registry, uploads
+from stages.images.logins import Login
+from stages.images.registry import Repository
+from stages.images.uploads import Copy, FromLayout, FromRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from docker import APIClient
+
+    from stages.images.layout import LayoutImage
 
 pytestmark = pytest.mark.engine
 
@@ -28,6 +32,12 @@ def repository(registry_host: str) -> Iterator[Repository]:
     http = registry.connections(url, 4)
     yield Repository(url, http)
     http.clear()
+
+
+def _push(repository: Repository, image: LayoutImage, tag: str) -> str:
+    copy = Copy(FromLayout(image), repository)
+    uploads.send_blobs([copy], 2)
+    return uploads.put_image(copy, tag)
 
 
 def _exported(client: APIClient, folder: Path, *images: str) -> Path:
@@ -76,7 +86,7 @@ def test_pushed_by_us_and_pulled_by_docker_it_is_the_same_image(
 ) -> None:
     image = scratch("x")
     read = layout.read(_exported(client, tmp_path / "oci", image), image)
-    digest = registry.push(repository, read, "v1")
+    digest = _push(repository, read, "v1")
     client.remove_image(image, force=True)
     assert engine.find(client, image) is None
     name = f"{registry_host}/team/app"
@@ -93,10 +103,39 @@ def test_what_is_there_already_is_not_sent_again(
     image = scratch("x")
     read = layout.read(_exported(client, tmp_path / "oci", image), image)
     log = next(tmp_path_factory.getbasetemp().glob("registry*/log"))
-    first = registry.push(repository, read, "v1")
+    first = _push(repository, read, "v1")
+    begun = log.read_text().count('"POST ')
+    assert begun >= 2
+    assert _push(repository, read, "v2") == first
+    assert log.read_text().count('"POST ') == begun
+
+
+@pytest.fixture
+def exported(client: APIClient, scratch: Any, tmp_path: Path) -> LayoutImage:
+    image = scratch("exported")
+    return layout.read(_exported(client, tmp_path / "oci", image), image)
+
+
+@pytest.mark.parametrize("part_bytes", [1000, uploads.PART_BYTES])
+def test_a_real_registry_takes_layers_in_parts_and_mounts_them_from_a_sister(
+    exported: LayoutImage,
+    repository: Repository,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    part_bytes: int,
+) -> None:
+    monkeypatch.setattr(uploads, "PART_BYTES", part_bytes)
+    digest = _push(repository, exported, "v1")
+    source = registry.manifest(repository, digest)
+    assert source is not None
+    log = next(tmp_path_factory.getbasetemp().glob("registry*/log"))
     sent = log.read_text().count('"PATCH ')
-    assert sent >= 2
-    assert registry.push(repository, read, "v2") == first
+    sister = Repository(repository.url.replace("team/app", f"sister-{part_bytes}"), repository.http)
+    copy = Copy(FromRegistry(repository, source), sister)
+    uploads.send_blobs([copy], 2)
+    assert uploads.put_image(copy, "v1") == digest
+    served = registry.manifest(sister, "v1")
+    assert served == source
     assert log.read_text().count('"PATCH ') == sent
 
 

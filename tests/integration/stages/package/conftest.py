@@ -44,6 +44,7 @@ class Packager:
     folder: Path
     target: Target
     access: Access
+    without_environment: bool = False
 
     @property
     def images(self) -> Path:
@@ -68,8 +69,8 @@ class Packager:
             "run-package-1",
             options,
             {"images": "inputs/images"},
-            target=self.target,
-            access=self.access,
+            target=None if self.without_environment else self.target,
+            access=None if self.without_environment else self.access,
         )
         self.result = package.apply(request, self.folder)
         document: dict[str, Any] = json.loads((self.output / "release.json").read_text())

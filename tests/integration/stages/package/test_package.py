@@ -13,7 +13,7 @@ from integration.stages.images.running import build_scratch
 from stages.aws.names import engine_reference
 from stages.contract import InvalidInput, StageError
 from stages.images import engine, refusals
-from stages.images.registry import Login
+from stages.images.logins import Login
 
 if TYPE_CHECKING:
     from docker import APIClient

@@ -7,7 +7,9 @@ import pytest
 
 from stages.build.builder import tag
 from stages.build.definitions import Definition
-from stages.build.sources import Source
+from stages.build.sources import Context, Source
+from stages.images.dockerfile import Reading
+from stages.images.ignore import Ignore
 from stages.template import BuiltImage, Function
 
 LONGEST = "A" * 255
@@ -23,7 +25,8 @@ def name(function: str) -> str:
         "Dockerfile",
         {},
     )
-    return tag(Source("sha256:" + "0" * 64, Path(), definition, (function,)))
+    context = Context(Path(), Ignore(), [], "sha256:1", None)
+    return tag(Source(definition, (function,), context, b"", Reading(), "sha256:" + "0" * 64))
 
 
 @pytest.mark.parametrize("function", ["Fn", "1", LONGEST, "A" * 128, "A" * 129])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -25,12 +26,25 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _pack(root: Path) -> tuple[str, dict[str, tarfile.TarInfo]]:
-    out = io.BytesIO()
-    digest = context.pack(root, "Dockerfile", out)
+def _pack(root: Path, **files: bytes) -> tuple[str, dict[str, tarfile.TarInfo]]:
+    """The digest and what is in the archive; the digest of reading alone must be the same."""
+    listed = context.entries(root, context.ignored(root))
+    out, stream, digest = io.BytesIO(), context.stream(root, listed, files), ""
+    try:
+        while True:
+            out.write(next(stream))
+    except StopIteration as end:
+        digest = end.value
+    assert digest == context.digest(listed, lambda entry: context.sha256_of(root, entry)[0])
     out.seek(0)
     with tarfile.open(fileobj=out) as archive:
-        return digest, {member.name: member for member in archive}
+        members = {member.name: member for member in archive}
+        for entry in listed:
+            if members[entry.name].isreg():
+                content = archive.extractfile(members[entry.name])
+                assert content is not None
+                assert content.read() == (root / entry.name).read_bytes()
+        return digest, members
 
 
 def test_links_stay_links_and_owners_are_root(root: Path) -> None:
@@ -73,9 +87,35 @@ def test_hard_links_are_files_of_their_own(root: Path) -> None:
     assert _pack(root)[0] == digest != before
 
 
-def test_dockerignore_is_honoured_but_never_takes_the_dockerfile(root: Path) -> None:
-    (root / ".dockerignore").write_text("# comment\n*\n!app.py\n")
-    assert sorted(_pack(root)[1]) == [".dockerignore", "Dockerfile", "app.py"]
+def test_what_is_left_out_is_not_there_and_what_is_sent_beside_is_not_in_the_digest(root: Path) -> None:
+    (root / ".dockerignore").write_text("# comment\n*\n!app.py\n!sub/d*\n")
+    digest, members = _pack(root)
+    assert sorted(members) == ["app.py", "sub", "sub/data"]
+    beside, members = _pack(root, Dockerfile=b"FROM scratch\n")
+    assert members["Dockerfile"].size == 13
+    assert beside == digest
+
+
+def test_a_folder_in_which_nothing_is_let_through_is_not_there(root: Path) -> None:
+    (root / ".dockerignore").write_text("sub\n!sub/other\n")
+    assert "sub" not in _pack(root)[1]
+
+
+def test_a_pattern_that_is_none_is_told_with_its_file(root: Path) -> None:
+    (root / ".dockerignore").write_text("a\n[\n")
+    with pytest.raises(StageError, match="line 2: ") as caught:
+        context.ignored(root)
+    assert caught.value.where == str(root / ".dockerignore")
+
+
+def test_sizes_that_need_no_padding_and_long_names(root: Path) -> None:
+    (root / "full").write_bytes(b"x" * 1024)
+    (root / "empty").write_bytes(b"")
+    (root / ("l" * 200)).write_text("long")
+    (root / "link2").symlink_to("t" * 150)
+    _, members = _pack(root)
+    assert {"full", "empty", "l" * 200} <= set(members)
+    assert members["link2"].linkname == "t" * 150
 
 
 def test_times_do_not_change_the_digest(root: Path) -> None:
@@ -117,9 +157,29 @@ def test_an_odd_file_name_is_no_obstacle(root: Path) -> None:
     assert len(_pack(root)[1]) == 6
 
 
+def test_a_socket_is_left_out_and_a_pipe_is_not_waited_for(root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(root / "s"))
+        _, members = _pack(root)
+    assert members["pipe"].isfifo()
+    assert "s" not in members
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_is_told(root: Path) -> None:
+    (root / "app.py").write_bytes(b"x" * (3 << 20))
+    listed = context.entries(root, context.ignored(root))
+    stream = context.stream(root, [entry for entry in listed if entry.name == "app.py"], {})
+    next(stream)
+    next(stream)
+    os.truncate(root / "app.py", 100)
+    with pytest.raises(StageError, match=r"app\.py became shorter while it was read"):
+        list(stream)
+
+
 def test_a_file_that_cannot_be_read_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> object:
-        raise PermissionError(13, "Permission denied", str(path))
+    def refuse(root: Path, name: str) -> object:
+        raise PermissionError(13, "Permission denied", name)
 
     monkeypatch.setattr(context, "_open", refuse)  # root may read everything, and tests run as root in containers
     with pytest.raises(StageError, match="Dockerfile of the build context cannot be read: Permission denied"):

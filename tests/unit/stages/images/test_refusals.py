@@ -49,6 +49,33 @@ def test_digits_of_a_digest_are_not_taken_for_a_status() -> None:
     assert refusal("sha256:401403429" + "0" * 50) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "status", "attempts"),
+    [
+        ("connection reset by peer", 0, refusals.ATTEMPTS),
+        ("toomanyrequests", 429, refusals.THROTTLED_ATTEMPTS),
+        ("", 503, refusals.ATTEMPTS),
+        ("no space left on device", 500, 1),
+        ("denied", 403, 1),
+        ("unauthorized", 401, 1),
+        ("x509: certificate signed by unknown authority", 0, 1),
+    ],
+)
+def test_each_class_has_its_number_of_tries(
+    text: str, status: int, attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "FIRST_DELAY_S", 0)
+    calls: list[int] = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise refused(text, "x", status)
+
+    with pytest.raises(RegistryError):
+        retried(fail)
+    assert len(calls) == attempts
+
+
 def test_only_what_may_succeed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusals, "FIRST_DELAY_S", 0)
     calls: list[str] = []

@@ -1,0 +1,188 @@
+"""What only one builder can do, and what both must do as Docker does."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stages.contract import InvalidInput, StageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from docker import APIClient
+
+pytestmark = pytest.mark.engine
+
+METADATA = "Dockerfile: Dockerfile, DockerContext: {}, DockerTag: v1"
+
+
+def _files(client: APIClient, image: str) -> set[str]:
+    """The files of an image that is from scratch, without what the engine puts into a container."""
+    container = client.create_container(image, command=["none"])["Id"]
+    try:
+        with tarfile.open(fileobj=io.BytesIO(b"".join(client.export(container)))) as archive:
+            names = {member.name for member in archive if member.isfile()}
+    finally:
+        client.remove_container(container)
+    return {name for name in names if not name.startswith(("etc/", ".dockerenv", "dev/", "proc/", "sys/"))}
+
+
+TREE = (
+    "Dockerfile",
+    "a",
+    "ab",
+    "b.md",
+    "d/a",
+    "d/b.md",
+    "d/e/a",
+    "d/e/keep",
+    "d/e/f/x.md",
+    "x y",
+    "node_modules/m/i.js",
+)
+
+IGNORED = {
+    "nothing": "",
+    "a name": "a\n",
+    "a name from the root": "/a\n",
+    "a star": "*.md\n",
+    "two stars": "**/*.md\n",
+    "two stars before a name": "**/a\n",
+    "two stars after a folder": "d/**\n",
+    "two stars between": "d/**/x.md\n",
+    "a folder with a slash": "d/e/\n",
+    "a folder": "node_modules\n",
+    "a question mark": "a?\n",
+    "a class": "[a-b]\n",
+    "all but one": "*\n!a\n",
+    "all but a folder": "*\n!d/e\n",
+    "a folder but one of its files": "d\n!d/e/keep\n",
+    "the last one counts": "!a\na\n*.md\n!b.md\n",
+    "comments and spaces": "# a\n  ab  \n\n",
+    "a name with a space": "x y\n",
+    "a name by a detour": "./d/../a\n",
+    "the Dockerfile": "Dockerfile\n.dockerignore\n",
+    "all of it": "**\n!a\n",
+    "CRLF": "a\r\nab\r\n",
+}
+
+
+def _by_docker(context: Path, client: APIClient, builder: str, built: list[str], tmp_path: Path) -> set[str]:
+    """What docker's own command sends of a context, by an image that has all of it."""
+    clients = [os.path.join(folder, "docker") for folder in os.get_exec_path()]  # noqa: PTH118
+    for docker in dict.fromkeys(path for path in clients if os.access(path, os.X_OK)):
+        done = subprocess.run(
+            [docker, "build", "--quiet", f"--iidfile={tmp_path / 'iid'}", str(context)],
+            env={**os.environ, "DOCKER_BUILDKIT": "1" if builder == "buildkit" else "0"},
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            image = (tmp_path / "iid").read_text().strip()
+            built.append(image)
+            return _files(client, image)
+    pytest.skip("no docker client here builds with this builder")
+
+
+@pytest.mark.parametrize("case", IGNORED)
+def test_dockerignore_is_read_as_docker_reads_it(project: Any, client: APIClient, tmp_path: Path, case: str) -> None:
+    for name in TREE:
+        project.write(f"app/{name}", f"{name} {project.mark}")
+    project.write("app/Dockerfile", f"FROM scratch\nCOPY . /\n# {project.mark}\n")
+    project.write("app/.dockerignore", IGNORED[case])
+    project.write_template({"Fn": METADATA.format("app")})
+    ours = _files(client, project.build()["Fn"]["config"])
+    assert ours == _by_docker(project.source / "app", client, project.builder, project.built, tmp_path)
+
+
+@pytest.mark.parametrize("builder", ["buildkit"], indirect=True)
+def test_an_exception_with_stars_counts_everywhere(project: Any, client: APIClient, tmp_path: Path) -> None:
+    """As BuildKit has it; the classic builder's client does not look into folders for it."""
+    for name in TREE:
+        project.write(f"app/{name}", name)
+    project.write("app/Dockerfile", "FROM scratch\nCOPY . /\n")
+    project.write("app/.dockerignore", "*\n!**/keep\n")
+    project.write_template({"Fn": METADATA.format("app")})
+    assert _files(client, project.build()["Fn"]["config"]) == {"d/e/keep"}
+
+
+@pytest.mark.parametrize("builder", ["buildkit"], indirect=True)
+def test_a_secret_is_read_by_its_step_and_shows_nowhere(
+    project: Any, client: APIClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code_of: Any
+) -> None:
+    mounts = "--mount=type=secret,id=file --mount=type=secret,id=variable"
+    script = "cat /run/secrets/file /run/secrets/variable; read x < /run/secrets/variable; echo ${#x} > /code"
+    project.write_shell("app", f'RUN {mounts} ["/bin/sh", "-c", "{script}"]')
+    project.write_template({"Fn": METADATA.format("app")})
+    project.write("token", "hunter2-in-a-file\n")
+    monkeypatch.setenv("TOKEN", "hunter2-in-a-variable")
+    built = project.build(secrets={"file": "token", "variable": "env:TOKEN"})
+    assert code_of(built["Fn"]["config"]) == "21\n"
+    assert "hunter2" not in capsys.readouterr().out
+    assert b"hunter2" not in b"".join(client.get_image(built["Fn"]["config"]))
+
+
+def test_a_secret_that_is_not_there_is_told_before_anything_is_built(project: Any) -> None:
+    project.write_scratch("app", "x")
+    project.write_template({"Fn": METADATA.format("app")})
+    with pytest.raises(InvalidInput) as caught:
+        project.build(secrets={"file": "nope", "variable": "env:NOBODY_SETS_THIS"})
+    assert [str(each).partition("\n")[0] for each in caught.value.problems] == [
+        "the secret file is the file nope, which is not there",
+        "the secret variable is the variable NOBODY_SETS_THIS, which is not set",
+    ]
+
+
+@pytest.mark.parametrize("builder", ["classic"], indirect=True)
+@pytest.mark.parametrize(
+    "options", [{"secrets": {"a": "template.yaml"}}, {"ssh": ["default"]}, {"cache-from": ["x"]}, {"cache-to": ["x"]}]
+)
+def test_the_classic_builder_refuses_what_it_does_not_know(project: Any, options: dict[str, Any]) -> None:
+    project.write_scratch("app", "x")
+    project.write_template({"Fn": METADATA.format("app")})
+    with pytest.raises(StageError, match=r"needs BuildKit, and this is the .*classic builder"):
+        project.build(**options)
+
+
+@pytest.mark.parametrize("builder", ["buildkit"], indirect=True)
+def test_here_documents(project: Any, code_of: Any) -> None:
+    project.write_scratch("app", "x")
+    project.write("app/Dockerfile", "# syntax=docker/dockerfile:1\nFROM scratch\nCOPY code /\n")
+    project.write("app/Dockerfile", "FROM scratch\nCOPY code mark /\n")
+    project.write_template({"Fn": METADATA.format("app")})
+    assert code_of(project.build()["Fn"]["config"]) == "x"
+
+
+def test_all_are_finished_if_a_failure_is_not_to_stop_them(project: Any, client: APIClient) -> None:
+    project.write_shell("slow", 'RUN ["/bin/sh", "-c", "sleep 2; echo done"]')
+    project.write_shell("bad", 'RUN ["/bin/sh", "-c", "exit 1"]')
+    project.write_shell("worse", 'RUN ["/bin/sh", "-c", "exit 2"]')
+    project.write_template({name: METADATA.format(name.lower()) for name in ("Slow", "Bad", "Worse")})
+    with pytest.raises(StageError) as caught:
+        project.build(jobs=1, **{"fail-fast": False})
+    assert "Bad: the image cannot be built" in caught.value.message
+    assert "Worse: the image cannot be built" in caught.value.message
+    assert "Slow" not in caught.value.message
+
+
+def test_the_name_that_sam_gives_is_an_alias_and_never_ambiguous(
+    project: Any, client: APIClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches two functions under one name: whoever ran that image would run another function's code."""
+    mark = project.mark[:8]
+    for folder in ("a", "b", "c"):
+        project.write_scratch(folder, folder)
+    names = {f"Only{mark}": "a", f"Case{mark}": "b", f"CASE{mark}": "c"}
+    project.write_template({name: METADATA.format(folder) for name, folder in names.items()})
+    built = project.build(**{"sam-tags": True})
+    inspected: Any = client.inspect_image(f"only{mark}:v1")  # type: ignore[no-untyped-call]
+    project.built.append(f"only{mark}:v1")
+    assert inspected["Id"] == built[f"Only{mark}"]["config"]
+    assert not client.images(f"case{mark}:v1")
+    assert f"case{mark}:v1 would name 2 images, so it names none" in capsys.readouterr().out

@@ -239,10 +239,10 @@ def test_a_file_that_says_it_is_huge() -> None:
 
 def test_a_million_entries_end_at_the_limit() -> None:
     one = tarfile.TarInfo("x").tobuf()
-    started = time.monotonic()
+    started = time.process_time()
     got = read(iter([one * 1000] * 50), entries=20_000)
     assert "files" in got.reasons[0]
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_databases_in_every_layer_end_at_the_limit() -> None:

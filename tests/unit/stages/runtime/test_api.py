@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -137,7 +136,7 @@ def test_another_container_is_refused(exchange: Exchange) -> None:
 def test_answers_are_not_delayed_by_the_network(
     runtime: Runtime, exchange: Exchange, threads: ThreadPoolExecutor
 ) -> None:
-    """Unbuffered writes, Nagle's algorithm and delayed ACKs together cost 40 to 88 ms for each request."""
+    """Unbuffered writes, Nagle's algorithm and delayed ACKs together cost 40 to 88 ms for each request, the quickest too."""
     took_s = []
     for number in range(10):
         begun = time.monotonic()
@@ -146,7 +145,7 @@ def test_answers_are_not_delayed_by_the_network(
         runtime.call("POST", f"/2018-06-01/runtime/invocation/r{number}/response", b"{}")
         ending.result(5)
         took_s.append(time.monotonic() - begun)
-    assert statistics.median(took_s) < 0.03
+    assert min(took_s) < 0.03
 
 
 class _Aws(BaseHTTPRequestHandler):

@@ -31,7 +31,10 @@ def show(store: Store, run_id: str) -> dict[str, Any]:
         "plan": run.plan,
         "sealed_by": _sealed_by(store, run.head.chain),
         "attempts": [_attempt(store, run, each) for each in _in_order(run)],
-        "decisions": [each for stage in store.names(f"inbox/{run.id}") for each in _decisions(store, run.id, stage)],
+        "decisions": sorted(
+            (each for stage in store.names(f"inbox/{run.id}") for each in _decisions(store, run.id, stage)),
+            key=lambda each: (each["made_at"], each["statement"]),
+        ),
         "ledgers": [each for name in store.names("ledgers") for each in _entries(store, f"ledgers/{name}", run.id)],
     }
 

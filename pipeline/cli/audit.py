@@ -215,6 +215,11 @@ def _tell_attempt(attempt: dict[str, Any]) -> None:
         click.echo(f"  out           {name} {sha256}")
     if attempt["gate"]:
         click.echo(f"  gate          {attempt['gate']['state']}: {_plain('; '.join(attempt['gate']['reasons']))}")
+    scan = attempt["facts"].get("scan")
+    for config, each in scan["images"].items() if isinstance(scan, dict) else ():
+        click.echo(
+            f"  verdict       {_plain(each['verdict'])} on {_plain(', '.join(each['functions']))} ({_plain(config)})"
+        )
     functions = attempt["facts"].get("functions")
     for name, each in functions.items() if isinstance(functions, dict) else ():
         if isinstance(each, dict) and "image" in each:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from pipeline.definition import beneath, resolve
+from pipeline import beneath
+from pipeline.definition import resolve
 from pipeline.errors import InvalidDefinition
 from pipeline.plan import Plan, PlannedStage
 from pipeline.record import digest

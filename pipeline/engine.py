@@ -22,6 +22,7 @@ from pipeline.errors import (
     StageFailed,
     TimedOut,
     TowpathError,
+    UsageError,
     VerificationFailed,
     Waiting,
 )
@@ -183,7 +184,11 @@ def failure_of(made: Attempt, run_id: str) -> TowpathError:
     """Give the error that an attempt which did not succeed ends the command with."""
     text = f"stage {made.stage} {made.outcome}"
     hint = f"Its log: towpath logs {run_id} {made.stage}   Once it is mended: towpath resume {run_id}"
-    kinds: dict[str, type[TowpathError]] = {"mismatch": VerificationFailed, "blocked": Blocked}
+    kinds: dict[str, type[TowpathError]] = {
+        "mismatch": VerificationFailed,
+        "blocked": Blocked,
+        "invalid": UsageError,
+    }
     if made.outcome == "rejected":
         again = "What was rejected stays so. Change it, and start a new run: towpath run"
         return Rejected(f"stage {made.stage}: {made.failure.message if made.failure else 'rejected'}", hint=again)

@@ -29,9 +29,9 @@ VERSION = 1
 Phase = Literal["check", "propose", "apply"]
 """`check` looks for mistakes and touches nothing outside; `propose` prepares and says what would be done; `apply` does it."""
 
-ErrorClass = Literal["terminal", "retryable", "mismatch", "blocked", "fault"]
+ErrorClass = Literal["terminal", "invalid", "retryable", "mismatch", "blocked", "fault"]
 """`retryable`: the same again may work. `mismatch`: something is not what its digest or approval says (exit code 4).
-`blocked`: someone else holds the target (exit code 6). `fault`: a mistake of ours (exit code 3). `terminal`: all else."""
+`invalid`: what the user wrote is wrong (exit code 2). `blocked`: someone else holds the target (exit code 6). `fault`: a mistake of ours (exit code 3). `terminal`: all else."""
 
 Carrier = Literal["engine", "oci-layout", "registry"]
 """Where an image's bytes are: in this machine's engine, in the record as an OCI layout, or in a registry by digest."""
@@ -84,7 +84,7 @@ class InvalidInput(StageError):
     """The user's template, options or files are wrong: every problem found, all at once."""
 
     def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
+        super().__init__("\n".join(map(str, problems)), cls="invalid")
         self.problems = problems
 
 

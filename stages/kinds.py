@@ -39,6 +39,8 @@ class Option:
     choices: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     """Environment variables that the stage is handed if this is given."""
+    flag: str = ""
+    """What the command calls it, where that is not its name: one entry of a list or a map at a time."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,13 @@ KINDS: dict[str, Kind] = {
                     "map",
                     "Values of the template's parameters where it names an image or says how to build one; "
                     "its defaults stand behind them. A deployment's own are the environment's.",
+                    flag="parameter",
                 ),
                 Option(
                     "build-args",
                     "map",
                     "Build arguments for every function; they win over the template's DockerBuildArgs.",
+                    flag="build-arg",
                 ),
                 Option(
                     "carrier",
@@ -111,6 +115,7 @@ KINDS: dict[str, Kind] = {
                     "secrets",
                     "secrets",
                     "Secrets that a `RUN --mount=type=secret` may read, by their id: a file, or `env:NAME`. BuildKit only.",
+                    flag="secret",
                 ),
                 Option(
                     "ssh",

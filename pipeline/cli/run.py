@@ -45,8 +45,8 @@ def run(
     """Run the pipeline: check everything, open a run, then attempt each stage once what it needs is done."""
     from pipeline.engine import Wish
 
-    context = _open(file, parameters, store, _Keys(key, trust), as_json=as_json)
-    _drive(context, Wish(), jobs, as_json=as_json)
+    context = _open(file, parameters, store, Keys(key, trust), as_json=as_json)
+    drive(context, Wish(), jobs, as_json=as_json)
 
 
 @click.command()
@@ -77,10 +77,10 @@ def resume(
     """Go on with RUN (default: the latest): what is recorded as done stays done, everything else is attempted."""
     from pipeline.engine import Wish
 
-    context = _find(run_id, project, store, _Keys(key, trust), as_json=as_json)
+    context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
     common.known(context.plan, again)
     _tell_changes(context)
-    _drive(context, Wish(again=frozenset(again)), jobs, as_json=as_json)
+    drive(context, Wish(again=frozenset(again)), jobs, as_json=as_json)
 
 
 def _tell_changes(context: Context) -> None:
@@ -136,12 +136,12 @@ def stage_run(
     from pipeline.engine import Wish
 
     if run_id == "new":
-        context = _open(file, parameters, store, _Keys(key, trust), as_json=as_json)
+        context = _open(file, parameters, store, Keys(key, trust), as_json=as_json)
     else:
-        context = _find(run_id, str(Path(file).absolute().parent), store, _Keys(key, trust), as_json=as_json)
+        context = _find(run_id, str(Path(file).absolute().parent), store, Keys(key, trust), as_json=as_json)
     common.known(context.plan, names)
     wanted = frozenset(names)
-    _drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, as_json=as_json)
+    drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, as_json=as_json)
 
 
 @stage.command("propose")
@@ -158,10 +158,10 @@ def stage_propose(
     """Have stage NAME say what it would do, and go no further. Exit code 75 if people have to approve it, 0 if nobody need."""
     from pipeline.engine import Wish
 
-    context = _find(run_id, project, store, _Keys(key, trust), as_json=as_json)
+    context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
     common.known(context.plan, (name,))
     context.propose_only = True
-    _drive(context, Wish(only=frozenset({name})), 1, as_json=as_json)
+    drive(context, Wish(only=frozenset({name})), 1, as_json=as_json)
 
 
 @stage.command("apply")
@@ -179,32 +179,41 @@ def stage_apply(
     from pipeline.engine import Wish
     from pipeline.errors import UsageError
 
-    context = _find(run_id, project, store, _Keys(key, trust), as_json=as_json)
+    context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
     common.known(context.plan, (name,))
     last = context.run.last(name)
     if last is None or last.outcome not in ("waiting", "succeeded"):
         raise UsageError(
             f"stage {name} has nothing proposed", hint=f"First: towpath stage propose {name} --run {context.run.id}"
         )
-    _drive(context, Wish(only=frozenset({name})), 1, as_json=as_json)
+    drive(context, Wish(only=frozenset({name})), 1, as_json=as_json)
 
 
 @dataclass(frozen=True)
-class _Keys:
+class Keys:
     """Files named on the command line: the runner's own key, and the keys that count."""
 
     own: str | None
     trust: str | None
 
 
-def _open(file: str, parameters: tuple[str, ...], store: str | None, keys: _Keys, *, as_json: bool) -> Context:
+def _open(file: str, parameters: tuple[str, ...], store: str | None, keys: Keys, *, as_json: bool) -> Context:
     """Load, resolve, plan, check, open."""
-    from pipeline import checks, source
-    from pipeline.record import artifacts, runs
+    from pipeline import checks
 
     definition, project = common.load(file)
     plan, files = common.compile_plan(definition, project, parameters)
     checks.check(plan, project)
+    return begin(plan, files, project, store, keys, as_json=as_json)
+
+
+def begin(
+    plan: Plan, files: dict[str, bytes], project: Path, store: str | None, keys: Keys, *, as_json: bool
+) -> Context:
+    """Open a run of a plan: what the plan names is recorded first."""
+    from pipeline import source
+    from pipeline.record import artifacts, runs
+
     signing, trust = _load_keys(keys)
     opened = common.open_store(store, project, create=True)
     for data in files.values():
@@ -222,7 +231,7 @@ def _open(file: str, parameters: tuple[str, ...], store: str | None, keys: _Keys
     return _context(opened, run_id, plan, project, signing, trust=trust, as_json=as_json)
 
 
-def _find(run_id: str, project: str, store: str | None, keys: _Keys, *, as_json: bool) -> Context:
+def _find(run_id: str, project: str, store: str | None, keys: Keys, *, as_json: bool) -> Context:
     from pipeline import plan
     from pipeline.record import artifacts, runs
 
@@ -239,7 +248,7 @@ def _find(run_id: str, project: str, store: str | None, keys: _Keys, *, as_json:
     return _context(opened, found, compiled, folder, signing, trust=trust, as_json=as_json)
 
 
-def _load_keys(keys: _Keys) -> tuple[Key, Trust | None]:
+def _load_keys(keys: Keys) -> tuple[Key, Trust | None]:
     """Load the runner's key and those that count, of which it must be one. Raises UsageError, InvalidDefinition."""
     from pipeline.errors import UsageError
 
@@ -284,7 +293,7 @@ def _context(
     return context
 
 
-def _drive(context: Context, wish: Wish, jobs: int, *, as_json: bool) -> None:
+def drive(context: Context, wish: Wish, jobs: int, *, as_json: bool) -> None:
     """Drive the run, then report on it however it ended."""
     from pipeline import engine
     from pipeline.cli import progress

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from pipeline.beneath import LINK_HINT, Refused, dead_link, plain_name
 from pipeline.definition import approvals, check, draft, loading
-from pipeline.definition.beneath import LINK_HINT, Refused, dead_link, plain_name
 from pipeline.definition.hints import closest, in_order
 from pipeline.definition.model import Definition, Environment, Parameter, Stage
 from pipeline.definition.written import as_written

@@ -10,7 +10,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pipeline.definition import beneath
+from pipeline import beneath
 from pipeline.definition.hints import MOST_PROBLEMS, did_you_mean, dotted
 from pipeline.gates import people as gate_people
 from pipeline.gates import rules as gate_rules

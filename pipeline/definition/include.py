@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pipeline.definition.beneath import Refused, plain_name
+from pipeline.beneath import Refused, plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

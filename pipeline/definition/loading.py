@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pipeline.definition import beneath, include
+from pipeline import beneath
+from pipeline.definition import include
 from pipeline.definition.hints import MOST_PROBLEMS, in_order
 from pipeline.definition.positions import Located, Path, Place, Positions, Spot
 from pipeline.errors import InvalidDefinition

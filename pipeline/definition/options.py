@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.beneath import Refused, plain_name
 from pipeline.definition import expressions
-from pipeline.definition.beneath import Refused, plain_name
 from pipeline.definition.expressions import ExpressionError, Reference, is_expression
 from pipeline.definition.graph import MOST_ARTIFACTS
 from pipeline.definition.hints import closest, described, did_you_mean, dotted

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.build import reuse, settings, sources
+from stages.build import aliases, reuse, settings, sources
 from stages.build.definitions import load
 from stages.contract import Result, StageError
 from stages.images import engine
@@ -46,6 +46,8 @@ def apply(request: Request, work: Path) -> Result:
     found = sources.gather(plan.definitions, how.deciding, home)
     before = engine.images()
     made = _make([sources.on(source, before) for source in found], how, before, _earlier(request, work))
+    if how.sam_tags:
+        _give_aliases(plan, made)
     output = work / "outputs" / "images"
     output.mkdir(parents=True, exist_ok=True)
     carriers = _carry(how.carrier, before.engine, {each.image.config: each.image for each in made}, output)
@@ -97,6 +99,22 @@ def _tell(found: list[Source], ready: dict[str, EngineImage], how: Settings) -> 
             log("nothing changed since it was built", function=source.name, state="reused")
         elif source.doubt and how.skips:
             log(f"is always built: {source.doubt}", function=source.name)
+
+
+def _give_aliases(plan: Plan, made: list[Made]) -> None:
+    """Give the images the names that people know from `sam build`, where one means one image."""
+    by_function = {function: each.image.id for each in made for function in each.source.functions}
+    named: dict[str, set[str]] = {}
+    for definition in plan.definitions:
+        named.setdefault(aliases.name(definition), set()).add(by_function[definition.function.id])
+    alone, several = aliases.unambiguous(named)
+    with engine.connect() as client:
+        for alias, image in alone.items():
+            repository, _, tag = alias.rpartition(":")
+            client.tag(image, repository, tag, force=True)
+            log(f"{alias} names it too", image=image)
+    for alias, number in several.items():
+        log(f"{alias} would name {number} images, so it names none", level="warning")
 
 
 def _facts(made: list[Made]) -> Json:

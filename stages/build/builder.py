@@ -156,7 +156,7 @@ def _refuse_other_platform(source: Source, image: EngineImage) -> None:
 
 def _refuse_changed(source: Source, told: Told) -> None:
     """Nobody could say of which source an image is that was built while its source changed."""
-    if (told.context or source.context.again()) != source.context.digest:
+    if told.context != source.context.digest:
         raise StageError(
             f"{source.name}: files of its build context changed while it was built",
             where=source.definition.shown,

@@ -107,7 +107,7 @@ def engine_of(client: APIClient) -> Engine:
 
 def clients() -> list[Client]:
     """The docker clients on PATH, in its order. Once one with buildx is met, the rest are not asked."""
-    found = []
+    found: list[Client] = []
     for folder in os.get_exec_path():
         path = Path(folder, "docker")
         if not os.access(path, os.X_OK) or str(path.resolve()) in {str(Path(each.path).resolve()) for each in found}:

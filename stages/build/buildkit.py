@@ -1,8 +1,8 @@
 """BuildKit, by a docker client: `docker buildx build`, or an older client's `docker build` with DOCKER_BUILDKIT=1.
 
-The client is given a copy of the Dockerfile, and beside it the patterns of `.dockerignore` as we read them, with our own
-record added: so both are just what the source hash was taken of. It reads the context by itself, and sends only what BuildKit does not
-have from before; whether somebody changed the context meanwhile is looked at afterwards.
+The client is given a copy of the Dockerfile and of what `.dockerignore` lets through: just what the source hash is of. Left to
+itself it would take the context while people edit it, leave out what its version reads in `.dockerignore`, and have BuildKit
+take the old content of a file that was changed without another size or time (see `stages.images.context.stage`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import subprocess
 import tempfile
 import threading
 from collections import deque
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.build.order import LABELS, LAST_LINES, Told
 from stages.contract import StageError
-from stages.images import engine, parallel
+from stages.images import context, engine, parallel
 from stages.images.dockerfile import instructions
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from stages.build.builders import Builder
     from stages.build.order import Order
 
+_IDENTITIES = ("containerimage.config.digest", "containerimage.digest")
 _VERTEX = re.compile(r"#(\d+) (\[.*)")
 _OUTPUT = re.compile(r"#(\d+) (\d+\.\d+) (.*)")
 _ERROR = re.compile(r"#(\d+) ERROR: (.*)")
@@ -48,17 +51,30 @@ def build(builder: Builder, order: Order, say: Callable[[str], None], stop: thre
     with tempfile.TemporaryDirectory(prefix="buildkit-") as folder:
         home = Path(folder)
         (home / "Dockerfile").write_bytes(order.text)
-        patterns = "\n".join(order.left_out.lines)
-        (home / "Dockerfile.dockerignore").write_text(patterns, encoding="utf-8", errors="surrogateescape")
+        (home / "Dockerfile.dockerignore").write_text("# all that is there\n")  # goes before the context's own
+        sent = _stage(order, home / "context")
         reader = Reader(say, order.text.decode(errors="replace"))
         status = _run(arguments(builder, order, home), reader, stop)
         if stop.is_set() and status != 0:
             raise parallel.Stopped
-        return reader.told(_image(home) if status == 0 else None, status)
+        told = reader.told(_image(home) if status == 0 else None, status)
+        return replace(told, context=sent)
+
+
+def _stage(order: Order, folder: Path) -> str:
+    folder.mkdir()
+    try:
+        return context.stage(order.context, order.listed, folder)
+    except OSError as error:
+        raise StageError(
+            f"the build context cannot be copied: {error.strerror or error}",
+            where=str(order.context),
+            hint="Leave out by .dockerignore what is not needed to build, or free space on the disk of the project.",
+        ) from error
 
 
 def arguments(builder: Builder, order: Order, home: Path) -> list[str]:
-    """The command. `home` has the Dockerfile, and gets the files that name the image."""
+    """The command. `home` has the Dockerfile and the context, and gets the files that name the image."""
     if builder.client is None:
         raise StageError("BuildKit was chosen without a client for it", cls="fault")
     argv = [builder.client.path, *(["buildx"] if builder.client.buildx else []), "build", "--progress=plain"]
@@ -73,7 +89,7 @@ def arguments(builder: Builder, order: Order, home: Path) -> list[str]:
     argv += [f"--build-arg={name}={value}" for name, value in order.args.items()]
     argv += ["--pull"] if order.pull else []
     argv += ["--no-cache"] if order.no_cache else []
-    return [*argv, *order.flags, "--", str(order.context)]
+    return [*argv, *order.flags, "--", str(home / "context")]
 
 
 def _run(argv: list[str], reader: Reader, stop: threading.Event) -> int:
@@ -105,17 +121,11 @@ def _end(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
 def _image(home: Path) -> list[str]:
     """What the client says is the image, most telling first: the config's digest, then what it calls the image's id."""
     names: list[str] = []
-    try:
+    with suppress(OSError, ValueError):  # only buildx writes it
         metadata: dict[str, Any] = json.loads((home / "metadata.json").read_bytes())
-        names += [
-            str(metadata[key]) for key in ("containerimage.config.digest", "containerimage.digest") if key in metadata
-        ]
-    except (OSError, ValueError):
-        pass
-    try:
+        names = [str(metadata[key]) for key in _IDENTITIES if key in metadata]
+    with suppress(OSError, ValueError):
         names.append((home / "image").read_text(encoding="ascii").strip())
-    except (OSError, ValueError):
-        pass
     return list(dict.fromkeys(names))
 
 
@@ -188,10 +198,13 @@ class Reader:
 
     def _at(self, error: str, name: str) -> int | None:
         """The line that failed: BuildKit says it, or it is the first with the text of the step."""
-        if self._line or (match := _AT_LINE.search(error)):
-            return self._line or int(match[1])
+        if self._line:
+            return self._line
+        if match := _AT_LINE.search(error):
+            return int(match[1])
         steps = instructions(self._dockerfile)
-        wanted = " ".join((_STEP.fullmatch(name) or (name, "", name))[2].split())
+        match = _STEP.fullmatch(name)
+        wanted = " ".join((match[2] if match else name).split())
         same = [each.line for each in steps if " ".join(each.text.split()) == wanted]
         metadata = (
             wanted.removeprefix("[internal] load metadata for ").removeprefix("docker.io/").removeprefix("library/")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages import template as templates
+from stages.build import flags
 from stages.contract import InvalidInput, Problem, StageError
 from stages.template import BuiltImage, Reference, Unreadable
 
@@ -67,7 +68,7 @@ def load(request: Request, work: Path) -> Plan:
             plan.definitions.append(found)
         else:
             plan.prebuilt.append(found)
-    problems += [*_unspliceable(application), *_not_yet(plan)]
+    problems += [*_unspliceable(application), *_not_yet(plan), *_refused_flags(plan)]
     if problems:
         raise InvalidInput(sorted(problems, key=lambda each: (each.file or "", each.line or 0, each.column or 0)))
     return plan
@@ -112,16 +113,22 @@ def _not_yet(plan: Plan) -> list[Problem]:
     for each in plan.prebuilt:
         files = _Files(plan.application, each.function, Path())
         problems.append(files.wrong("ImageUri", "images built elsewhere cannot be used yet", "Build it here."))
-    for definition in plan.definitions:
-        if definition.image.extra_params:
-            files = _Files(plan.application, definition.function, Path())
-            message = "DockerBuildExtraParams is not supported yet, and ignoring it would build another image"
-            problems.append(files.wrong("DockerBuildExtraParams", message, "Remove it."))
     for artifact in templates.artifacts(plan.application):
         template = plan.application.stacks[artifact.stack].template
         message = f"{artifact.id}: {artifact.name} is {artifact.file} here, and only images can be packaged so far"
         hint = "Use PackageType Image, or upload it and name it by its s3:// address."
         problems.append(template.problem(artifact.node or template.root, message, hint))
+    return problems
+
+
+def _refused_flags(plan: Plan) -> list[Problem]:
+    problems = []
+    for definition in plan.definitions:
+        refused = flags.refusal(definition.image.extra_params)
+        if refused:
+            files = _Files(plan.application, definition.function, Path())
+            message = f"DockerBuildExtraParams: {refused.message}"
+            problems.append(files.wrong("DockerBuildExtraParams", message, refused.hint))
     return problems
 
 

@@ -45,7 +45,7 @@ class Told:
     """What a builder said: `image` is the engine's id of what was built, `error` why nothing was.
 
     `line` is the Dockerfile's line that it failed at, `instruction` what stands there, `last` the last lines of its log.
-    `context` is the digest of the context that was sent, None if the builder read it by itself.
+    `context` is the digest of the context as it was sent, None if it was not sent to its end.
     """
 
     image: str | None = None

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from stages.build import flags
 from stages.contract import StageError
 from stages.images import context, dockerfile
 from stages.images.statcache import StatCache
@@ -27,17 +28,12 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Context:
-    """A build context as it was listed, and its digest. `home` is where its digests are kept, if anywhere."""
+    """A build context as it was listed, and its digest."""
 
     root: Path
     left_out: Ignore
     listed: list[Entry]
     digest: str
-    home: Path | None
-
-    def again(self) -> str:
-        """The digest that it has now. Raises StageError."""
-        return _digest(self.root, self.left_out, context.entries(self.root, self.left_out), self.home)
 
 
 @dataclass(frozen=True)
@@ -73,8 +69,11 @@ class Source:
         return (self.bases or {}).get(self.reading.base or "")
 
 
-def gather(definitions: Iterable[Definition], flags: tuple[str, ...], home: Path | None) -> list[Source]:
-    """Look at all that is built. Raises StageError for what cannot be read. `home` is where digests of contexts are kept."""
+def gather(definitions: Iterable[Definition], deciding: tuple[str, ...], home: Path | None) -> list[Source]:
+    """Look at all that is built. Raises StageError for what cannot be read. `home` is where digests of contexts are kept.
+
+    `deciding` names options of the stage that decide what is built.
+    """
     contexts: dict[tuple[Path, str], Context] = {}
     grouped: dict[str, Source] = {}
     for definition in definitions:
@@ -82,7 +81,7 @@ def gather(definitions: Iterable[Definition], flags: tuple[str, ...], home: Path
         key = (definition.context, ignored)
         if key not in contexts:
             contexts[key] = _look(definition.context, ignored, home)
-        source = _source(definition, contexts[key], flags)
+        source = _source(definition, contexts[key], deciding)
         known = grouped.get(source.recipe)
         grouped[source.recipe] = replace(known, functions=known.functions + source.functions) if known else source
     return list(grouped.values())
@@ -97,14 +96,11 @@ def _ignore_file(definition: Definition) -> str:
 def _look(root: Path, ignored: str, home: Path | None) -> Context:
     left_out = context.ignored(root, ignored)
     listed = context.entries(root, left_out)
-    return Context(root, left_out, listed, _digest(root, left_out, listed, home), home)
+    digest = StatCache(home, root, "\n".join(left_out.lines)).digest(listed)
+    return Context(root, left_out, listed, digest)
 
 
-def _digest(root: Path, left_out: Ignore, listed: list[Entry], home: Path | None) -> str:
-    return StatCache(home, root, "\n".join(left_out.lines)).digest(listed)
-
-
-def _source(definition: Definition, found: Context, flags: tuple[str, ...]) -> Source:
+def _source(definition: Definition, found: Context, deciding: tuple[str, ...]) -> Source:
     path = definition.context / definition.dockerfile
     try:
         text = path.read_bytes()
@@ -122,7 +118,7 @@ def _source(definition: Definition, found: Context, flags: tuple[str, ...]) -> S
             "args": definition.args,
             "target": definition.image.target,
             "platform": definition.function.platform,
-            "flags": [*flags, *definition.image.extra_params],
+            "flags": [*deciding, *definition.image.extra_params],
         }
     )
     return Source(definition, (definition.function.id,), found, text, reading, recipe)
@@ -130,8 +126,11 @@ def _source(definition: Definition, found: Context, flags: tuple[str, ...]) -> S
 
 def on(source: Source, images: Images) -> Source:
     """The source with its base images as an engine has them."""
-    if source.reading.doubt:
-        return replace(source, bases=None, doubt=source.reading.doubt)
+    doubt = source.reading.doubt
+    if flags.rebuilds(source.definition.image.extra_params):
+        doubt = "its DockerBuildExtraParams ask for it"
+    if doubt:
+        return replace(source, bases=None, doubt=doubt)
     return replace(source, bases={reference: images.find(reference) for reference in source.reading.images}, doubt=None)
 
 

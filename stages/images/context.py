@@ -16,7 +16,7 @@ import json
 import os
 import stat
 import tarfile
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from stages.contract import StageError
 from stages.images import ignore
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 OURS = ".towpath"
 """Where the record and the work directories are, at the root of a project."""
 CHUNK_BYTES = 1 << 20
+NS = 1_000_000_000
 
 
 class Entry(NamedTuple):
@@ -114,7 +115,7 @@ def sha256_of(root: Path, entry: Entry) -> tuple[str, os.stat_result | None]:
     try:
         with _open(root, entry.name) as file:
             about = os.fstat(file.fileno())
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # BinaryIO has no readinto
             after = os.fstat(file.fileno())
     except OSError as error:
         raise _unreadable(root, entry.name, error) from error
@@ -153,9 +154,7 @@ def _member(root: Path, entry: Entry) -> Generator[bytes, None, tuple[str, int]]
     elif stat.S_ISFIFO(entry.about.st_mode):
         info.type = tarfile.FIFOTYPE
     else:
-        raise StageError(
-            f"{entry.name} of the build context is a device", where=str(root), hint="Leave it out by .dockerignore."
-        )
+        raise _device(root, entry)
     yield _header(info)
     return "", 0
 
@@ -180,6 +179,57 @@ def _content(root: Path, entry: Entry, info: tarfile.TarInfo) -> Generator[bytes
     return found.hexdigest(), info.size
 
 
+def stage(root: Path, listed: list[Entry], folder: Path) -> str:
+    """Copy a context into `folder`, which is empty, and return the digest of what was copied. Raises StageError, OSError."""
+    found = hashlib.sha256()
+    for entry in listed:
+        mode, path = entry.about.st_mode, folder / entry.name
+        sha256, size_bytes = "", 0
+        if stat.S_ISREG(mode):
+            sha256, size_bytes = _copy(root, entry, path)
+        elif stat.S_ISLNK(mode):
+            path.symlink_to(entry.link)
+        elif stat.S_ISDIR(mode):
+            path.mkdir()
+        elif stat.S_ISFIFO(mode):
+            os.mkfifo(path)
+        else:
+            raise _device(root, entry)
+        found.update(_line(entry, sha256, size_bytes))
+    for entry in reversed(listed):  # folders last: they may be read-only, and their times change as they are filled
+        if not stat.S_ISLNK(entry.about.st_mode):
+            (folder / entry.name).chmod(stat.S_IMODE(entry.about.st_mode))
+        if stat.S_ISDIR(entry.about.st_mode):
+            os.utime(folder / entry.name, ns=(0, entry.about.st_mtime_ns))
+    return f"sha256:{found.hexdigest()}"
+
+
+def _copy(root: Path, entry: Entry, path: Path) -> tuple[str, int]:
+    """Copy a file; its time is the old one to the second, and below that says what is in it.
+
+    BuildKit does not take a file anew that has the size and time it had when it was last sent: a change that hides behind
+    these would build the old content. An image's layers keep times to the second.
+    """
+    found, size_bytes = hashlib.sha256(), 0
+    with path.open("xb") as copy:
+        try:
+            with _open(root, entry.name) as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    copy.write(chunk)
+                    found.update(chunk)
+                    size_bytes += len(chunk)
+        except OSError as error:
+            raise _unreadable(root, entry.name, error) from error
+    below_s = int(found.hexdigest()[:12], 16) % NS
+    os.utime(path, ns=(0, entry.about.st_mtime_ns // NS * NS + below_s))
+    return found.hexdigest(), size_bytes
+
+
+def _device(root: Path, entry: Entry) -> StageError:
+    hint = "Leave it out by .dockerignore."
+    return StageError(f"{entry.name} of the build context is a device", where=str(root), hint=hint)
+
+
 def _file(name: str, data: bytes) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = len(data)
@@ -194,7 +244,7 @@ def _padding(size_bytes: int) -> bytes:
     return bytes(-size_bytes % tarfile.BLOCKSIZE)
 
 
-def _open(root: Path, name: str) -> IO[bytes]:
+def _open(root: Path, name: str) -> BinaryIO:
     """Open a file, but no link that has taken its place since it was listed."""
     descriptor = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)  # noqa: PTH118
     return os.fdopen(descriptor, "rb")

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docker.errors import APIError
+
 from stages import build
 from stages.contract import Request
 from stages.images import engine
@@ -112,6 +114,16 @@ def projects(folder: Path, client: APIClient, builder: str = "auto") -> Iterator
         return project
 
     yield make
-    for image in reversed(built):  # what was built upon another goes first
+    left = list(dict.fromkeys(reversed(built)))
+    while left:  # what was built upon another goes first, whichever that is
+        before, left = left, [image for image in left if not _removed(client, image)]
+        assert left != before, f"images are left: {left}"
+
+
+def _removed(client: APIClient, image: str) -> bool:
+    try:
         if engine.find(client, image):
             client.remove_image(image, force=True)
+    except APIError:
+        return False
+    return True

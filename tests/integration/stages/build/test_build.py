@@ -265,7 +265,7 @@ def test_an_image_for_another_platform_is_refused(project: Any, make_project: An
     base.write_template({"Base": METADATA.format("app")})
     image = base.build()["Base"]["config"]
     name = f"base-{project.mark}:1"
-    client.tag(image, *name.split(":"))
+    client.tag(image, f"base-{project.mark}", "1")
     project.built.append(name)
     project.write("app/Dockerfile", f"FROM {name}\nCOPY mark /\n")
     project.write("app/mark", project.mark)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline
+from pipeline.beneath import Refused
 from pipeline.definition import include
-from pipeline.definition.beneath import Refused
 from pipeline.definition.loading import CoreLoader
 
 

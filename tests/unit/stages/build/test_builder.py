@@ -25,7 +25,7 @@ def name(function: str) -> str:
         "Dockerfile",
         {},
     )
-    context = Context(Path(), Ignore(), [], "sha256:1", None)
+    context = Context(Path(), Ignore(), [], "sha256:1")
     return tag(Source(definition, (function,), context, b"", Reading(), "sha256:" + "0" * 64))
 
 

@@ -76,7 +76,7 @@ def test_a_step_that_failed(text: str, code: str) -> None:
     told, said = _read(text)
     assert (told.image, told.line, told.instruction) == (None, 4, "RUN echo the reason;   exit 3")
     assert (told.error or "").endswith(code)
-    assert list(told.last)[0] == "the reason"
+    assert next(iter(told.last)) == "the reason"
     assert "the reason" in said
     assert not [line for line in said if line.startswith("#") or "internal" in line or "transferring" in line]
 
@@ -140,7 +140,7 @@ def test_the_command_for_buildx_makes_one_image_without_attestations() -> None:
     order = _order(target="t", pull=True, no_cache=True, flags=("--secret=id=a,src=/b",))
     argv = arguments(builder, order, Path("/h"))
     assert argv[:4] == ["/d", "buildx", "build", "--progress=plain"]
-    assert argv[-2:] == ["--", "/c"]
+    assert argv[-2:] == ["--", "/h/context"]
     wanted = ["--load", "--provenance=false", "--sbom=false", "--platform=linux/arm64", "--target=t", "--build-arg=V=1"]
     assert set(wanted) | {"--pull", "--no-cache", "--secret=id=a,src=/b", "--iidfile=/h/image"} <= set(argv)
 

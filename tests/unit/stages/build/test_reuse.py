@@ -21,7 +21,7 @@ FUNCTION = Function("Fn", "", ("Resources", "Fn"), "AWS::Lambda::Function", "lin
 SOURCE = Source(
     Definition(FUNCTION, IMAGE, Path(), "Dockerfile", "Dockerfile", {}),
     ("Fn",),
-    Context(Path(), Ignore(), [], "sha256:1", None),
+    Context(Path(), Ignore(), [], "sha256:1"),
     b"",
     Reading(),
     "sha256:2",

@@ -184,3 +184,32 @@ def test_a_file_that_cannot_be_read_is_named(root: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(context, "_open", refuse)  # root may read everything, and tests run as root in containers
     with pytest.raises(StageError, match="Dockerfile of the build context cannot be read: Permission denied"):
         _pack(root)
+
+
+def test_a_copy_has_all_that_an_archive_has(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (root / "run").write_text("x")
+    (root / "run").chmod(0o755)
+    (root / "locked").mkdir()
+    (root / "locked" / "f").write_text("x")
+    (root / "locked").chmod(0o555)
+    folder = tmp_path_factory.mktemp("copy")
+    listed = context.entries(root, context.ignored(root))
+    assert context.stage(root, listed, folder) == _pack(root)[0]
+    copied = context.entries(folder, context.ignored(folder))
+    assert [(entry.name, entry.about.st_mode, entry.link) for entry in copied] == [
+        (entry.name, entry.about.st_mode, entry.link) for entry in listed
+    ]
+    assert _pack(folder)[0] == _pack(root)[0]
+
+
+def test_a_copys_time_says_what_is_in_it(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Catches a builder that goes by size and time: it would take the old content of what was changed without another."""
+    times = []
+    for content in ("aaaa", "bbbb", "aaaa"):
+        (root / "app.py").write_text(content)
+        os.utime(root / "app.py", (1_700_000_000, 1_700_000_000))
+        folder = tmp_path_factory.mktemp("copy")
+        context.stage(root, context.entries(root, context.ignored(root)), folder)
+        times.append((folder / "app.py").stat().st_mtime_ns)
+    assert times[0] == times[2] != times[1]
+    assert {time_ns // 10**9 for time_ns in times} == {1_700_000_000}

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -149,7 +150,7 @@ def test_a_clock_of_the_file_system_that_is_behind_decides(root: Path, monkeypat
     """Catches trust in our own clock: over a network, files are stamped by another one."""
     cache = StatCache(root.parent / "cache", root)
     probed = cache._now_ns()
-    monkeypatch.setattr(statcache.time, "time_ns", lambda: probed + 3600 * 10**9)
+    monkeypatch.setattr(time, "time_ns", lambda: probed + 3600 * 10**9)
     assert abs(cache._now_ns() - probed) < 60 * 10**9
 
 

@@ -9,8 +9,6 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.definition.hints import closest
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -167,5 +165,7 @@ def _similar(root: Path, name: str, *, folders: bool = False) -> str:
     near = [root, folder] if folder.is_relative_to(root) and folder.is_dir() else [root]
     found = itertools.chain.from_iterable(itertools.islice(each.iterdir(), _MOST_LOOKED_AT) for each in near)
     names = [str(each.relative_to(root)) for each in found if (each.is_dir() if folders else each.is_file())]
-    nearest = closest(name, names)
+    from difflib import get_close_matches
+
+    nearest = next(iter(get_close_matches(name, names, n=1)), None)
     return f"Did you mean {nearest!r}?" if nearest else "Names are relative to the project directory."

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.definition import beneath
-from pipeline.definition.beneath import Contents, Refused, plain_name, read
+from pipeline import beneath
+from pipeline.beneath import Contents, Refused, plain_name, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

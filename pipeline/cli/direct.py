@@ -1,0 +1,114 @@
+"""build: kinds of stages as commands, without a pipeline. Their options are those of the kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import common
+from pipeline.errors import UsageError
+from stages.kinds import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from stages.kinds import Option
+
+TEMPLATES = ("template.yaml", "template.yml", "template.json")
+
+
+def options_of(kind: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options of a kind, as `--name value`; a list or a map is given one entry at a time."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(KINDS[kind].options):
+            command = _option(option)(command)
+        return command
+
+    return decorate
+
+
+def _option(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    name = option.flag or option.name
+    declared = (f"--{name}", option.name.replace("-", "_"))
+    if option.type == "boolean":
+        return click.option(
+            f"--{name}/--no-{name.removeprefix('no-')}" if not name.startswith("no-") else f"--{name}",
+            option.name.replace("-", "_"),
+            default=None,
+            help=_help(option),
+            is_flag=True,
+        )
+    if option.type in ("map", "secrets"):
+        return click.option(*declared, multiple=True, metavar="NAME=VALUE", help=_help(option))
+    if option.type == "strings":
+        return click.option(*declared, multiple=True, metavar="VALUE", help=_help(option))
+    of_type: Any = {"integer": click.IntRange(1)}.get(option.type, str)
+    if option.choices:
+        of_type = click.Choice(option.choices)
+    metavar = {"file": "FILE", "folder": "FOLDER"}.get(option.type)
+    return click.option(*declared, type=of_type, default=None, metavar=metavar, help=_help(option))
+
+
+def _help(option: Option) -> str:
+    text = option.help.replace("`", "")
+    return text if option.default in (None, False) else f"{text} [default: {str(option.default).lower()}]"
+
+
+def given(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, of the types that the kind says. Raises UsageError."""
+    found: dict[str, Any] = {}
+    for option in KINDS[kind].options:
+        value = values.get(option.name.replace("-", "_"))
+        if value in (None, ()):
+            continue
+        if option.type in ("map", "secrets"):
+            found[option.name] = _map(option, value)
+        else:
+            found[option.name] = list(value) if option.type == "strings" else value
+    return found
+
+
+def _map(option: Option, entries: tuple[str, ...]) -> dict[str, str]:
+    flag = option.flag or option.name
+    found = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--{flag} {entry!r} has no value", hint=f"Write: --{flag} NAME=VALUE")
+        found[name] = value
+    return found
+
+
+@click.command()
+@options_of("build")
+@common.project
+@common.store
+@common.key
+@common.trust
+@common.as_json
+def build(*, project: str, store: str | None, key: str | None, trust: str | None, as_json: bool, **values: Any) -> None:
+    """Build each function's container image, without a pipeline. What was built before and did not change is not built again.
+
+    It is recorded as a run of one stage: `towpath logs`, `towpath audit` and the rest work on it.
+    """
+    from pipeline import implicit
+    from pipeline.cli.run import Keys, begin, drive
+    from pipeline.engine import Wish
+
+    folder = Path(project).absolute()
+    options = given("build", values)
+    options.setdefault("template", _template(folder))
+    plan, files = implicit.compile_plan("build", [implicit.Step("build", options)], folder)
+    context = begin(plan, files, folder, store, Keys(key, trust), as_json=as_json)
+    drive(context, Wish(), 1, as_json=as_json)
+
+
+def _template(project: Path) -> str:
+    for name in TEMPLATES:
+        if (project / name).is_file():
+            return name
+    hint = "Name it: --template FILE, from the project's folder. A project elsewhere: --project FOLDER"
+    raise UsageError(f"there is no {TEMPLATES[0]} in {project}", hint=hint)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @common.file
+@common.project
 @common.parameter
 @common.store
 @common.jobs
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 @common.as_json
 def run(
     *,
-    file: str,
+    file: str | None,
+    project: str,
     parameters: tuple[str, ...],
     store: str | None,
     jobs: int,
@@ -45,7 +47,7 @@ def run(
     """Run the pipeline: check everything, open a run, then attempt each stage once what it needs is done."""
     from pipeline.engine import Wish
 
-    context = _open(file, parameters, store, _Keys(key, trust), as_json=as_json)
+    context = _open(common.definition_file(file, project), parameters, store, _Keys(key, trust), as_json=as_json)
     _drive(context, Wish(), jobs, as_json=as_json)
 
 
@@ -113,6 +115,7 @@ def stage() -> None:
     help="Repeat the stage even if it was killed in the middle and may not be repeated by itself.",
 )
 @common.file
+@common.project
 @common.parameter
 @common.store
 @common.jobs
@@ -123,7 +126,8 @@ def stage_run(
     *,
     names: tuple[str, ...],
     run_id: str,
-    file: str,
+    file: str | None,
+    project: str,
     parameters: tuple[str, ...],
     store: str | None,
     jobs: int,
@@ -134,11 +138,16 @@ def stage_run(
 ) -> None:
     """Run the stages NAME... of a run. A stage that is done already is left as it is; one whose needs are not done is refused."""
     from pipeline.engine import Wish
+    from pipeline.errors import UsageError
 
+    path = common.definition_file(file, project)
     if run_id == "new":
-        context = _open(file, parameters, store, _Keys(key, trust), as_json=as_json)
+        context = _open(path, parameters, store, _Keys(key, trust), as_json=as_json)
+    elif parameters:
+        hint = "Leave out --parameter, or open another run: --run new"
+        raise UsageError(f"run {run_id} has its parameters: they are part of its plan", hint=hint)
     else:
-        context = _find(run_id, str(Path(file).absolute().parent), store, _Keys(key, trust), as_json=as_json)
+        context = _find(run_id, str(path.parent), store, _Keys(key, trust), as_json=as_json)
     common.known(context.plan, names)
     wanted = frozenset(names)
     _drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, as_json=as_json)
@@ -197,7 +206,7 @@ class _Keys:
     trust: str | None
 
 
-def _open(file: str, parameters: tuple[str, ...], store: str | None, keys: _Keys, *, as_json: bool) -> Context:
+def _open(file: Path, parameters: tuple[str, ...], store: str | None, keys: _Keys, *, as_json: bool) -> Context:
     """Load, resolve, plan, check, open."""
     from pipeline import checks, source
     from pipeline.record import artifacts, runs

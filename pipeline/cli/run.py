@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from pipeline.signing.signers import Trust
 
 
+_CI_LOGINS = ("GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN")
+"""Variables in which CI systems say for whom they act. Who runs a workflow again is asking for it, whoever did before.
+
+https://docs.github.com/en/actions/reference/workflows-and-actions/variables
+https://docs.gitlab.com/ci/variables/predefined_variables/
+"""
+
+
 @click.command()
 @common.file
 @common.project
@@ -222,7 +230,7 @@ def _open(file: Path, parameters: tuple[str, ...], store: str | None, keys: _Key
     about = {
         "plan": recorded,
         "name": plan.name,
-        "requester": _requester(),
+        "requester": _requester(project),
         "source": source.state(project),
         "authors": _authors(opened, plan, project, trust),
         "version": pipeline.__version__,
@@ -335,12 +343,17 @@ def _authors(store: Store, plan: Plan, project: Path, trust: Trust | None) -> di
     return found
 
 
-def _requester() -> dict[str, str | None]:
-    """Say who asked for this run, as far as this machine knows."""
+def _requester(project: Path) -> dict[str, str | None]:
+    """Say who asked for this run, as far as this machine knows; `login` is whom a CI system acts for."""
     from pipeline import source
 
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    return {"user": user, "host": socket.gethostname(), "email": source.git(Path.cwd(), "config", "user.email")}
+    return {
+        "user": user,
+        "host": socket.gethostname(),
+        "email": source.git(project, "config", "user.email"),
+        "login": next((os.environ[name] for name in _CI_LOGINS if os.environ.get(name)), None),
+    }

@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,24 @@ def test_decisions_made_on_copies_of_the_store_are_received(machine: Machine, tm
     (tmp_path / "both").write_bytes(b"\n " + b" ".join(sent) + b"\n")
     assert "migrate: open" in machine.towpath("gate", "receive", str(tmp_path / "both")).stdout
     assert "migrate: open" in machine.towpath("gate", "receive", str(tmp_path / "both")).stdout
+    machine.towpath("stage", "apply", "migrate", "--run", "latest")
+    assert (machine.project / "migrated").exists()
+
+
+def test_an_apply_that_was_killed_goes_on_by_the_same_command(machine: Machine) -> None:
+    pipeline = machine.project / "pipeline.yaml"
+    once = "[/bin/sh, -c, 'test -e begun && touch migrated && exit; touch begun; sleep 60']"
+    text = pipeline.read_text().replace("[touch, migrated]", once)
+    pipeline.write_text(text.replace("uses: command\n", "uses: command\n    idempotent: true\n"))
+    subprocess.run(["git", "commit", "-qam", "two"], cwd=machine.project, check=True)
+    machine.towpath("run", code=75)
+    approve(machine, "ada")
+    approve(machine, "grace")
+    with machine.popen("stage", "apply", "migrate", "--run", "latest") as applying:
+        while not (machine.project / "begun").exists():
+            time.sleep(0.01)
+        applying.kill()
+        applying.communicate()
     machine.towpath("stage", "apply", "migrate", "--run", "latest")
     assert (machine.project / "migrated").exists()
 

@@ -61,6 +61,11 @@ def inbox(run_id: str, stage: str) -> str:
     return f"inbox/{run_id}/{stage}"
 
 
+def document_key(run_id: str, stage: str, statement: str) -> str:
+    """Give where in the inbox the document of a statement belongs, by the statement's digest."""
+    return f"{inbox(run_id, stage)}/{statement.removeprefix('sha256:')}.json"
+
+
 def look(
     store: Store, plan: Plan, run: Run, stage: PlannedStage, proposal: Proposal, *, trust: Trust | None = None
 ) -> Gate:

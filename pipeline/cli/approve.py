@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from datetime import UTC, datetime, timedelta
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import common
+from pipeline.errors import UsageError, VerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import BinaryIO
 
     from pipeline.gates.statements import ApprovalDecision
     from pipeline.gating import Gate
@@ -111,6 +114,68 @@ def gate_check(*, run_id: str, stage: str, project: str, store: str | None, trus
     sys.exit(_EXIT[found.state])
 
 
+@gate.command("receive")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.File("rb"))
+@common.project
+@common.store
+@common.trust
+@common.as_json
+def gate_receive(
+    *, files: tuple[BinaryIO, ...], project: str, store: str | None, trust: str | None, as_json: bool
+) -> None:
+    """Put decisions that people signed elsewhere into the inbox, and tell how the gates then stand. `-` is standard input.
+
+    A FILE is what `towpath approve` or `reject` left in the inbox of a copy of this store, or several of those in a row.
+    Whether one counts is seen when the gate is looked at, so it does not matter by which way it came.
+    """
+    opened, trusted = common.open_store(store, Path(project)), common.trusted(trust)
+    received = [(each, document) for each in files for document in _documents(each)]
+    placed = [_place(opened, each.name, document, trusted) for each, document in received]
+    for (_, _, key), (each, document) in zip(placed, received, strict=True):
+        if not opened.put_new(key, document) and opened.read(key) != document:
+            raise VerificationFailed(f"{key} is in the inbox already, with another signature", where=each.name)
+    gates = [_find(opened, run_id, stage, trusted) for run_id, stage in dict.fromkeys(place[:2] for place in placed)]
+    if as_json:
+        common.print_json([_as_json(run, planned, found) for run, planned, found in gates])
+        return
+    click.echo(f"{len(placed)} decisions are in the inbox" if len(placed) > 1 else "1 decision is in the inbox")
+    for run, planned, found in gates:
+        _print_gate(run, planned, found)
+
+
+def _documents(file: BinaryIO) -> list[bytes]:
+    """Split documents that stand one after another, each as it was written. Raises VerificationFailed."""
+    text = file.read().decode("utf-8", "surrogateescape")
+    found, rest, decoder = [], text.strip(), json.JSONDecoder()
+    while rest:
+        try:
+            _, end = decoder.raw_decode(rest)
+        except (ValueError, RecursionError) as error:
+            raise VerificationFailed("this is no document of an approval: it is not JSON", where=file.name) from error
+        found.append(rest[:end].encode("utf-8", "surrogateescape"))
+        rest = rest[end:].strip()
+    if not found:
+        raise UsageError("there is no decision in it", where=file.name)
+    return found
+
+
+def _place(store: Store, source: str, document: bytes, trust: Trust | None) -> tuple[str, str, str]:
+    """Give the run and the stage that a document decides on, and where in the inbox it belongs."""
+    from pipeline import gating
+    from pipeline.gates import statements
+    from pipeline.record import runs
+
+    try:
+        statement = statements.parse(statements.open_up(document)[0])
+    except VerificationFailed as error:
+        raise VerificationFailed(error.message, where=source) from error
+    if statement.run not in runs.run_ids(store):
+        message = f"it decides on run {statement.run}, which is not in {store.location}"
+        raise UsageError(message, where=source, hint="Name the store that has it: --store DIR")
+    run, planned, _ = _find(store, statement.run, statement.stage, trust)
+    return run.id, planned.name, gating.document_key(run.id, planned.name, statement.digest)
+
+
 def _decide(
     decision: ApprovalDecision,
     *,
@@ -154,19 +219,20 @@ def _decide(
             seen=[run.head.as_json(), last.head.as_json()],
         )
         document = statements.seal_up(statement, sshsig.sign(statement, statements.NAMESPACE, path))
-    name = digest.of_bytes(statement).removeprefix("sha256:")
-    opened.put_new(f"{gating.inbox(run.id, stage)}/{name}.json", document)
+    sha256 = digest.of_bytes(statement)
+    key = gating.document_key(run.id, stage, sha256)
+    opened.put_new(key, document)
     _, _, after = _find(opened, run.id, stage, trusted)
     if as_json:
-        common.print_json({**_as_json(run, planned, after), "statement": f"sha256:{name}", "person": who})
+        told = {"statement": sha256, "person": who, "document": f"{opened.location}/{key}"}
+        common.print_json({**_as_json(run, planned, after), **told})
         return
-    click.echo(f"\n{who}: {decision} is signed and in the inbox.")
+    click.echo(f"\n{who}: {decision} is signed and in the inbox:\n  {opened.location}/{key}")
     _print_gate(run, planned, after)
 
 
 def _find(store: Store, run_id: str, stage: str, trust: Trust | None) -> tuple[Run, PlannedStage, Gate]:
     """Give a stage that has proposed something, and how its gate stands. Raises UsageError if it has not."""
-    from pipeline.errors import UsageError
     from pipeline.record import runs
 
     run, plan = _load(store, runs.find(store, run_id))
@@ -217,7 +283,6 @@ def _keys(gate: Gate, person: str | None) -> frozenset[str]:
 
 def _owner(gate: Gate, public: str, person: str | None) -> str:
     """Give whose key this is, by the rules. Raises UsageError if it is nobody's who may approve here."""
-    from pipeline.errors import UsageError
     from pipeline.gates import sshkeys
 
     owners = [who for who, keys in gate.judged_by.approvers.items() if public in keys and person in (None, who)]
@@ -235,8 +300,6 @@ def _confirm(decision: str, who: str, stage: str, *, ask: bool) -> None:
 
 
 def _seconds(text: str) -> int:
-    from pipeline.errors import UsageError
-
     found = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text)
     if not found:
         raise UsageError(f"--expires {text!r} is no duration", hint="Write, for example: --expires 8h")

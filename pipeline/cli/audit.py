@@ -175,6 +175,7 @@ def _tell(story: dict[str, Any]) -> None:
     clean = {True: "clean", False: "with changes that are in no commit", None: "not known"}[source.get("clean")]
     asked = f"{requester.get('user')} on {requester.get('host')}"
     asked += f" <{requester['email']}>" if requester.get("email") else ""
+    asked += f" for {requester['login']}" if requester.get("login") else ""
     rows = {
         "opened": story["opened_at"],
         "asked for by": asked,

@@ -26,7 +26,10 @@ as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON; errors too, as one object on standard error."
 )
 file = click.option(
-    "-f", "--file", default="pipeline.yaml", show_default=True, help="The definition. Its folder is the project."
+    "-f",
+    "--file",
+    metavar="FILE",
+    help="The definition; its folder is the project. Default: pipeline.yaml in the project.",
 )
 parameter = click.option(
     "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated."
@@ -34,7 +37,7 @@ parameter = click.option(
 jobs = click.option(
     "-j", "--jobs", default=4, show_default=True, type=click.IntRange(1, 64), help="Stages run at the same time."
 )
-project = click.option("--project", default=".", show_default=True, help="The project's folder.")
+project = click.option("--project", metavar="DIR", default=".", show_default=True, help="The project's folder.")
 store = click.option(
     "--store",
     envvar="TOWPATH_STORE",
@@ -91,13 +94,20 @@ def read_text(path: str, what: str) -> str:
         raise UsageError(f"cannot read {what}: {reason}", where=path) from error
 
 
-def load(file: str) -> tuple[Definition, Path]:
+def definition_file(file: str | None, project: str) -> Path:
+    """Give the definition that was named, or the project's. Raises UsageError if both were named."""
+    if file and project != ".":
+        hint = f"The folder of {file} is the project, so leave out --project."
+        raise UsageError("--file and --project say both which project it is", hint=hint)
+    return Path(file) if file else Path(project) / "pipeline.yaml"
+
+
+def load(file: Path) -> tuple[Definition, Path]:
     """Load a definition; its folder is the project."""
     from pipeline import definition
 
-    path = Path(file)
-    project = path.absolute().parent
-    return definition.load(path, project), project
+    project = file.absolute().parent
+    return definition.load(file, project), project
 
 
 def compile_plan(definition: Definition, project: Path, given: tuple[str, ...]) -> tuple[Plan, dict[str, bytes]]:

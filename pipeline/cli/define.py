@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @common.file
+@common.project
 @common.parameter
 @common.as_json
-def validate(file: str, parameters: tuple[str, ...], *, as_json: bool) -> None:
+def validate(file: str | None, project: str, parameters: tuple[str, ...], *, as_json: bool) -> None:
     """Check the definition, its includes, and the templates and other files it names. Nothing is built or called."""
     from pipeline import checks
 
-    definition, project = common.load(file)
-    plan, _files = common.compile_plan(definition, project, parameters)
-    checks.check(plan, project)
+    path = common.definition_file(file, project)
+    definition, folder = common.load(path)
+    plan, _files = common.compile_plan(definition, folder, parameters)
+    checks.check(plan, folder)
     if as_json:
         common.print_json(
             {"valid": True, "plan": plan.digest, "warnings": [_as_json(each) for each in definition.warnings]}
@@ -32,17 +34,18 @@ def validate(file: str, parameters: tuple[str, ...], *, as_json: bool) -> None:
         return
     for warning in definition.warnings:
         click.echo(f"{click.style('warning:', fg='yellow')} {warning}", err=True)
-    click.echo(f"{file} is valid: {len(plan.stages)} stages, {len(definition.environments)} environments.")
+    click.echo(f"{path} is valid: {len(plan.stages)} stages, {len(definition.environments)} environments.")
 
 
 @click.command()
 @common.file
+@common.project
 @common.parameter
 @common.as_json
-def plan(file: str, parameters: tuple[str, ...], *, as_json: bool) -> None:
+def plan(file: str | None, project: str, parameters: tuple[str, ...], *, as_json: bool) -> None:
     """Show the frozen graph that a run would execute: stages in order, where they act, what they hand on."""
-    definition, project = common.load(file)
-    compiled, _files = common.compile_plan(definition, project, parameters)
+    definition, folder = common.load(common.definition_file(file, project))
+    compiled, _files = common.compile_plan(definition, folder, parameters)
     if as_json:
         common.print_json({**compiled.as_json(), "digest": compiled.digest})
     else:

@@ -24,8 +24,17 @@ if TYPE_CHECKING:
     from pipeline.signing.signers import Trust
 
 
+_CI_LOGINS = ("GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN")
+"""Variables in which CI systems say for whom they act. Who runs a workflow again is asking for it, whoever did before.
+
+https://docs.github.com/en/actions/reference/workflows-and-actions/variables
+https://docs.gitlab.com/ci/variables/predefined_variables/
+"""
+
+
 @click.command()
 @common.file
+@common.project
 @common.parameter
 @common.store
 @common.jobs
@@ -34,7 +43,8 @@ if TYPE_CHECKING:
 @common.as_json
 def run(
     *,
-    file: str,
+    file: str | None,
+    project: str,
     parameters: tuple[str, ...],
     store: str | None,
     jobs: int,
@@ -45,7 +55,7 @@ def run(
     """Run the pipeline: check everything, open a run, then attempt each stage once what it needs is done."""
     from pipeline.engine import Wish
 
-    context = _open(file, parameters, store, Keys(key, trust), as_json=as_json)
+    context = _open(common.definition_file(file, project), parameters, store, Keys(key, trust), as_json=as_json)
     drive(context, Wish(), jobs, as_json=as_json)
 
 
@@ -113,6 +123,7 @@ def stage() -> None:
     help="Repeat the stage even if it was killed in the middle and may not be repeated by itself.",
 )
 @common.file
+@common.project
 @common.parameter
 @common.store
 @common.jobs
@@ -123,7 +134,8 @@ def stage_run(
     *,
     names: tuple[str, ...],
     run_id: str,
-    file: str,
+    file: str | None,
+    project: str,
     parameters: tuple[str, ...],
     store: str | None,
     jobs: int,
@@ -134,11 +146,16 @@ def stage_run(
 ) -> None:
     """Run the stages NAME... of a run. A stage that is done already is left as it is; one whose needs are not done is refused."""
     from pipeline.engine import Wish
+    from pipeline.errors import UsageError
 
+    path = common.definition_file(file, project)
     if run_id == "new":
-        context = _open(file, parameters, store, Keys(key, trust), as_json=as_json)
+        context = _open(path, parameters, store, Keys(key, trust), as_json=as_json)
+    elif parameters:
+        hint = "Leave out --parameter, or open another run: --run new"
+        raise UsageError(f"run {run_id} has its parameters: they are part of its plan", hint=hint)
     else:
-        context = _find(run_id, str(Path(file).absolute().parent), store, Keys(key, trust), as_json=as_json)
+        context = _find(run_id, str(path.parent), store, Keys(key, trust), as_json=as_json)
     common.known(context.plan, names)
     wanted = frozenset(names)
     drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, as_json=as_json)
@@ -175,14 +192,17 @@ def stage_propose(
 def stage_apply(
     *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, as_json: bool
 ) -> None:
-    """Do what stage NAME has proposed, if its gate is open. Exit code 75 if people have yet to approve it."""
+    """Do what stage NAME has proposed, if its gate is open; go on if that was begun and cut off.
+
+    Exit code 75 if people have yet to approve it.
+    """
     from pipeline.engine import Wish
     from pipeline.errors import UsageError
 
     context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
     common.known(context.plan, (name,))
     last = context.run.last(name)
-    if last is None or last.outcome not in ("waiting", "succeeded"):
+    if last is None or not (last.outcome in ("waiting", "succeeded") or last.half_way):
         raise UsageError(
             f"stage {name} has nothing proposed", hint=f"First: towpath stage propose {name} --run {context.run.id}"
         )
@@ -197,7 +217,7 @@ class Keys:
     trust: str | None
 
 
-def _open(file: str, parameters: tuple[str, ...], store: str | None, keys: Keys, *, as_json: bool) -> Context:
+def _open(file: Path, parameters: tuple[str, ...], store: str | None, keys: Keys, *, as_json: bool) -> Context:
     """Load, resolve, plan, check, open."""
     from pipeline import checks
 
@@ -222,7 +242,7 @@ def begin(
     about = {
         "plan": recorded,
         "name": plan.name,
-        "requester": _requester(),
+        "requester": _requester(project),
         "source": source.state(project),
         "authors": _authors(opened, plan, project, trust),
         "version": pipeline.__version__,
@@ -335,12 +355,17 @@ def _authors(store: Store, plan: Plan, project: Path, trust: Trust | None) -> di
     return found
 
 
-def _requester() -> dict[str, str | None]:
-    """Say who asked for this run, as far as this machine knows."""
+def _requester(project: Path) -> dict[str, str | None]:
+    """Say who asked for this run, as far as this machine knows; `login` is whom a CI system acts for."""
     from pipeline import source
 
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    return {"user": user, "host": socket.gethostname(), "email": source.git(Path.cwd(), "config", "user.email")}
+    return {
+        "user": user,
+        "host": socket.gethostname(),
+        "email": source.git(project, "config", "user.email"),
+        "login": next((os.environ[name] for name in _CI_LOGINS if os.environ.get(name)), None),
+    }

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import shutil
 import subprocess
-from typing import TYPE_CHECKING
+import time
+from pathlib import Path
 
 import pytest
 from support.machine import Machine
 
-from pipeline.record import ledger
+from pipeline.record import digest, ledger
 from pipeline.record.store.directory import open_store
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PIPELINE = """\
 version: 1
@@ -107,9 +107,80 @@ def test_two_people_approve_and_the_record_verifies(machine: Machine) -> None:
     assert "approved by   ada, grace" in machine.towpath("audit", "show").stdout
 
 
-def test_what_is_approved_is_verified_by_ssh_keygen_too(machine: Machine, tmp_path: Path) -> None:
-    import base64
+def test_decisions_made_on_copies_of_the_store_are_received(machine: Machine, tmp_path: Path) -> None:
+    """Two people, each with a copy of the record on a machine of their own; what they send is text."""
+    machine.towpath("run", code=75)
+    sent = []
+    for person in ("ada", "grace"):
+        shutil.copytree(machine.project / ".towpath/store", tmp_path / f"copy-{person}")
+        key, copy = str(tmp_path / person), str(tmp_path / f"copy-{person}")
+        decided = machine.json("approve", "latest", "migrate", "--reason", "seen", "--sign-with", key, "--store", copy)
+        assert decided["missing"] == 1
+        sent.append(Path(decided["document"]).read_bytes())
+    machine.towpath("gate", "check", "latest", "migrate", code=75)
+    (tmp_path / "both").write_bytes(b"\n " + b" ".join(sent) + b"\n")
+    assert "migrate: open" in machine.towpath("gate", "receive", str(tmp_path / "both")).stdout
+    assert "migrate: open" in machine.towpath("gate", "receive", str(tmp_path / "both")).stdout
+    machine.towpath("stage", "apply", "migrate", "--run", "latest")
+    assert (machine.project / "migrated").exists()
 
+
+def test_an_apply_that_was_killed_goes_on_by_the_same_command(machine: Machine) -> None:
+    pipeline = machine.project / "pipeline.yaml"
+    once = "[/bin/sh, -c, 'test -e begun && touch migrated && exit; touch begun; sleep 60']"
+    text = pipeline.read_text().replace("[touch, migrated]", once)
+    pipeline.write_text(text.replace("uses: command\n", "uses: command\n    idempotent: true\n"))
+    subprocess.run(["git", "commit", "-qam", "two"], cwd=machine.project, check=True)
+    machine.towpath("run", code=75)
+    approve(machine, "ada")
+    approve(machine, "grace")
+    with machine.popen("stage", "apply", "migrate", "--run", "latest") as applying:
+        while not (machine.project / "begun").exists():
+            time.sleep(0.01)
+        applying.kill()
+        applying.communicate()
+    machine.towpath("stage", "apply", "migrate", "--run", "latest")
+    assert (machine.project / "migrated").exists()
+
+
+def test_what_is_no_decision_on_a_run_of_this_store_is_not_received(machine: Machine, tmp_path: Path) -> None:
+    machine.towpath("run", code=75)
+    approve(machine, "ada")
+    [document] = (machine.project / ".towpath/store/inbox").rglob("*.json")
+    data = document.read_bytes()
+    for name, content, code, says in (
+        ("text", b"yes, go ahead", 4, "not JSON"),
+        ("nothing", b" ", 2, "no decision"),
+        ("other", b'{"v": 1}', 4, "canonical"),
+        ("cut", data[: len(data) // 2], 4, "not JSON"),
+        ("one good, one not", data + b"\n{}", 4, "no document of an approval"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        said = machine.towpath("gate", "receive", str(tmp_path / name), code=code).stderr
+        assert says in said, said
+        assert name in said, said
+    statement = json.loads(data)
+    moved = base64.b64decode(statement["statement"]).replace(b'"run":"2', b'"run":"1')
+    forged = {**statement, "statement": base64.b64encode(moved).decode()}
+    (tmp_path / "elsewhere").write_bytes(digest.canonical(forged))
+    assert "is not in" in machine.towpath("gate", "receive", str(tmp_path / "elsewhere"), code=2).stderr
+    other = {**statement, "signature": statement["signature"].replace("A", "B")}
+    (tmp_path / "signature").write_bytes(digest.canonical(other))
+    assert "another signature" in machine.towpath("gate", "receive", str(tmp_path / "signature"), code=4).stderr
+    assert [each.read_bytes() for each in (machine.project / ".towpath/store/inbox").rglob("*.json")] == [data]
+
+
+def test_who_a_ci_system_acts_for_asked_for_the_run(machine: Machine) -> None:
+    pipeline = machine.project / "pipeline.yaml"
+    pipeline.write_text(pipeline.read_text().replace("emails: [grace@example.com]", "logins: [grace-on-ci]"))
+    subprocess.run(["git", "commit", "-qam", "two"], cwd=machine.project, check=True)
+    machine.variables["GITHUB_ACTOR"] = "grace-on-ci"
+    machine.towpath("run", code=75)
+    assert "for grace-on-ci" in machine.towpath("audit", "show").stdout
+    assert "cannot approve this: asked for the run" in approve(machine, "grace")
+
+
+def test_what_is_approved_is_verified_by_ssh_keygen_too(machine: Machine, tmp_path: Path) -> None:
     machine.towpath("run", code=75)
     approve(machine, "ada")
     [document] = (machine.project / ".towpath/store/inbox").rglob("*.json")

@@ -156,6 +156,8 @@ def test_a_template_edited_after_the_run_was_opened(example: Callable[[], Machin
         (["run", "-f", "pipelin.yaml"], "pipeline.yaml"),
         (["stage", "run", "build"], "--run"),
         (["run", "--jobs", "0"], "--jobs"),
+        (["run", "-f", "pipeline.yaml", "--project", "examples"], "--project"),
+        (["stage", "run", "build", "--run", "latest", "-p", "fail-on=LOW"], "--run new"),
     ],
 )
 def test_a_mistake_on_the_command_line(example: Callable[[], Machine], arguments: list[str], says: str) -> None:

@@ -114,12 +114,7 @@ def test_nothing_changed_deploys_nothing(example: Callable[[], Machine]) -> None
 def test_one_stage_a_command_and_the_rest_on_another_machine(example: Callable[[], Machine], tmp_path: Path) -> None:
     """Build here; move the store; package, deploy and call where neither images nor source have ever been."""
     here = example()
-    pipeline = here.project / "pipeline.yaml"
-    text = pipeline.read_text()
-    pipeline.write_text(
-        text.replace("    uses: build\n    with:\n", "    uses: build\n    with:\n      carrier: oci-layout\n")
-    )
-    run = here.json("stage", "run", "build", "--run", "new")["run"]
+    run = here.json("stage", "run", "build", "--run", "new", "--parameter", "carrier=oci-layout")["run"]
 
     moved = tmp_path / "elsewhere"
     shutil.copytree(here.project / ".towpath/store", moved / ".towpath/store")

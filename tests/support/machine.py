@@ -113,8 +113,10 @@ def second_machine(project: Path) -> Iterator[Machine]:
             try:
                 _wait_for_engine(host, engine, folder / "log")
                 machine = Machine(project, variables, ["nsenter", f"--net=/proc/{engine.pid}/ns/net", "--"])
-                yield machine
-                machine.towpath("embedded", "stop")
+                try:
+                    yield machine
+                finally:
+                    machine.towpath("embedded", "stop")
             finally:
                 engine.terminate()
 

@@ -176,13 +176,13 @@ def stage_apply(
     *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, as_json: bool
 ) -> None:
     """Do what stage NAME has proposed, if its gate is open. Exit code 75 if people have yet to approve it."""
+    from pipeline import attempt
     from pipeline.engine import Wish
     from pipeline.errors import UsageError
 
     context = _find(run_id, project, store, _Keys(key, trust), as_json=as_json)
     common.known(context.plan, (name,))
-    last = context.run.last(name)
-    if last is None or last.outcome not in ("waiting", "succeeded"):
+    if not attempt.proposed(context.run, name) and not context.run.done(name):
         raise UsageError(
             f"stage {name} has nothing proposed", hint=f"First: towpath stage propose {name} --run {context.run.id}"
         )

@@ -125,6 +125,19 @@ def alive(store: Store, plan: Plan, run: Run, attempt: Attempt) -> bool:
     return claimed_at is None or time.time() < claimed_at + limit_s + LIMITS.grace_s
 
 
+def proposed(run: Run, stage: str) -> Attempt | None:
+    """Give the attempt with whose proposal to go on, rather than propose something else: it is waited for, or was being applied.
+
+    An attempt that died before it began a phase adds nothing to what stood before it.
+    """
+    for last in reversed(run.attempts.get(stage, [])):
+        if last.outcome == "waiting" or (last.outcome in _INTERRUPTED and last.phase == "apply"):
+            return last
+        if last.outcome not in _INTERRUPTED or last.phase:
+            break
+    return None
+
+
 def _follows(context: Context, last: Attempt) -> dict[str, Any]:
     """Say where the attempt before ends; if its writer died, also where its log does, which nobody else vouches for."""
     if last.closed_at:
@@ -179,11 +192,14 @@ class _Attempt:
 
     def phases(self) -> Outcome:
         """Run what phases there are to run, and give the outcome."""
+        last = self.context.run.last(self.stage.name)
+        if last and last.has_result:
+            return self._take_over(last)
         phases = [phase for phase in KINDS[self.stage.kind].phases if phase != "check"]
-        adopted = self._adopted()
-        if adopted:
-            self.proposal, phases = adopted, ["apply"]
-            told = {"from": self.number - 1, "proposal": dataclasses.asdict(adopted)}
+        adopted = proposed(self.context.run, self.stage.name)
+        if adopted and adopted.proposal:
+            self.proposal, phases = adopted.proposal, ["apply"]
+            told = {"from": adopted.number, "proposal": dataclasses.asdict(adopted.proposal)}
             self.writer.append(chain.PROPOSAL_ADOPTED, told)
         for phase in phases:
             if self.stop.is_set():
@@ -196,12 +212,14 @@ class _Attempt:
                 return outcome
         return "succeeded"
 
-    def _adopted(self) -> contract.Proposal | None:
-        """Give the proposal to go on with, rather than propose something else: one that was being applied, or is waited for."""
-        last = self.context.run.last(self.stage.name)
-        if last and last.outcome == "waiting":
-            return last.proposal
-        return next((each.proposal for each in self.earlier if each.phase == "apply" and each.proposal), None)
+    def _take_over(self, last: Attempt) -> Outcome:
+        """Adopt the result of an attempt that did all it had to do, and whose runner died before it could say so."""
+        self.facts = last.facts
+        told = {"from": last.number, "outputs": last.outputs, "facts": last.facts}
+        self.writer.append(chain.RESULT_ADOPTED, told)
+        if self.stage.rules:
+            self._leave("succeeded")
+        return "succeeded"
 
     def _gate(self) -> Outcome | None:
         """Look whether the proposal may be applied, and record it. None if it may: then the ledger says that it begins."""
@@ -259,7 +277,6 @@ class _Attempt:
         ended, result = jobs.run(
             job, self.context.executor, lambda stream, line: self._line(phase, stream, line), self.log.flush_if_due
         )
-        self.log.flush()
         outputs: dict[str, str] = {}
         if result.outcome == "succeeded":
             result, outputs = self._collect(phase, job, result)
@@ -339,6 +356,7 @@ class _Attempt:
         if ended and ended.reason in ("canceled", "timed-out"):
             outcome = "canceled" if ended.reason == "canceled" else "timed-out"
         self.proposal, self.facts = result.proposal or self.proposal, result.facts
+        self.log.flush()  # first: what is said of the log's end must be so, whatever happens next
         told = {
             "phase": phase,
             "outcome": outcome,

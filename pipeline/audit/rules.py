@@ -5,7 +5,7 @@
 3. An attempt builds on just the stages its stage needs, each as a whole, closed and succeeded.
 4. Its inputs are those of the plan: each the output, by digest, of an attempt that succeeded.
 5. Its phases are its kind's; each is intended before it is finished, with a request for just this stage, attempt and target.
-6. It succeeded only if its last phase did, and handed on what its kind declares.
+6. It succeeded only if its last phase did, or that of the attempt whose result it adopts, and handed on what its kind declares.
 7. What a succeeded deployment found running is what the release it was given pins.
 8. A run is complete once each stage has succeeded, or cannot be reached as one that it needs has not.
 """
@@ -77,6 +77,9 @@ def phases(run: Run, stage: PlannedStage, attempt: Attempt, events: tuple[Event,
                 if intended != data["phase"] and data["outcome"] == "succeeded":
                     found.append(broken(key, f"phase {data['phase']} succeeded without being intended"))
                 intended, finished = None, data
+            elif event.type == chain.RESULT_ADOPTED:
+                found += _adopted(run, attempt, data, key)
+                finished = {**data, "phase": "apply", "outcome": "succeeded"}
             elif event.type == chain.GATE_LOOKED_AT:
                 ends = {"open": "waiting", "waiting": "waiting", "rejected": "rejected"}
                 held = None if data["goes_on"] else ends.get(data["state"], "failed")
@@ -204,6 +207,16 @@ def _input(run: Run, source: str, name: str, given: dict[str, Any], first: str) 
         return [
             broken(first, f"its input {name} is not the output of {where}", of.outputs.get(name), given["artifact"])
         ]
+    return []
+
+
+def _adopted(run: Run, attempt: Attempt, data: dict[str, Any], key: str) -> list[Finding]:
+    """A result is adopted from the attempt before, which had come to it and was not closed."""
+    before = next((each for each in run.attempts[attempt.stage] if each.number == attempt.number - 1), None)
+    if data["from"] != attempt.number - 1 or before is None or not before.has_result:
+        return [broken(key, f"adopts a result that {attempt.stage}.{data['from']} had not come to")]
+    if (before.outputs, before.facts) != (data["outputs"], data["facts"]):
+        return [broken(key, f"adopts another result than that of {before.name}", before.outputs, data["outputs"])]
     return []
 
 

@@ -196,13 +196,13 @@ def stage_apply(
 
     Exit code 75 if people have yet to approve it.
     """
+    from pipeline import attempt
     from pipeline.engine import Wish
     from pipeline.errors import UsageError
 
     context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
     common.known(context.plan, (name,))
-    last = context.run.last(name)
-    if last is None or not (last.outcome in ("waiting", "succeeded") or last.half_way):
+    if not attempt.proposed(context.run, name) and not context.run.done(name):
         raise UsageError(
             f"stage {name} has nothing proposed", hint=f"First: towpath stage propose {name} --run {context.run.id}"
         )

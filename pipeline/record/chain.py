@@ -30,6 +30,7 @@ RUN_OPENED = "run.opened"
 PHASE_INTENDED = "phase.intended"
 PHASE_FINISHED = "phase.finished"
 PROPOSAL_ADOPTED = "proposal.adopted"
+RESULT_ADOPTED = "result.adopted"
 GATE_LOOKED_AT = "gate.looked-at"
 LOG_LINE = "log.line"
 

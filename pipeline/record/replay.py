@@ -9,6 +9,8 @@ The rules:
    or lost: which of the two, events cannot tell, so that is asked of the machine (`pipeline.engine`).
 5. Attempt n+1 says in its first event which chain it follows, with head and length: anything that a writer adds to the
    older one after that is not part of the run.
+6. What `phase.finished` says is known, even if the writer died before it closed the chain: attempt n+1 adopts a result,
+   and does nothing over again.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ Outcome = Literal["succeeded", "failed", "canceled", "timed-out", "waiting", "re
 class Attempt:
     """One attempt of one stage, as its chain tells it. `outcome` is None while it is not closed.
 
-    `phase` is the last phase that was intended, `finished` the phases that ended well. `proposal` is what was proposed.
+    `phase` is the last phase that was intended, `phase_outcome` how it ended, None while nobody knows; `finished` are the
+    phases that ended well. `proposal` is what was proposed.
     `outputs` maps an artifact's name to its digest.
     """
 
@@ -42,6 +45,7 @@ class Attempt:
     builds_on: tuple[dict[str, Any], ...] = ()
     outcome: Outcome | None = None
     phase: Phase | None = None
+    phase_outcome: Outcome | None = None
     finished: tuple[Phase, ...] = ()
     proposal: Proposal | None = None
     outputs: dict[str, str] = field(default_factory=dict)
@@ -52,8 +56,14 @@ class Attempt:
     @property
     def half_way(self) -> bool:
         """Whether it was ended in the middle of its apply phase, so that nobody knows what it had done by then."""
-        stopped = self.outcome in (None, "canceled", "timed-out") or (self.status is not None and self.status < 0)
-        return self.phase == "apply" and self.outcome != "succeeded" and stopped
+        outcome = self.outcome or self.phase_outcome
+        stopped = outcome in (None, "canceled", "timed-out") or (self.status is not None and self.status < 0)
+        return self.phase == "apply" and outcome != "succeeded" and stopped
+
+    @property
+    def has_result(self) -> bool:
+        """Whether it did all it had to do, and its writer died before it closed the chain."""
+        return self.outcome is None and "apply" in self.finished
 
     @property
     def name(self) -> str:
@@ -149,9 +159,11 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
     state: dict[str, Any] = {}
     for event in events:
         if event.type == chain.PHASE_INTENDED:
-            state["phase"] = event.data["phase"]
+            state |= {"phase": event.data["phase"], "phase_outcome": None}
         elif event.type == chain.PROPOSAL_ADOPTED:
             state["proposal"] = Proposal(**event.data["proposal"])
+        elif event.type == chain.RESULT_ADOPTED:
+            state |= {"outputs": event.data["outputs"], "facts": event.data["facts"], "finished": ("apply",)}
         elif event.type == chain.PHASE_FINISHED:
             state |= _phase(event.data, state.get("finished", ()))
         elif event.type == chain.GATE_LOOKED_AT:
@@ -164,7 +176,8 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
 
 
 def _phase(data: dict[str, Any], finished: tuple[Phase, ...]) -> dict[str, Any]:
-    told: dict[str, Any] = {"outputs": data["outputs"], "facts": data["facts"], "status": data["status"]}
+    told: dict[str, Any] = {name: data[name] for name in ("outputs", "facts", "status")}
+    told["phase_outcome"] = data["outcome"]
     if data["outcome"] == "succeeded":
         told["finished"] = (*finished, data["phase"])
     if data["proposal"]:

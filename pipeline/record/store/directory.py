@@ -115,7 +115,9 @@ class DirectoryStore:
 def open_store(root: Path, *, create: bool) -> DirectoryStore:
     """Open the store in a directory, made first if `create`. Raises StoreError, UsageError."""
     store = DirectoryStore(root)
-    if not root.is_dir() and not create:
+    if not create and set(store.names("")) <= {
+        "aside"
+    }:  # nothing but what a runner leaves that died at its first write
         hint = "Name another with --store DIR, or start a run first: towpath run"
         raise UsageError(f"there is no store at {root}", hint=hint)
     if create:

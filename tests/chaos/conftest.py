@@ -1,0 +1,116 @@
+"""Runners that can be killed at any point, a real embedded AWS behind fronts that know every call, and a count of points."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker
+import pytest
+from chaos.front import Calls, Front
+from chaos.runner import Runners
+from chaos.tally import TURN, Tally
+from support.layers import debian, layer
+from support.machine import ROOT, Machine, free_port
+
+from stages.images.engine import host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TALLY = pytest.StashKey[Tally]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[TALLY] = Tally()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say how many points there are."""
+    tally = config.stash.get(TALLY, Tally())
+    if not tally.points:
+        return
+    terminalreporter.section(f"fault points (CHAOS_TURN={TURN})")
+    for what in sorted(tally.points):
+        missed = f", {tally.missed[what]} not passed this time" if tally.missed[what] else ""
+        terminalreporter.write_line(f"{what:<60} {tally.points[what]:>5}, driven {tally.driven[what]:>5}{missed}")
+    total, driven = sum(tally.points.values()), sum(tally.driven.values())
+    terminalreporter.write_line(f"{'all':<60} {total:>5}, driven {driven:>5}")
+
+
+@pytest.fixture(scope="session")
+def tally(pytestconfig: pytest.Config) -> Tally:
+    return pytestconfig.stash[TALLY]
+
+
+def _variables(folder: Path) -> dict[str, str]:
+    return {"TOWPATH_KEY": str(folder / "runner.key"), "HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config")}
+
+
+def _make_key(folder: Path) -> None:
+    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "runner.key")]
+    subprocess.run(argv, check=True)
+
+
+@pytest.fixture(scope="session")
+def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runners]:
+    """Runners of pipelines that call nothing outside."""
+    folder = tmp_path_factory.mktemp("runners")
+    _make_key(folder)
+    made = Runners(folder, _variables(folder))
+    yield made
+    made.close()
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the stages of the example call, and runners that call it through the fronts."""
+
+    runners: Runners
+    calls: Calls
+    direct: str
+    trust: Path
+
+
+@pytest.fixture(scope="session")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundings]:
+    home = tmp_path_factory.mktemp("embedded")
+    machine = Machine(home, {"TOWPATH_EMBEDDED_HOME": str(home), "TOWPATH_EMBEDDED_PORT": str(free_port())})
+    machine.towpath("embedded", "start")
+    direct = machine.json("embedded", "status")["endpoint_url"]
+    calls = Calls()
+    with tempfile.TemporaryDirectory(prefix="chaos-", dir="/tmp") as name:  # short: it holds a socket
+        folder = Path(name)
+        _make_key(folder)
+        aws = Front(calls, int(direct.rpartition(":")[2]))
+        engine = Front(calls, host().removeprefix("unix://"), folder / "docker.sock")
+        runners = Runners(folder, {**_variables(folder), "DOCKER_HOST": engine.address}, aws.address)
+        yield Surroundings(runners, calls, direct, runners.enrol())
+        runners.close()
+        aws.close()
+        engine.close()
+    machine.towpath("embedded", "stop")
+
+
+@pytest.fixture(scope="session")
+def small_base() -> Iterator[str]:
+    """A base image of a few hundred bytes, for what is built, scanned and pushed, and never run."""
+    name = f"towpath-test-base:{uuid.uuid4().hex[:8]}"
+    client = docker.from_env()
+    data = layer(debian(("tzdata", "2024a-0+deb12u1")))
+    repository, _, tag = name.partition(":")
+    client.api.import_image_from_data(data, repository, tag, changes=["ENV LAMBDA_TASK_ROOT=/var/task"])
+    yield name
+    client.images.remove(name, force=True)
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def real_base() -> str:
+    """The base image that functions run on."""
+    made = subprocess.run([ROOT / "scripts/base-image"], check=True, capture_output=True, text=True)
+    return made.stdout.strip().splitlines()[-1]

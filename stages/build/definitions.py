@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from stages import template as templates
 from stages.contract import InvalidInput, Problem, StageError
 from stages.template import BuiltImage, Reference, Unreadable
+from stages.template.resources import in_order
 
 if TYPE_CHECKING:
     from stages.contract import Request
@@ -67,9 +68,9 @@ def load(request: Request, work: Path) -> Plan:
             plan.definitions.append(found)
         else:
             plan.prebuilt.append(found)
-    problems += [*_unspliceable(application), *_not_yet(plan)]
+    problems += [*_unspliceable(application), *_not_yet(plan), *_wrong_archives(plan)]
     if problems:
-        raise InvalidInput(sorted(problems, key=lambda each: (each.file or "", each.line or 0, each.column or 0)))
+        raise InvalidInput(list(in_order(problems)))
     return plan
 
 
@@ -109,9 +110,6 @@ def _unspliceable(application: Application) -> list[Problem]:
 def _not_yet(plan: Plan) -> list[Problem]:
     """What is read and checked, and that no builder or packager can do yet."""
     problems = []
-    for each in plan.prebuilt:
-        files = _Files(plan.application, each.function, Path())
-        problems.append(files.wrong("ImageUri", "images built elsewhere cannot be used yet", "Build it here."))
     for definition in plan.definitions:
         if definition.image.extra_params:
             files = _Files(plan.application, definition.function, Path())
@@ -123,6 +121,14 @@ def _not_yet(plan: Plan) -> list[Problem]:
         hint = "Use PackageType Image, or upload it and name it by its s3:// address."
         problems.append(template.problem(artifact.node or template.root, message, hint))
     return problems
+
+
+def _wrong_archives(plan: Plan) -> list[Problem]:
+    if not any(each.archive for each in plan.prebuilt):
+        return []
+    from stages.build import prebuilt  # late, as few functions are of archives
+
+    return prebuilt.check(plan)
 
 
 @dataclass(frozen=True)

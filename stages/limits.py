@@ -30,6 +30,8 @@ class Limits:
     output_files: int = 100_000
     output_bytes: int = 20 * 1024**3
     """Ten times what Lambda takes as an image (10 GB), for a pair of functions: a runaway stage must not fill the disk."""
+    lambda_image_bytes: int = 10 * 1024**3
+    """Lambda's limit for an image with all its layers, uncompressed."""
     template_body_bytes: int = 51_200
     """CloudFormation's limit for TemplateBody; above it a template goes through S3."""
     stage_timeout_s: int = 3_600

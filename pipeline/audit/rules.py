@@ -117,6 +117,8 @@ def read_back(run: Run, attempt: Attempt, release: Any) -> list[Finding]:
     with reading(key, found):
         pinned = {name: each["manifest"] for name, each in release["functions"].items()}
         for name, each in attempt.facts["functions"].items():
+            if name not in pinned and (each["image"] is None or name.rpartition("/")[0] not in release["templates"]):
+                continue  # a function of an archive, or of a template that is nested by its address: of neither is anything pinned
             running = str(each["image"]).rpartition("@")[2]
             if running != pinned.get(name):
                 text = f"function {name} runs another image than the release pins"

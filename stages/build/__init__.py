@@ -11,10 +11,13 @@ from stages.build import aliases, reuse, settings, sources
 from stages.build.definitions import load
 from stages.contract import Result, StageError
 from stages.images import engine
+from stages.images.fitness import unfit
+from stages.images.parallel import together
 from stages.log import log
 
 if TYPE_CHECKING:
     from stages.build.definitions import Plan
+    from stages.build.prebuilt import Found
     from stages.build.settings import Settings
     from stages.build.sources import Source
     from stages.contract import Json, Request
@@ -43,6 +46,7 @@ def apply(request: Request, work: Path) -> Result:
     plan = load(request, work)
     how = settings.read(request.options, _root(request, work))
     home = Path(request.cache) if request.cache else None
+    elsewhere = _elsewhere(plan)
     found = sources.gather(plan.definitions, how.deciding, home)
     before = engine.images()
     made = _make([sources.on(source, before) for source in found], how, before, _earlier(request, work))
@@ -50,11 +54,35 @@ def apply(request: Request, work: Path) -> Result:
         _give_aliases(plan, made)
     output = work / "outputs" / "images"
     output.mkdir(parents=True, exist_ok=True)
-    carriers = _carry(how.carrier, before.engine, {each.image.config: each.image for each in made}, output)
-    functions = _describe(plan, made, carriers)
+    _refuse_unfit(plan, made)
+    images = {each.image.config: each.image for each in made}
+    images |= {each.config: each.image for each in elsewhere.values() if each.image}
+    carriers = _carry(how.carrier, before.engine, images, output)
+    functions = _describe(plan, made, carriers) | _describe_elsewhere(plan, elsewhere, carriers)
     _write_templates(output / "templates", plan)
     _write(output / "images.json", plan, functions)
-    return Result("succeeded", outputs=["images"], facts={"functions": _facts(made)})
+    return Result("succeeded", outputs=["images"], facts={"functions": _facts(made) | _facts_elsewhere(elsewhere)})
+
+
+def _elsewhere(plan: Plan) -> dict[str, Found]:
+    """The images that somebody else built, by the function's id, looked at before anything is built."""
+    if not plan.prebuilt:
+        return {}
+    from stages.build import prebuilt  # late, as registries' client costs 50 ms
+
+    return prebuilt.find(plan)
+
+
+def _refuse_unfit(plan: Plan, made: list[Made]) -> None:
+    """Refuse images that are built, and that Lambda would not take. Raises StageError with all of them."""
+    by_function = {function: each.image for each in made for function in each.source.functions}
+    refused: list[BaseException] = []
+    for definition in plan.definitions:
+        image, function = by_function[definition.function.id], definition.function
+        wrong = unfit(image.platform, image.size_bytes, function.platform)
+        refused += [StageError(f"{function.id}: {wrong[0]}", where=definition.shown, hint=wrong[1])] if wrong else []
+    if refused:
+        raise together(refused)
 
 
 def _root(request: Request, work: Path) -> Path:
@@ -130,13 +158,41 @@ def _facts(made: list[Made]) -> Json:
     }
 
 
+def _facts_elsewhere(found: dict[str, Found]) -> Json:
+    return {
+        name: {"config": each.config, "size": each.size_bytes, "platform": each.platform, "reused": True}
+        for name, each in found.items()
+    }
+
+
+def _describe_elsewhere(plan: Plan, found: dict[str, Found], carriers: dict[str, Json]) -> dict[str, Json]:
+    described: dict[str, Json] = {}
+    for function in plan.application.functions:
+        each = found.get(function.id)
+        if each is None:
+            continue
+        described[function.id] = {
+            "stack": function.stack,
+            "path": list(function.path),
+            "source": None,
+            "config": each.config,
+            "platform": each.platform,
+            "size": each.size_bytes,
+            "base": None,
+            "bases": [],
+            "builder": None,
+            "carrier": each.carrier or carriers[each.config],
+        }
+    return described
+
+
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _carry(carrier: str, where: str, images: dict[str, EngineImage], output: Path) -> dict[str, Json]:
     """What images.json says about where each image's bytes are, by config digest, once they are there."""
-    if carrier == "engine":
+    if carrier == "engine" or not images:
         return {config: {"type": "engine", "engine": where, "image": image.id} for config, image in images.items()}
     from stages.images import layout
 

@@ -11,6 +11,7 @@ from stages import template as templates
 from stages.build import flags
 from stages.contract import InvalidInput, Problem, StageError
 from stages.template import BuiltImage, Reference, Unreadable
+from stages.template.resources import in_order
 
 if TYPE_CHECKING:
     from stages.contract import Request
@@ -68,9 +69,9 @@ def load(request: Request, work: Path) -> Plan:
             plan.definitions.append(found)
         else:
             plan.prebuilt.append(found)
-    problems += [*_unspliceable(application), *_not_yet(plan), *_refused_flags(plan)]
+    problems += [*_unspliceable(application), *_not_yet(plan), *_refused_flags(plan), *_wrong_archives(plan)]
     if problems:
-        raise InvalidInput(sorted(problems, key=lambda each: (each.file or "", each.line or 0, each.column or 0)))
+        raise InvalidInput(list(in_order(problems)))
     return plan
 
 
@@ -110,9 +111,6 @@ def _unspliceable(application: Application) -> list[Problem]:
 def _not_yet(plan: Plan) -> list[Problem]:
     """What is read and checked, and that no builder or packager can do yet."""
     problems = []
-    for each in plan.prebuilt:
-        files = _Files(plan.application, each.function, Path())
-        problems.append(files.wrong("ImageUri", "images built elsewhere cannot be used yet", "Build it here."))
     for artifact in templates.artifacts(plan.application):
         template = plan.application.stacks[artifact.stack].template
         message = f"{artifact.id}: {artifact.name} is {artifact.file} here, and only images can be packaged so far"
@@ -130,6 +128,14 @@ def _refused_flags(plan: Plan) -> list[Problem]:
             message = f"DockerBuildExtraParams: {refused.message}"
             problems.append(files.wrong("DockerBuildExtraParams", message, refused.hint))
     return problems
+
+
+def _wrong_archives(plan: Plan) -> list[Problem]:
+    if not any(each.archive for each in plan.prebuilt):
+        return []
+    from stages.build import prebuilt  # late, as few functions are of archives
+
+    return prebuilt.check(plan)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from stages.contract import InvalidInput, Problem, StageError
 from stages.deploy.release import NEW_RUN
 from stages.deploy.states import exists
 from stages.deploy.subject import template_digest
+from stages.limits import LIMITS
 from stages.log import log
+from stages.template.functions import full_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,14 +58,18 @@ def _code(function: lambda_.LiveFunction | None) -> Json:
     return {"image": function.image} if function.image else {"code_sha256": function.code_sha256}
 
 
-def function_names(session: Session, stack_id: str) -> dict[str, str]:
-    """The Lambda functions of a stack: logical id to physical name."""
-    resources = cloudformation.resources(session.cloudformation, stack_id)
-    return {
-        name: each["PhysicalResourceId"]
-        for name, each in resources.items()
-        if each["ResourceType"] == "AWS::Lambda::Function" and each.get("PhysicalResourceId")
-    }
+def function_names(session: Session, stack_id: str, path: str = "") -> dict[str, str]:
+    """The Lambda functions of a stack and of those nested in it: full id (`Child/Grand/Fn`) to physical name."""
+    found: dict[str, str] = {}
+    if path.count("/") >= LIMITS.nested_depth:
+        return found
+    for name, each in cloudformation.resources(session.cloudformation, stack_id).items():
+        physical, type_ = each.get("PhysicalResourceId"), each["ResourceType"]
+        if physical and type_ == "AWS::Lambda::Function":
+            found[full_id(path, name)] = physical
+        elif physical and type_ == "AWS::CloudFormation::Stack" and each["ResourceStatus"] != "DELETE_COMPLETE":
+            found |= function_names(session, physical, full_id(path, name))
+    return found
 
 
 def look_at(session: Session, names: list[str]) -> list[lambda_.LiveFunction | None]:

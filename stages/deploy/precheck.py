@@ -18,6 +18,7 @@ from stages.template.tree import Mapping, Scalar, Sequence, walk
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from stages.template import Stack
     from stages.template.tree import Node, Template
 
 SAM = "AWS::Serverless-2016-10-31"
@@ -67,6 +68,33 @@ def check(template: Template, environment: str, parameters: dict[str, str], capa
         *_parameter_problems(template, environment, parameters),
         *_reference_problems(template),
     ]
+
+
+def check_nested(stacks: dict[str, Stack], environment: str, capabilities: list[str]) -> list[Problem]:
+    """All problems of the templates that are nested in another; each says which file it is of."""
+    problems: list[Problem] = []
+    for stack in stacks.values():
+        if stack.path:
+            problems += _capability_problems(stack.template, environment, capabilities)
+            problems += _passing_problems(stack)
+            problems += _reference_problems(stack.template)
+    return problems
+
+
+def _passing_problems(stack: Stack) -> Iterator[Problem]:
+    """Parameters that a nested template must be given, or does not have, as far as its parent says what it passes on."""
+    if stack.passed is None:
+        return
+    declared = declared_parameters(stack.template)
+    for name, node in declared.items():
+        if name not in stack.passed and node.get("Default") is None:
+            message = f"the parameter {name} has no default, and the template around it does not set it"
+            yield stack.template.problem(node, message, f"Add it to the Parameters of {stack.path}.")
+    for name in stack.passed:
+        if name not in declared:
+            message = f"{stack.path} is given the parameter {name}, which its template does not have"
+            hint = _did_you_mean(name, declared) or _known("Its parameters are", declared)
+            yield stack.template.problem(stack.template.root, message, hint)
 
 
 def resources(template: Template) -> Iterator[tuple[Scalar, str, Mapping]]:

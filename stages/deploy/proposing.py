@@ -58,6 +58,8 @@ def load(request: Request, work: Path, target: Target) -> Release:
             hint=f"Add to the environment {target.environment}: `bucket: NAME`. It is made if there is none.",
         )
     problems = precheck.check(release.template, target.environment, target.parameters, target.capabilities)
+    problems += precheck.check_nested(release.stacks, target.environment, target.capabilities)
+    problems += releases.not_lambdas(release)
     if problems:
         raise InvalidInput(problems)
     return release

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stages.contract import StageError
+from stages.contract import Problem, StageError
 from stages.limits import LIMITS
 from stages.template.application import assemble
 from stages.template.functions import SLOTS, full_id
@@ -93,6 +93,16 @@ def load(directory: Path) -> Release:
     if problems:
         raise _mismatch(problems)
     return Release(document["digest"], images, stacks)
+
+
+def not_lambdas(release: Release) -> list[Problem]:
+    """The images that Lambda does not take, as they are in no registry of Amazon ECR."""
+    hint = "Copy it to a repository of Amazon ECR in the function's account or one that shares it, and name it there."
+    return [
+        Problem(f"{name}: Lambda runs images of Amazon ECR alone, and this one is {image.uri}", hint=hint)
+        for name, image in sorted(release.images.items())
+        if image.account is None
+    ]
 
 
 def release_digest(document: Json) -> str:

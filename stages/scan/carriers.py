@@ -7,6 +7,7 @@ are read: so it does not matter who carried them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from stages.bom import layers
 from stages.contract import StageError
 from stages.images import archive, engine, layout, registry
-from stages.images.logins import Auth, Login
+from stages.images.logins import Auth, Login, configured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from docker import APIClient
@@ -136,16 +137,17 @@ def _layers(manifest: bytes) -> list[Json]:
 
 
 def _from_registry(images: list[Image], request: Request, reading: _Reading) -> dict[str, Contents]:
-    from stages.aws.session import connect  # late: images that were built are scanned without AWS
-    from stages.contract import Access
+    @functools.cache
+    def session() -> Session | None:
+        from stages.aws.session import connect  # late: images that were built are scanned without AWS
+        from stages.contract import Access
 
-    if request.target is None:
-        raise StageError("scan needs a target to read a release, and was given none", cls="fault")
-    session = connect(request.target, request.access or Access())
+        return connect(request.target, request.access or Access()) if request.target else None
+
     return {image.config: _from_repository(image, session, reading) for image in images}
 
 
-def _from_repository(image: Image, session: Session, reading: _Reading) -> Contents:
+def _from_repository(image: Image, session: Callable[[], Session | None], reading: _Reading) -> Contents:
     with _repository(image, session) as repository:
         manifest = registry.manifest(repository, str(image.carrier["manifest"]))
         if manifest is None:
@@ -169,17 +171,23 @@ def _from_repository(image: Image, session: Session, reading: _Reading) -> Conte
 
 
 @contextlib.contextmanager
-def _repository(image: Image, session: Session) -> Iterator[Repository]:
-    """The repository of an image, wherever its registry answers."""
+def _repository(image: Image, session: Callable[[], Session | None]) -> Iterator[Repository]:
+    """The repository of an image, wherever its registry answers.
+
+    To one of ECR the session logs in, if there is one; to all others what the user's Docker configuration has.
+    """
     from stages.aws import ecr, names
+    from stages.contract import Access
 
     host, _, name = str(image.carrier["name"]).partition("/")
     match = names.ECR_HOST.fullmatch(host)
-    if match is None:
-        raise StageError(f"{image.shown}: {host} is no registry of ECR", cls="mismatch")
-    where = names.registry(host, session.access)
+    ours = session() if match else None
+    where = names.registry(host, ours.access if ours else Access())
     url = f"{where.scheme}://{where.host}/v2/{where.repository(name)}"
-    auth = Auth(Login(*ecr.login(session.elsewhere(match["account"], match["region"]))))
+    if match and ours:
+        auth = Auth(Login(*ecr.login(ours.elsewhere(match["account"], match["region"]))))
+    else:
+        auth = Auth(configured(host))
     repository = registry.Repository(url, registry.connections(url, 1), auth)
     try:
         yield repository

@@ -14,7 +14,7 @@ from stages.contract import InvalidInput, Problem
 from stages.limits import LIMITS
 from stages.template import functions, tree
 from stages.template.functions import SLOTS, Function, full_id
-from stages.template.resolve import Scope, Unresolvable, resolve, substitute, text
+from stages.template.resolve import Scope, Unresolvable, call, resolve, substitute, text
 from stages.template.resources import Resource, Slot, find, in_order, resources
 
 if TYPE_CHECKING:
@@ -37,12 +37,15 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Stack:
-    """One template of an application, at one place in it. `slot` and `node` are where its parent names it; the root has none."""
+    """One template of an application, at one place in it. `slot` and `node` are where its parent names it, and
+    `passed` the parameters that its parent sets, None if that is not written out. The root has none of them.
+    """
 
     path: str
     template: Template
     scope: Scope
     slot: Slot | None = None
+    passed: tuple[str, ...] | None = None
     node: Node | None = field(default=None, compare=False, repr=False)
     resources: list[Resource] = field(default_factory=list, compare=False, repr=False)
 
@@ -102,7 +105,7 @@ def assemble(templates: dict[str, Template], parameters: dict[str, str]) -> dict
 def _child(parent: Stack, resource: Resource, template: Template, node: Node | None = None) -> Stack:
     slot = Slot(parent.path, (*resource.path, "Properties", NESTED[resource.type]), resource.scope.loops)
     path = full_id(parent.path, resource.id)
-    return Stack(path, template, _inner_scope(template, resource), slot, node)
+    return Stack(path, template, _inner_scope(template, resource), slot, _passed(resource), node)
 
 
 class _Loader:
@@ -193,6 +196,15 @@ def local_location(resource: Resource) -> tuple[Node, str] | None:
     if node is None or name is None or is_remote(name):
         return None
     return node, substitute(name, resource.scope)
+
+
+def _passed(resource: Resource) -> tuple[str, ...] | None:
+    node = find(resource.node, ("Properties", "Parameters"))
+    if node is None:
+        return ()
+    if not isinstance(node, tree.Mapping) or call(node) is not None:
+        return None
+    return tuple(key.value for key, _ in node.named())
 
 
 def is_remote(name: str) -> bool:

@@ -50,11 +50,33 @@ def manifest(content: str) -> str:
     )
 
 
+def image_uri(target: Target, content: str) -> str:
+    """The URI of the image of `content`, as `package` writes it."""
+    digest = sha256(manifest(content).encode())
+    return f"{target.account}.dkr.ecr.{target.region}.amazonaws.com/app@{digest}"
+
+
+def add_nested(directory: Path, target: Target, content: str, nested: dict[str, tuple[str, str]]) -> None:
+    """Add nested templates (text and address by the path of the stack), each with a function Fn, to a release artifact."""
+    document = json.loads((directory / "release.json").read_text())
+    for path, (text, url) in nested.items():
+        packaged = text.replace("IMAGE", image_uri(target, content)).encode()
+        file = f"nested/{path}.yaml"
+        (directory / file).parent.mkdir(parents=True, exist_ok=True)
+        (directory / file).write_bytes(packaged)
+        digests = {"source": sha256(text.encode()), "packaged": sha256(packaged)}
+        document["templates"][path] = {"file": file, "url": url, **digests}
+        function = {**document["functions"]["HelloWorldFunction"], "stack": path, "path": ["Resources", "Fn"]}
+        document["functions"][f"{path}/Fn"] = function
+    document["digest"] = release_digest(document)
+    (directory / "release.json").write_text(json.dumps(document))
+
+
 def write_release(directory: Path, target: Target, content: str, template: str = TEMPLATE) -> None:
     """A release artifact of one function, HelloWorldFunction, whose image is the one of `content`."""
     directory.mkdir(parents=True)
     digest = sha256(manifest(content).encode())
-    uri = f"{target.account}.dkr.ecr.{target.region}.amazonaws.com/app@{digest}"
+    uri = image_uri(target, content)
     packaged = template.replace("IMAGE", uri).encode()
     (directory / "packaged-template.yaml").write_bytes(packaged)
     document: dict[str, Any] = {
@@ -93,11 +115,13 @@ class Deployer:
         self.target = target
         self.access = Access(endpoint_url=url)
         self.number = 0
+        self.nested: dict[str, tuple[str, str]] = {}
 
     def work(self, content: str, template: str = TEMPLATE) -> Path:
         self.number += 1
         work = self.root / f"work-{self.number}"
         write_release(work / "inputs" / "release", self.target, content, template)
+        add_nested(work / "inputs" / "release", self.target, content, self.nested)
         (work / "outputs").mkdir()
         return work
 

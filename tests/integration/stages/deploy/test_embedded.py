@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from integration.stages.deploy.releases import TEMPLATE
+from integration.stages.deploy.releases import TEMPLATE, image_uri
 
 from stages.aws.session import Session, connect
 from stages.contract import InvalidInput, StageError
@@ -161,3 +161,45 @@ def test_without_a_bucket_a_large_template_is_told_before_anything_is_made(embed
     with pytest.raises(StageError, match="larger ones go through S3") as caught:
         embedded.propose("first", template=_large(60_000))
     assert "Add to the environment staging: `bucket: NAME`" in (caught.value.hint or "")
+
+
+FUNCTION = """\
+  Fn:
+    Type: AWS::Lambda::Function
+    Properties:
+      PackageType: Image
+      Role: !Sub "arn:aws:iam::${AWS::AccountId}:role/runs-functions"
+      Code: {ImageUri: IMAGE}
+"""
+NESTED = "  Child: {{Type: AWS::CloudFormation::Stack, Properties: {{TemplateURL: '{}'}}}}\n"
+
+
+def test_functions_of_nested_stacks_are_known_and_compared_by_their_full_path(embedded: Deployer) -> None:
+    """Both nested stacks have a function Fn."""
+    client = session(embedded).s3
+    bucket = f"templates-{embedded.target.account}"
+    client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+
+    def upload(name: str, text: str) -> str:
+        body = text.replace("IMAGE", image_uri(embedded.target, "one")).encode()
+        client.put_object(Bucket=bucket, Key=name, Body=body)
+        return f"https://s3.eu-central-1.amazonaws.com/{bucket}/{name}"
+
+    grand = "Resources:\n" + FUNCTION
+    grand_url = upload("grand.template", grand)
+    child = "Resources:\n" + FUNCTION + NESTED.format(grand_url)
+    child_url = upload("child.template", child)
+    embedded.nested = {"Child": (child, child_url), "Child/Child": (grand, grand_url)}
+    template = TEMPLATE.replace("Outputs:", NESTED.format(child_url) + "Outputs:")
+
+    proposal = embedded.propose("n-1", template=template)
+    assert {"Child/Fn", "Child/Child/Fn", "HelloWorldFunction"} == set(proposal.subject["images"])
+    _, deployment = embedded.apply("n-1", proposal, template=template)
+    assert set(deployment["functions"]) == {"HelloWorldFunction", "Child/Fn", "Child/Child/Fn"}
+    image = image_uri(embedded.target, "one")
+    assert {each["image"] for each in deployment["functions"].values()} == {image}
+
+    name = deployment["functions"]["Child/Child/Fn"]["name"]
+    session(embedded).lambda_.update_function_code(FunctionName=name, ImageUri=image_uri(embedded.target, "two"))
+    with pytest.raises(StageError, match=r"Child/Child/Fn runs .*, but the release says"):
+        embedded.apply("n-2", embedded.propose("n-2", template=template), template=template)

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HEAD = Head("runs/r/open", "sha256:0", 3)
-PINNED = {"functions": {"Hello": {"manifest": "sha256:aa"}, "Hola": {"manifest": "sha256:bb"}}}
+PINNED = {
+    "functions": {"Hello": {"manifest": "sha256:aa"}, "Hola": {"manifest": "sha256:bb"}},
+    "templates": {"": {}, "Child": {}},
+}
 
 
 def attempt(stage: str, outcome: Outcome | None = "succeeded", facts: dict[str, Any] | None = None) -> Attempt:
@@ -28,7 +31,7 @@ def run(*attempts: Attempt) -> Run:
     return found
 
 
-def found_running(images: Mapping[str, str]) -> list[str]:
+def found_running(images: Mapping[str, str | None]) -> list[str]:
     made = attempt("deploy", facts={"functions": {name: {"image": image} for name, image in images.items()}})
     return [str(each) for each in rules.read_back(run(made), made, PINNED)]
 
@@ -37,8 +40,21 @@ def test_what_runs_is_what_the_release_pins_wherever_its_registry_is() -> None:
     assert found_running({"Hello": "here/x@sha256:aa", "Hola": "there/y@sha256:bb"}) == []
 
 
-@pytest.mark.parametrize("images", [{"Hello": "x@sha256:bb"}, {"Hello": "x:latest"}, {"Other": "x@sha256:aa"}])
-def test_another_image_than_the_pinned_one_is_named(images: dict[str, str]) -> None:
+def test_of_archives_and_of_templates_that_are_elsewhere_nothing_is_pinned() -> None:
+    assert found_running({"Zip": None, "Elsewhere/Fn": "x@sha256:cc"}) == []
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        {"Hello": "x@sha256:bb"},
+        {"Hello": "x:latest"},
+        {"Hello": None},
+        {"Other": "x@sha256:aa"},
+        {"Child/Other": "x@sha256:aa"},
+    ],
+)
+def test_another_image_than_the_pinned_one_is_named(images: dict[str, str | None]) -> None:
     (said,) = found_running(images)
     assert said.startswith(f"runs/r/deploy.1: function {next(iter(images))} runs another image")
 

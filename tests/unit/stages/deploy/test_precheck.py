@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stages.deploy import precheck
-from stages.template.tree import read
+from stages.template import assemble, read
 
 if TYPE_CHECKING:
     from stages.contract import Problem
@@ -200,3 +200,36 @@ def test_depends_on_nothing() -> None:
 def test_all_problems_at_once() -> None:
     text = PARAMETERS.replace("Resources: {}", resources("R: {Type: 'AWS::IAM::Role', P: !Ref Nothing}"))
     assert len(problems(text, {"Other": "x"})) == 4
+
+
+# Nested templates
+
+
+def nested(child: str, parameters: str = "{}", capabilities: list[str] | None = None) -> list[str]:
+    parent = (
+        "Resources: {Child: {Type: AWS::CloudFormation::Stack, "
+        f"Properties: {{TemplateURL: https://x, Parameters: {parameters}}}}}}}"
+    )
+    stacks = assemble({"": read(parent.encode(), "t.yaml"), "Child": read(child.encode(), "nested/Child.yaml")}, {})
+    return [str(problem).partition("\n")[0] for problem in precheck.check_nested(stacks, "staging", capabilities or [])]
+
+
+def test_a_nested_templates_capabilities_and_names_are_looked_at() -> None:
+    assert nested(resources("R: {Type: 'AWS::IAM::Role', Properties: {X: !Ref Nobody}}")) == [
+        "nested/Child.yaml:2:3: R is an AWS::IAM::Role, which needs CAPABILITY_IAM",
+        "nested/Child.yaml:2:47: 'Nobody' is not the name of a resource or a parameter of this template",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("{}", "nested/Child.yaml:1:17: the parameter A has no default, and the template around it does not set it"),
+        ("{A: 1, C: 2}", "nested/Child.yaml:1:1: Child is given the parameter C, which its template does not have"),
+        ("{A: !Ref Anything}", None),
+        ("!If [X, {A: 1}, {A: 2}]", None),
+    ],
+)
+def test_a_nested_templates_parameters_come_from_the_template_around_it(parameters: str, message: str | None) -> None:
+    child = "Parameters: {A: {Type: String}, B: {Type: String, Default: b}}\n" + resources("T: {Type: X}")
+    assert nested(child, parameters) == ([message] if message else [])

@@ -4,10 +4,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from integration.stages.deploy.releases import TEMPLATE, sha256, write_release
+from integration.stages.deploy.releases import TEMPLATE, add_nested, sha256, write_release
 
 from stages.contract import StageError, Target
-from stages.deploy.release import load, release_digest
+from stages.deploy.release import load, not_lambdas, release_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,3 +118,71 @@ def test_a_file_of_another_form(directory: Path, text: str) -> None:
 def test_a_missing_file(directory: Path, name: str) -> None:
     (directory / name).unlink()
     assert f"{name} is missing" in refused(directory)
+
+
+CHILD = "Resources:\n  Fn:\n    Type: AWS::Lambda::Function\n    Properties: {PackageType: Image, Code: {ImageUri: IMAGE}}\n"
+URL = "https://bucket.example/child.template"
+NESTING = f"  Child: {{Type: AWS::CloudFormation::Stack, Condition: C, Properties: {{TemplateURL: '{URL}'}}}}\nOutputs:"
+
+
+@pytest.fixture
+def nesting(tmp_path: Path) -> Path:
+    """A release with a template nested in its own."""
+    template = TEMPLATE.replace("Outputs:", NESTING)
+    write_release(tmp_path / "nesting", TARGET, "one", template)
+    add_nested(tmp_path / "nesting", TARGET, "one", {"Child": (CHILD, URL)})
+    return tmp_path / "nesting"
+
+
+def test_functions_of_nested_templates_are_of_the_release(nesting: Path) -> None:
+    release = load(nesting)
+    assert set(release.images) == {"HelloWorldFunction", "Child/Fn"}
+    assert release.is_conditional("Child/Fn")  # its stack is
+    assert not release.is_conditional("HelloWorldFunction")
+
+
+def test_another_address_of_a_nested_template(nesting: Path) -> None:
+    """Catches a release that passes while CloudFormation is led to another template."""
+    template = (nesting / "packaged-template.yaml").read_text().replace(URL, "https://attacker.example/t")
+    change(nesting, lambda _: None, template=template)
+    assert f"Child is at 'https://attacker.example/t', but release.json says '{URL}'" in refused(nesting)
+
+
+def test_a_nested_template_that_was_changed(nesting: Path) -> None:
+    path = nesting / "nested" / "Child.yaml"
+    path.write_text(path.read_text() + "\n")
+    assert "nested/Child.yaml has the digest" in refused(nesting)
+
+
+def test_another_image_in_a_nested_template(nesting: Path) -> None:
+    path = nesting / "nested" / "Child.yaml"
+    path.write_text(path.read_text().partition("@sha256:")[0] + "@sha256:" + "0" * 64 + "}}\n")
+    change(
+        nesting,
+        lambda document: document["templates"]["Child"].update(packaged=sha256(path.read_bytes())),
+    )
+    assert "nested/Child.yaml:4: Child/Fn has the ImageUri" in refused(nesting)
+
+
+def test_a_nested_template_that_nothing_leads_to(nesting: Path) -> None:
+    template = (nesting / "packaged-template.yaml").read_text().replace("  Child:", "  Renamed:")
+    change(nesting, lambda _: None, template=template)
+    message = refused(nesting)
+    assert "release.json has the nested template Child, which no template names" in message
+
+
+@pytest.mark.parametrize("path", ["../Child", "Child/", "/etc", "Child.x"])
+def test_a_stack_whose_path_is_none(nesting: Path, path: str) -> None:
+    change(nesting, lambda document: document["templates"].update({path: document["templates"]["Child"]}))
+    assert "release.json is not of format version" in refused(nesting)
+
+
+def test_an_image_of_a_registry_that_lambda_does_not_take(directory: Path) -> None:
+    uri = "docker.io/library/app@sha256:" + "1" * 64
+    change(
+        directory,
+        lambda document: document["functions"]["HelloWorldFunction"].update(image=uri, manifest="sha256:" + "1" * 64),
+        template=TEMPLATE.replace("IMAGE", uri),
+    )
+    (problem,) = not_lambdas(load(directory))
+    assert problem.message.startswith("HelloWorldFunction: Lambda runs images of Amazon ECR alone")

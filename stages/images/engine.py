@@ -153,20 +153,21 @@ def _id_of(about: Json) -> str:
 
 def inspect(client: APIClient, image: str) -> EngineImage | None:
     """What the engine knows of an image, or None if it has none of that name or id."""
-    data = _data(client, image)
-    if data is None:
+    found = details(client, image)
+    if found is None:
         return None
-    platform = f"{data['Os']}/{data['Architecture']}"
-    return EngineImage(data["Id"], _config_digest(client, data), platform, int(data.get("Size", 0)))
+    platform = f"{found['Os']}/{found['Architecture']}"
+    return EngineImage(found["Id"], _config_digest(client, found), platform, int(found.get("Size", 0)))
 
 
 def find(client: APIClient, name: str) -> str | None:
     """The engine's id of an image, or None if it has none of that name."""
-    data = _data(client, name)
+    data = details(client, name)
     return str(data["Id"]) if data else None
 
 
-def _data(client: APIClient, image: str) -> Json | None:
+def details(client: APIClient, image: str) -> Json | None:
+    """All that the engine says of an image, or None if it has none of that name or id."""
     from docker.errors import ImageNotFound
 
     ask: Any = client.inspect_image  # its stub has no types
@@ -236,6 +237,6 @@ def _push(client: APIClient, repository: str, tag: str, login: Login | None) -> 
 
 def untag(client: APIClient, name: str) -> None:
     """Take a name off an image, but never its last one: with that the engine would remove the image."""
-    data = _data(client, name)
+    data = details(client, name)
     if data and len(data.get("RepoTags") or []) > 1:
         client.remove_image(name, noprune=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pipeline import embedded, gating, jobs, reuse, source
+from pipeline import embedded, jobs, reuse, source
 from pipeline.errors import Blocked, StageFailed, VerificationFailed
 from pipeline.record import artifacts, chain, runs, seals
 from pipeline.record.writer import (
@@ -223,6 +223,10 @@ class _Attempt:
 
     def _gate(self) -> Outcome | None:
         """Look whether the proposal may be applied, and record it. None if it may: then the ledger says that it begins."""
+        from pipeline import (
+            gating,  # late, as most stages have no gate, and an unchanged build takes its time in imports
+        )
+
         context = self.context
         if self.proposal is None:
             self.proposal = _by_request(self.stage, {name: each["artifact"] for name, each in self.inputs.items()})
@@ -257,6 +261,8 @@ class _Attempt:
 
     def _leave(self, outcome: Outcome) -> None:
         """Say in the ledger what came of it; of what was stopped in the middle nobody knows yet."""
+        from pipeline import gating
+
         if outcome in ("succeeded", "failed"):
             told = {
                 "run": self.context.run.id,

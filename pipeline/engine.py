@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pipeline import attempt as attempts
-from pipeline import gating
 from pipeline.errors import (
     Blocked,
     Interrupted,
@@ -221,6 +220,8 @@ def _look(context: Context, name: str) -> Gate:
     last = context.run.last(name)
     if last is None or last.proposal is None:
         raise AssertionError(f"{name} waits, and has proposed nothing")
+    from pipeline import gating  # late, as most runs have no gate
+
     stage = context.plan.stages[name]
     return gating.look(context.store, context.plan, context.run, stage, last.proposal, trust=context.trust)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ def runs(limit: int, project: str, store: str | None, *, as_json: bool) -> None:
 @click.argument("run_id", metavar="[RUN]", default="latest")
 @click.argument("stage", required=False)
 @click.option("--attempt", type=click.IntRange(1), help="Only this attempt. Default: all of them.")
+@click.option("--function", metavar="ID", help="Only lines of this function, as the label of a line has it.")
 @click.option(
     "--follow", is_flag=True, help="Go on with what is logged meanwhile, until no stage of the run is under way."
 )
@@ -76,6 +78,7 @@ def logs(
     run_id: str,
     stage: str | None,
     attempt: int | None,
+    function: str | None,
     follow: bool,
     project: str,
     store: str | None,
@@ -91,56 +94,74 @@ def logs(
 
     opened = common.open_store(store, Path(project))
     run = records.load(opened, records.find(opened, run_id))
+    wanted = _Wanted(stage, attempt, function)
     if follow:
-        _follow(opened, run.id, stage, attempt, as_json=as_json)
+        _follow(opened, run.id, wanted, as_json=as_json)
         return
     if stage is not None and stage not in run.attempts:
         raise UsageError(
             f"run {run.id} has no attempt of a stage {stage!r}",
             hint=f"It has: {', '.join(run.attempts) or 'none yet'}.",
         )
-    wanted = [each for each in _in_order(run) if stage in (None, each.stage) and attempt in (None, each.number)]
-    for each in wanted:
-        _print_log(opened, run, each, as_json=as_json)
+    for each in filter(wanted.attempt, _in_order(run)):
+        _print_log(opened, run, each, wanted, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which attempts and lines of a run to print; None is all."""
+
+    stage: str | None
+    number: int | None
+    function: str | None
+
+    def attempt(self, each: Attempt) -> bool:
+        return self.stage in (None, each.stage) and self.number in (None, each.number)
+
+    def line(self, event: Event) -> bool:
+        """Whether a line is wanted; one may speak of several functions that are one image."""
+        speaks_of = str(event.data.get("fields", {}).get("function", "")).split(", ")
+        return self.function is None or self.function in speaks_of
 
 
 def _in_order(run: Run) -> list[Attempt]:
     return sorted((each for attempts in run.attempts.values() for each in attempts), key=lambda each: each.opened_at)
 
 
-def _print_log(store: Store, run: Run, attempt: Attempt, *, as_json: bool) -> None:
+def _print_log(store: Store, run: Run, attempt: Attempt, wanted: _Wanted, *, as_json: bool) -> None:
     from pipeline.record.runs import log_name
     from pipeline.record.writer import read_log
 
-    _print_lines(attempt, read_log(store, log_name(run.id, attempt.stage, attempt.number)), as_json=as_json)
+    events = read_log(store, log_name(run.id, attempt.stage, attempt.number))
+    _print_lines(attempt, events, wanted, as_json=as_json)
 
 
-def _print_lines(attempt: Attempt, events: list[Event], *, as_json: bool) -> None:
+def _print_lines(attempt: Attempt, events: list[Event], wanted: _Wanted, *, as_json: bool) -> None:
     from pipeline.record.chain import LOG_LINE
 
     for event in events:
-        if event.type == LOG_LINE:
+        if event.type == LOG_LINE and wanted.line(event):
             click.echo(json.dumps(_line(attempt, event), ensure_ascii=False) if as_json else _text(attempt, event))
 
 
-def _follow(store: Store, run_id: str, stage: str | None, number: int | None, *, as_json: bool) -> None:
+def _follow(store: Store, run_id: str, wanted: _Wanted, *, as_json: bool) -> None:
     """Print what is logged and poll for more, until nothing of the run has been under way for a while."""
     from pipeline.errors import UsageError
     from pipeline.record import runs as records
     from pipeline.record.writer import LogReader
 
     plan = _plan(store, records.load(store, run_id))
-    if stage is not None and stage not in plan.stages:
-        raise UsageError(f"run {run_id} has no stage {stage!r}", hint=f"It has: {', '.join(plan.stages)}.")
+    if wanted.stage is not None and wanted.stage not in plan.stages:
+        raise UsageError(f"run {run_id} has no stage {wanted.stage!r}", hint=f"It has: {', '.join(plan.stages)}.")
     readers: dict[str, LogReader] = {}
     busy_at = time.monotonic()
     while time.monotonic() - busy_at < _QUIET_S:
         run = records.load(store, run_id)
         busy, over = _under_way(store, plan, run)
-        for each in _in_order(run):
-            if stage in (None, each.stage) and number in (None, each.number):
-                log = records.log_name(run_id, each.stage, each.number)
-                _print_lines(each, readers.setdefault(each.name, LogReader(store, log)).new(), as_json=as_json)
+        for each in filter(wanted.attempt, _in_order(run)):
+            log = records.log_name(run_id, each.stage, each.number)
+            events = readers.setdefault(each.name, LogReader(store, log)).new()
+            _print_lines(each, events, wanted, as_json=as_json)
         if over:
             return
         busy_at = time.monotonic() if busy else busy_at

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-_])")
 _TAIL_LINES = 20
+_MOST_FUNCTIONS = 12
+"""Rows for functions below a stage: a terminal has some forty lines in all."""
+_SETTLED = ("built", "reused")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -98,6 +101,7 @@ class Live:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rows: dict[str, tuple[str, float, float | None, str]] = {}
+        self._functions: dict[str, dict[str, tuple[str, float, float | None, str]]] = {}
         self._tails: dict[str, deque[str]] = {}
         self._failed: list[str] = []
         self._title = ""
@@ -110,6 +114,7 @@ class Live:
         text = f"attempt {attempt}" if attempt > 1 else ""
         with self._lock:
             self._tails[stage] = deque(maxlen=_TAIL_LINES)
+            self._functions[stage] = {}
             self._rows[stage] = ("running", time.monotonic(), None, text)
 
     def line(self, stage: str, text: str, fields: dict[str, Any]) -> None:
@@ -118,6 +123,19 @@ class Live:
             state, start, took, _ = self._rows[stage]
             self._tails[stage].append(plain(function + text))
             self._rows[stage] = (state, start, took, plain(function + text))
+            if function:
+                self._note_function(stage, plain(str(fields["function"])), fields.get("state"), plain(text))
+
+    def _note_function(self, stage: str, function: str, state: Any, text: str) -> None:
+        """Keep a function's own row: since when, how long, and its last word. A stage that says no state has none."""
+        known = self._functions[stage].get(function)
+        if known is None and state is None:
+            return
+        now = time.monotonic()
+        before, start, took, _ = known or ("", now, None, "")
+        if state is not None:
+            took = None if state == "building" else now - start
+        self._functions[stage][function] = (plain(str(state or before)), start, took, text)
 
     def stage_ended(self, attempt: Attempt) -> None:
         with self._lock:
@@ -154,10 +172,22 @@ class Live:
         )
         for ratio in (None, None, None, 1):
             table.add_column(no_wrap=True, overflow="ellipsis", ratio=ratio)
-        with self._lock:
-            rows = dict(self._rows)
-        for name, (state, start, took, text) in rows.items():
-            seconds = time.monotonic() - start if state == "running" else took
+        for name, (state, start, took, text) in self._shown_rows():
+            seconds = time.monotonic() - start if took is None and start else took
             shown = f"{seconds:.1f} s" if seconds else ""
             table.add_row(escape(name), f"[{colours.get(state, 'dim')}]{state}[/]", shown, escape(text))
         return table
+
+    def _shown_rows(self) -> list[tuple[str, tuple[str, float, float | None, str]]]:
+        """The stages, and below each that is running its functions: those at work and those that failed, then the latest."""
+        with self._lock:
+            shown = []
+            for stage, row in self._rows.items():
+                shown.append((stage, row))
+                functions = self._functions.get(stage, {}) if row[0] == "running" else {}
+                ordered = sorted(functions.items(), key=lambda each: (each[1][0] in _SETTLED, -each[1][1]))
+                shown += [(f"  {name}", function) for name, function in ordered[:_MOST_FUNCTIONS]]
+                if len(ordered) > _MOST_FUNCTIONS:
+                    more = sum(each[1][0] in _SETTLED for each in ordered[_MOST_FUNCTIONS:])
+                    shown.append((f"  {len(ordered) - _MOST_FUNCTIONS} more", ("", 0.0, 0.0, f"{more} of them done")))
+            return shown

@@ -50,15 +50,14 @@ def apply(request: Request, work: Path) -> Result:
     found = sources.gather(plan.definitions, how.deciding, home)
     before = engine.images()
     made = _make([sources.on(source, before) for source in found], how, before, _earlier(request, work))
-    if how.sam_tags:
-        _give_aliases(plan, made)
+    given = _give_aliases(plan, made) if how.sam_tags else {}
     output = work / "outputs" / "images"
     output.mkdir(parents=True, exist_ok=True)
     _refuse_unfit(plan, made)
     images = {each.image.config: each.image for each in made}
     images |= {each.config: each.image for each in elsewhere.values() if each.image}
     carriers = _carry(how.carrier, before.engine, images, output)
-    functions = _describe(plan, made, carriers) | _describe_elsewhere(plan, elsewhere, carriers)
+    functions = _describe(plan, made, carriers, given) | _describe_elsewhere(plan, elsewhere, carriers)
     _write_templates(output / "templates", plan)
     _write(output / "images.json", plan, functions)
     return Result("succeeded", outputs=["images"], facts={"functions": _facts(made) | _facts_elsewhere(elsewhere)})
@@ -129,8 +128,8 @@ def _tell(found: list[Source], ready: dict[str, EngineImage], how: Settings) -> 
             log(f"is always built: {source.doubt}", function=source.name)
 
 
-def _give_aliases(plan: Plan, made: list[Made]) -> None:
-    """Give the images the names that people know from `sam build`, where one means one image."""
+def _give_aliases(plan: Plan, made: list[Made]) -> dict[str, str]:
+    """Give the images the names that people know from `sam build`, where one means one image; gives them by function."""
     by_function = {function: each.image.id for each in made for function in each.source.functions}
     named: dict[str, set[str]] = {}
     for definition in plan.definitions:
@@ -143,6 +142,8 @@ def _give_aliases(plan: Plan, made: list[Made]) -> None:
             log(f"{alias} names it too", image=image)
     for alias, number in several.items():
         log(f"{alias} would name {number} images, so it names none", level="warning")
+    names = {definition.function.id: aliases.name(definition) for definition in plan.definitions}
+    return {function: alias for function, alias in names.items() if alias in alone}
 
 
 def _facts(made: list[Made]) -> Json:
@@ -207,7 +208,7 @@ def _carry(carrier: str, where: str, images: dict[str, EngineImage], output: Pat
     return {config: {"type": "oci-layout", "path": "oci"} for config in images}
 
 
-def _describe(plan: Plan, made: list[Made], carriers: dict[str, Json]) -> dict[str, Json]:
+def _describe(plan: Plan, made: list[Made], carriers: dict[str, Json], given: dict[str, str]) -> dict[str, Json]:
     by_function = {function: each for each in made for function in each.source.functions}
     described: dict[str, Json] = {}
     for definition in plan.definitions:
@@ -222,6 +223,7 @@ def _describe(plan: Plan, made: list[Made], carriers: dict[str, Json]) -> dict[s
             "base": each.source.base,
             "bases": each.source.bases,
             "builder": each.builder,
+            "alias": given.get(definition.function.id),
             "carrier": carriers[each.image.config],
         }
     return described

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import socket
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +65,9 @@ def images() -> Images:
     address = host()
     if address.startswith("unix://") and not os.environ.get("DOCKER_TLS_VERIFY"):
         try:
-            with closing(_Connection(address.removeprefix("unix://"))) as connection:
-                about, listed = _get(connection, "/info"), _get(connection, "/images/json")
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            path = address.removeprefix("unix://")
+            about, listed = _ask(path, "/info"), _ask(path, "/images/json")
+        except (OSError, ValueError) as error:
             raise StageError(
                 f"no container engine answers at {address}", hint=_remedy(error), cls="retryable"
             ) from error
@@ -84,26 +82,21 @@ def images() -> Images:
     return Images(_id_of(about), frozenset(str(each["Id"]) for each in listed), names)
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP to a socket of this machine. The client proper takes 100 ms to be there, and here nothing may be to do."""
+def _ask(path: str, what: str) -> Any:
+    """GET `what` from a socket of this machine. The client proper takes 100 ms to be there, and here nothing may be to do.
 
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(TIMEOUT_S)
-        self.sock.connect(self._path)
-
-
-def _get(connection: _Connection, path: str) -> Any:
-    connection.request("GET", path)
-    response = connection.getresponse()
-    data = response.read()
-    if response.status != 200:
-        raise ValueError(f"HTTP status {response.status}")
-    return json.loads(data)
+    By HTTP/1.0 the answer ends where the connection does, in one piece.
+    """
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(TIMEOUT_S)
+        asking.connect(path)
+        asking.sendall(f"GET {what} HTTP/1.0\r\nHost: engine\r\n\r\n".encode("ascii"))
+        answer = b"".join(iter(lambda: asking.recv(CHUNK_BYTES), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1:2]
+    if status != [b"200"]:
+        raise ValueError(f"the engine answered {head[:80]!r}")
+    return json.loads(body)
 
 
 def connect(connections: int = 10) -> APIClient:
@@ -160,20 +153,21 @@ def _id_of(about: Json) -> str:
 
 def inspect(client: APIClient, image: str) -> EngineImage | None:
     """What the engine knows of an image, or None if it has none of that name or id."""
-    data = _data(client, image)
-    if data is None:
+    found = details(client, image)
+    if found is None:
         return None
-    platform = f"{data['Os']}/{data['Architecture']}"
-    return EngineImage(data["Id"], _config_digest(client, data), platform, int(data.get("Size", 0)))
+    platform = f"{found['Os']}/{found['Architecture']}"
+    return EngineImage(found["Id"], _config_digest(client, found), platform, int(found.get("Size", 0)))
 
 
 def find(client: APIClient, name: str) -> str | None:
     """The engine's id of an image, or None if it has none of that name."""
-    data = _data(client, name)
+    data = details(client, name)
     return str(data["Id"]) if data else None
 
 
-def _data(client: APIClient, image: str) -> Json | None:
+def details(client: APIClient, image: str) -> Json | None:
+    """All that the engine says of an image, or None if it has none of that name or id."""
     from docker.errors import ImageNotFound
 
     ask: Any = client.inspect_image  # its stub has no types
@@ -243,6 +237,6 @@ def _push(client: APIClient, repository: str, tag: str, login: Login | None) -> 
 
 def untag(client: APIClient, name: str) -> None:
     """Take a name off an image, but never its last one: with that the engine would remove the image."""
-    data = _data(client, name)
+    data = details(client, name)
     if data and len(data.get("RepoTags") or []) > 1:
         client.remove_image(name, noprune=True)

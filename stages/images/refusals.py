@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-import tenacity
-
 from stages.contract import StageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import tenacity
 
     from stages.contract import ErrorClass
 
@@ -187,6 +187,8 @@ def refused(text: str, doing: str, status: int = 0, after_s: float = 0.0) -> Reg
 
 def retried(call: Callable[[], T]) -> T:
     """Call, and call again while the registry's words or silence make that worth it. Raises what the last call raised."""
+    import tenacity  # late, as it is only needed once something is sent
+
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(RegistryError),
         stop=_enough,
@@ -204,5 +206,7 @@ def _enough(state: tenacity.RetryCallState) -> bool:
 def _delay_s(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.after_s if isinstance(error, RegistryError) else 0.0
+    import tenacity
+
     grown = tenacity.wait_random_exponential(multiplier=FIRST_DELAY_S, max=MAX_DELAY_S)
     return max(asked, grown(state))

@@ -12,7 +12,7 @@ from stages.images import engine
 from stages.log import log
 from stages.package import carriers, handed, publish, release, repositories
 from stages.package.progress import Progress
-from stages.package.registries import Registries
+from stages.package.registries import READERS, Registries
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ def _send(missing: list[Push], images: Images, registries: Registries, request: 
     functions = {function for push in missing for function in push.functions}
     some = [image for image in images.images if image.function in functions]
     with contextlib.ExitStack() as stack:
-        client = stack.enter_context(engine.connect(registries.jobs)) if carriers.needs_engine(some) else None
+        client = stack.enter_context(engine.connect(registries.jobs + READERS)) if carriers.needs_engine(some) else None
         found = carriers.find(images, some, client, registries)
         for place in dict.fromkeys(push.place for push in missing):
             registries.make_missing(place, _making(place, request))

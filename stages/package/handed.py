@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING
 
 from stages import template as templates
 from stages.contract import InvalidInput, StageError
-from stages.images import engine, layout
 
 if TYPE_CHECKING:
-    from docker import APIClient
-
     from stages.contract import Json
-    from stages.images.layout import LayoutImage
     from stages.template import Application, Slot
 
 VERSION = 2
@@ -108,7 +104,8 @@ def _path(data: Json) -> tuple[str | int, ...]:
     return tuple(part if isinstance(part, int) else str(part) for part in data["path"])
 
 
-def _base_name(name: str) -> str:
+def base_name(name: str) -> str:
+    """The name itself, if it is a file's in the artifact. Raises ValueError."""
     if not name or "/" in name or name in {".", ".."}:
         raise ValueError(f"{name!r} is no file name")
     return name
@@ -121,46 +118,3 @@ def _compare(application: Application, functions: Json) -> None:
     if wanted != given:
         names = ", ".join(sorted({name for name, _, _ in wanted ^ given}))
         raise StageError(f"the template and the images do not have the same functions: {names}", cls="mismatch")
-
-
-def find(images: Images, client: APIClient | None) -> dict[str, LayoutImage | str]:
-    """Find every image by its config digest: verified in the layout, or by its id in the engine. Raises StageError."""
-    here = engine.engine_id(client) if client else ""
-    found: dict[str, LayoutImage | str] = {}
-    for image in images.images:
-        if image.config in found:
-            continue
-        kind = image.carrier.get("type")
-        if kind == "oci-layout":
-            found[image.config] = layout.read(images.folder / _base_name(str(image.carrier["path"])), image.config)
-        elif kind == "engine" and client:
-            found[image.config] = _in_engine(image, client, here)
-        else:
-            raise StageError(
-                f"{image.function}: its image is carried by {kind!r}, which package cannot read",
-                hint="Build with the carrier `engine` or `oci-layout`.",
-            )
-    return found
-
-
-_OTHER_ENGINE = (
-    "Run package on the machine that built, or build with `carrier: oci-layout`, so that images travel in the record."
-)
-
-
-def _in_engine(image: Image, client: APIClient, here: str) -> str:
-    name = str(image.carrier.get("image"))
-    if image.carrier.get("engine") != here:
-        raise StageError(
-            f"{image.function}: its image was built in the engine {image.carrier.get('engine')}, and this is {here}",
-            hint=_OTHER_ENGINE,
-        )
-    known = engine.inspect(client, name)
-    if known is None:
-        raise StageError(
-            f"{image.function}: its image {name} is no longer in this machine's engine",
-            hint="Somebody removed it (`docker image prune`?). Start a new run: towpath run",
-        )
-    if known.config != image.config:
-        raise StageError(f"{image.function}: the engine has {known.config}, not {image.config}", cls="mismatch")
-    return known.id

@@ -196,8 +196,15 @@ KINDS: dict[str, Kind] = {
                 Option(
                     "kms-key",
                     "string",
-                    "KMS key that encrypts repositories which are made; without one ECR's own does.",
+                    "KMS key that encrypts repositories which are made, and what is uploaded to S3; without one AWS's own does.",
                 ),
+                Option(
+                    "bucket",
+                    "string",
+                    "S3 bucket, made if missing, for nested templates and what templates name besides images; the "
+                    "environment's if not said.",
+                ),
+                Option("prefix", "string", "What the keys of uploads begin with; `towpath` if not said."),
                 Option("jobs", "integer", "Images pushed at the same time.", default=8),
             ),
             inputs=("images",),

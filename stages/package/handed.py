@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from stages.contract import InvalidInput, StageError
 
 if TYPE_CHECKING:
     from stages.contract import Json
-    from stages.template import Application, Slot
+    from stages.template import Application, Artifact, Slot
 
 VERSION = 2
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -24,7 +25,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 class Image:
     """A function's image as it was handed over: where its URI belongs, and in `carrier` where its bytes are.
 
-    `source` is None for an image that somebody else built.
+    `source` is None for an image that somebody else built, `base` where nothing is known of the image it grows from.
     """
 
     function: str
@@ -35,7 +36,18 @@ class Image:
     config: str
     platform: str
     size: int
+    base: str | None
     carrier: Json
+
+
+@dataclass(frozen=True)
+class Local:
+    """Something besides images that a template names, and where its bytes are in the artifact: verified."""
+
+    artifact: Artifact
+    path: Path
+    sha256: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ class Images:
     application: Application
     images: list[Image]
     folder: Path
+    artifacts: list[Local]
 
 
 def read(folder: Path) -> Images:
@@ -58,9 +71,10 @@ def read(folder: Path) -> Images:
         _compare(application, document["functions"])
         slots = {function.id: function.slot for function in application.functions}
         images = [_image(name, each, slots[name]) for name, each in sorted(document["functions"].items())]
+        artifacts = _artifacts(application, document.get("artifacts", []), folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidInput) as error:
         raise StageError(f"the artifact `images` is not what build writes: {error!r}", cls="mismatch") from error
-    return Images(application, images, folder)
+    return Images(application, images, folder, artifacts)
 
 
 def _application(folder: Path, document: Json) -> Application:
@@ -83,6 +97,26 @@ def _application(folder: Path, document: Json) -> Application:
     return application
 
 
+def _artifacts(application: Application, rows: list[Json], folder: Path) -> list[Local]:
+    """What build gathered for the templates, in their order. Raises ValueError if it is not just that."""
+    named = templates.artifacts(application)
+    wanted = [(each.id, each.stack, list(each.slot.path), each.name) for each in named]
+    if wanted != [(row["id"], row["stack"], row["path"], row["name"]) for row in rows]:
+        raise ValueError("its artifacts are not those that the templates name")
+    return [_local(artifact, row, folder) for artifact, row in zip(named, rows, strict=True)]
+
+
+def _local(artifact: Artifact, row: Json, folder: Path) -> Local:
+    path = folder / "artifacts" / base_name(str(row["file"]).removeprefix("artifacts/"))
+    if path.is_symlink():
+        raise ValueError(f"{row['file']} is no plain file")
+    with path.open("rb") as file:
+        sha256 = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    if sha256 != row["sha256"] or path.name.partition(".")[0] != sha256.removeprefix("sha256:"):
+        raise ValueError(f"{row['file']} holds something else ({sha256})")
+    return Local(artifact, path, sha256, path.stat().st_size)
+
+
 def _image(name: str, data: Json, slot: Slot) -> Image:
     for key in ("source", "config"):
         if not (_DIGEST.fullmatch(data[key] or "") or (key == "source" and data[key] is None)):
@@ -96,6 +130,7 @@ def _image(name: str, data: Json, slot: Slot) -> Image:
         config=data["config"],
         platform=str(data["platform"]),
         size=int(data["size"]),
+        base=str(data["base"]) if data.get("base") else None,
         carrier=dict(data["carrier"]),
     )
 

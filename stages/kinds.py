@@ -185,8 +185,14 @@ KINDS: dict[str, Kind] = {
                     "map",
                     "Repository for a function, by its logical id; others go to `repository`. A name in the environment's "
                     "registry, or a full name with a registry's host.",
+                    flag="image-repositories",
                 ),
-                Option("repository", "string", "Repository for all images; the environment's if not said."),
+                Option(
+                    "repository",
+                    "string",
+                    "Repository for all images; the environment's if not said.",
+                    flag="image-repository",
+                ),
                 Option(
                     "application",
                     "string",
@@ -203,8 +209,14 @@ KINDS: dict[str, Kind] = {
                     "string",
                     "S3 bucket, made if missing, for nested templates and what templates name besides images; the "
                     "environment's if not said.",
+                    flag="s3-bucket",
                 ),
-                Option("prefix", "string", "What the keys of uploads begin with; `towpath` if not said."),
+                Option(
+                    "prefix",
+                    "string",
+                    "What the keys of uploads begin with; `towpath` if not said.",
+                    flag="s3-prefix",
+                ),
                 Option("jobs", "integer", "Images pushed at the same time.", default=8),
             ),
             inputs=("images",),

@@ -313,6 +313,7 @@ class _Attempt:
             earlier=self.earlier,
             previous=previous.folders if previous else {},
             cache=self._cache(),
+            commit=self._commit(),
         )
         job = jobs.Phase(stage, request, inputs, work, previous.files if previous else {})
         state = self._source_state()
@@ -331,6 +332,10 @@ class _Attempt:
         state = source.state(self.context.project)
         source.compare(self.context.run.data.get("source"), state)
         return state
+
+    def _commit(self) -> str | None:
+        opened = self.context.run.data.get("source") or {}
+        return None if opened.get("changed") else opened.get("commit")
 
     def _cache(self) -> str | None:
         if self.context.project is None or "cache" not in KINDS[self.stage.kind].needs:

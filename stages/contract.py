@@ -150,6 +150,8 @@ class Request:
     `previous` maps an artifact to the directory with files of it that an earlier run's stage of the same kind handed on, as far as
     the record proves them. `cache` is a directory of this project and kind that outlives the run; what is in it may be lost or
     wrong. Both only save work: with neither, a stage does the same and takes longer.
+
+    `commit` is the one that the run was opened at, None if its files were not just those of a commit.
     """
 
     kind: str
@@ -164,6 +166,7 @@ class Request:
     earlier: list[Earlier] = field(default_factory=list)
     previous: dict[str, str] = field(default_factory=dict)
     cache: str | None = None
+    commit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,7 @@ def read_request(path: Path) -> Request:
             ],
             previous=data.get("previous", {}),
             cache=data.get("cache"),
+            commit=data.get("commit"),
         )
 
 

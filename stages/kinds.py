@@ -185,8 +185,14 @@ KINDS: dict[str, Kind] = {
                     "map",
                     "Repository for a function, by its logical id; others go to `repository`. A name in the environment's "
                     "registry, or a full name with a registry's host.",
+                    flag="image-repositories",
                 ),
-                Option("repository", "string", "Repository for all images; the environment's if not said."),
+                Option(
+                    "repository",
+                    "string",
+                    "Repository for all images; the environment's if not said.",
+                    flag="image-repository",
+                ),
                 Option(
                     "application",
                     "string",
@@ -196,7 +202,20 @@ KINDS: dict[str, Kind] = {
                 Option(
                     "kms-key",
                     "string",
-                    "KMS key that encrypts repositories which are made; without one ECR's own does.",
+                    "KMS key that encrypts repositories which are made, and what is uploaded to S3; without one AWS's own does.",
+                ),
+                Option(
+                    "bucket",
+                    "string",
+                    "S3 bucket, made if missing, for nested templates and what templates name besides images; the "
+                    "environment's if not said.",
+                    flag="s3-bucket",
+                ),
+                Option(
+                    "prefix",
+                    "string",
+                    "What the keys of uploads begin with; `towpath` if not said.",
+                    flag="s3-prefix",
                 ),
                 Option("jobs", "integer", "Images pushed at the same time.", default=8),
             ),

@@ -1,4 +1,4 @@
-"""build: kinds of stages as commands, without a pipeline. Their options are those of the kind."""
+"""build, package: kinds of stages as commands, without a pipeline. Their options are those of the kinds."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from stages.kinds import KINDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pipeline.attempt import Context
     from stages.kinds import Option
 
 TEMPLATES = ("template.yaml", "template.yml", "template.json")
 
 
-def options_of(kind: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options of a kind, as `--name value`; a list or a map is given one entry at a time."""
+def options_of(*kinds: str, without: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options of kinds, as `--name value`; a list or a map is given one entry at a time."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(KINDS[kind].options):
-            command = _option(option)(command)
+        for option in reversed([option for kind in kinds for option in KINDS[kind].options]):
+            if option.name != without:
+                command = _option(option)(command)
         return command
 
     return decorate
@@ -104,6 +106,76 @@ def build(*, project: str, store: str | None, key: str | None, trust: str | None
     plan, files = implicit.compile_plan("build", [implicit.Step("build", options)], folder)
     context = begin(plan, files, folder, store, Keys(key, trust), as_json=as_json)
     drive(context, Wish(), 1, as_json=as_json)
+
+
+@click.command()
+@options_of("build", "package", without="jobs")
+@click.option(
+    "--resolve-image-repos", is_flag=True, help="Make a repository for each function; --application names them."
+)
+@click.option("--output-template-file", metavar="FILE", help="Where to write the packaged template.")
+@click.option("--environment", metavar="NAME", help="An environment of the project's pipeline.yaml to package for.")
+@click.option("--region", metavar="REGION", help="The region of ECR and S3; the AWS configuration's if not said.")
+@click.option("--profile", metavar="PROFILE", help="A profile of the AWS configuration.")
+@click.option("--jobs", type=click.IntRange(1), help="Images built, and pushed, at the same time. [default: 4, and 8]")
+@common.project
+@common.store
+@common.key
+@common.trust
+@common.as_json
+def package(
+    *,
+    resolve_image_repos: bool,
+    output_template_file: str | None,
+    environment: str | None,
+    region: str | None,
+    profile: str | None,
+    project: str,
+    store: str | None,
+    key: str | None,
+    trust: str | None,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Build what changed, push what is missing, and write the packaged template, without a pipeline.
+
+    It is recorded as a run of two stages: `towpath logs`, `towpath audit` and the rest work on it.
+    """
+    from pipeline import implicit
+    from pipeline.cli import targets
+    from pipeline.cli.run import Keys, begin, drive
+    from pipeline.engine import Wish
+
+    folder = Path(project).absolute()
+    building, packaging = given("build", values), given("package", values)
+    building.setdefault("template", _template(folder))
+    if resolve_image_repos and "application" not in packaging:
+        hint = "Its repositories are NAME/FUNCTION: --resolve-image-repos --application NAME"
+        raise UsageError(
+            "--resolve-image-repos needs the application's name: two applications must not share", hint=hint
+        )
+    target, profile = targets.choose(packaging, folder, targets.Asked(environment, region, profile))
+    steps = [implicit.Step("build", building), implicit.Step("package", packaging, target, profile)]
+    plan, files = implicit.compile_plan("package", steps, folder)
+    context = begin(plan, files, folder, store, Keys(key, trust), as_json=as_json)
+    drive(context, Wish(), 1, as_json=as_json)
+    if output_template_file:
+        _write_template(context, Path(output_template_file))
+
+
+def _write_template(context: Context, path: Path) -> None:
+    """Write the packaged template of a run that has succeeded."""
+    from pipeline.record import artifacts
+
+    done = context.run.done("package")
+    files = artifacts.manifest(context.store, done.outputs["release"]) if done else []
+    for file in files:
+        if file.path == "packaged-template.yaml":
+            data = artifacts.read_blob(context.store, file.sha256, file.path)
+            try:
+                path.write_bytes(data)
+            except OSError as error:
+                raise UsageError(f"cannot write the packaged template: {error.strerror}", where=str(path)) from error
 
 
 def _template(project: Path) -> str:

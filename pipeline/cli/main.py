@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("define", "Show what a run would do, without doing it."),
     "schema": ("define", "Print the JSON Schema of pipeline.yaml."),
     "build": ("direct", "Build the functions' images, without a pipeline."),
+    "package": ("direct", "Build, push the images and write the packaged template, without a pipeline."),
     "run": ("run", "Run the pipeline."),
     "resume": ("run", "Go on with a run that was stopped, killed or failed."),
     "stage": ("run", "Run single stages of a run."),

@@ -101,6 +101,24 @@ def connect(target: Target, access: Access) -> Session:
     return Session(target, access, session.boto, identity["Arn"])
 
 
+def who_we_are(profile: str | None, region: str | None) -> tuple[str, str, str]:
+    """Account, region and partition that our credentials and configuration are for, with no environment to compare with.
+
+    Raises StageError: no credentials, no region.
+    """
+    import boto3
+
+    with explained("asking AWS who we are"):
+        session = boto3.Session(profile_name=profile, region_name=region)
+        if session.region_name is None:
+            raise StageError(
+                "no region is known", hint="Say it: --region REGION, or in AWS_DEFAULT_REGION or the AWS configuration."
+            )
+        config = _config("sts", READ_TIMEOUT_S, embedded=False)
+        identity = session.client("sts", config=config).get_caller_identity()
+    return identity["Account"], session.region_name, identity["Arn"].split(":")[1]
+
+
 def refuse_other_account(target: Target, account: str, arn: str, profile: str | None) -> None:
     """Raise StageError if who we are belongs to another account or partition than the target declares."""
     partition = arn.split(":")[1]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.build import aliases, reuse, settings, sources
+from stages.build import aliases, artifacts, reuse, settings, sources
 from stages.build.definitions import load
 from stages.contract import Result, StageError
 from stages.images import engine
@@ -59,7 +60,8 @@ def apply(request: Request, work: Path) -> Result:
     carriers = _carry(how.carrier, before.engine, images, output)
     functions = _describe(plan, made, carriers, given) | _describe_elsewhere(plan, elsewhere, carriers)
     _write_templates(output / "templates", plan)
-    _write(output / "images.json", plan, functions)
+    gathered = artifacts.gather(plan.application, Path(os.path.realpath(_root(request, work))), output)
+    _write(output / "images.json", plan, functions, gathered)
     return Result("succeeded", outputs=["images"], facts={"functions": _facts(made) | _facts_elsewhere(elsewhere)})
 
 
@@ -237,7 +239,7 @@ def _write_templates(folder: Path, plan: Plan) -> None:
         path.write_bytes(stack.template.data)
 
 
-def _write(path: Path, plan: Plan, functions: dict[str, Json]) -> None:
+def _write(path: Path, plan: Plan, functions: dict[str, Json], gathered: list[Json]) -> None:
     application = plan.application
     templates = {path: stack.template.file for path, stack in application.stacks.items()}
     document = {
@@ -245,5 +247,6 @@ def _write(path: Path, plan: Plan, functions: dict[str, Json]) -> None:
         "templates": templates,
         "parameters": application.parameters,
         "functions": functions,
+        "artifacts": gathered,
     }
     path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages import template as templates
-from stages.build import flags
+from stages.build import artifacts, flags
 from stages.contract import InvalidInput, Problem, StageError
 from stages.template import BuiltImage, Reference, Unreadable
 from stages.template.resources import in_order
@@ -57,7 +57,7 @@ def load(request: Request, work: Path) -> Plan:
     parameters = {str(name): str(value) for name, value in request.options.get("parameters", {}).items()}
     file = os.path.normpath(str(request.options["template"]))
     application, problems = templates.load(lambda name: _read(root, name), file, parameters)
-    if not application.functions and not problems:
+    if not application.functions and not problems and not templates.artifacts(application):
         problems.append(_nothing(application))
     overrides = {str(name): str(value) for name, value in request.options.get("build-args", {}).items()}
     plan = Plan(application, [], [])
@@ -69,7 +69,12 @@ def load(request: Request, work: Path) -> Plan:
             plan.definitions.append(found)
         else:
             plan.prebuilt.append(found)
-    problems += [*_unspliceable(application), *_not_yet(plan), *_refused_flags(plan), *_wrong_archives(plan)]
+    problems += [
+        *_unspliceable(application),
+        *artifacts.check(application, root),
+        *_refused_flags(plan),
+        *_wrong_archives(plan),
+    ]
     if problems:
         raise InvalidInput(list(in_order(problems)))
     return plan
@@ -105,17 +110,6 @@ def _unspliceable(application: Application) -> list[Problem]:
             templates.packaged(application, stack, tried)
         except InvalidInput as error:
             problems += error.problems
-    return problems
-
-
-def _not_yet(plan: Plan) -> list[Problem]:
-    """What is read and checked, and that no builder or packager can do yet."""
-    problems = []
-    for artifact in templates.artifacts(plan.application):
-        template = plan.application.stacks[artifact.stack].template
-        message = f"{artifact.id}: {artifact.name} is {artifact.file} here, and only images can be packaged so far"
-        hint = "Use PackageType Image, or upload it and name it by its s3:// address."
-        problems.append(template.problem(artifact.node or template.root, message, hint))
     return problems
 
 

@@ -89,7 +89,11 @@ def load(directory: Path) -> Release:
     templates = {path: read(each, file_name(path)) for path, each in data.items()}
     stacks = assemble(templates, document["parameters"])
     images = {name: _image(name, function) for name, function in document["functions"].items()}
-    problems = [*_stack_problems(stacks, document), *_image_problems(stacks, images)]
+    problems = [
+        *_stack_problems(stacks, document),
+        *_image_problems(stacks, images),
+        *_upload_problems(stacks, document),
+    ]
     if problems:
         raise _mismatch(problems)
     return Release(document["digest"], images, stacks)
@@ -115,6 +119,7 @@ def release_digest(document: Json) -> str:
             name: {key: function[key] for key in ("stack", "path", "config", "manifest")}
             for name, function in document["functions"].items()
         },
+        "uploads": [{key: each[key] for key in ("stack", "path", "sha256")} for each in document.get("uploads", [])],
     }
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
@@ -160,6 +165,7 @@ def _check_form(document: Any) -> None:
             raise ValueError(path)
     if not all(isinstance(value, str) for value in document["parameters"].values()):
         raise TypeError(document["parameters"])
+    digests += [_upload_digest(upload, document["templates"]) for upload in document.get("uploads", [])]
     for function in document["functions"].values():
         digests += [function["config"], function["manifest"]]
         if not isinstance(function["path"], list) or not isinstance(function["image"], str):
@@ -167,6 +173,12 @@ def _check_form(document: Any) -> None:
     for digest in digests:
         if not _DIGEST.fullmatch(digest):
             raise ValueError(digest)
+
+
+def _upload_digest(upload: Any, templates: Any) -> Any:
+    if upload["stack"] not in templates or not isinstance(upload["path"], list):
+        raise ValueError(upload["path"])
+    return upload["sha256"]
 
 
 def _digest_problems(document: Json, templates: dict[str, bytes]) -> Iterator[str]:
@@ -218,6 +230,14 @@ def _image_problems(stacks: dict[str, Stack], images: dict[str, Image]) -> Itera
             yield f"{place}{name} has the ImageUri {uri!r}, but release.json says {images[name].uri!r}"
     for name in sorted(set(images) - set(found)):
         yield f"release.json has the function {name}, which is no image function of {TEMPLATE} or those nested in it"
+
+
+def _upload_problems(stacks: dict[str, Stack], document: Json) -> Iterator[str]:
+    """Uploads that the template does not name: an object's key is of its content's digest."""
+    for upload in document.get("uploads", []):
+        stack = stacks.get(upload["stack"])
+        if stack is not None and upload["sha256"].removeprefix("sha256:") not in stack.template.text:
+            yield f"{file_name(stack.path)} does not name the {upload['sha256']} of {upload.get('id')}, as release.json says"
 
 
 def _text(node: Node | None, stack: Stack, loops: tuple[tuple[str, str], ...]) -> str | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from stages import template as templates
 from stages.aws.ecr import Making
-from stages.contract import Result, StageError
+from stages.contract import Result
 from stages.images import engine
 from stages.log import log
-from stages.package import carriers, handed, publish, release, repositories
+from stages.package import artifacts, carriers, handed, publish, release, repositories
 from stages.package.progress import Progress
-from stages.package.registries import Registries
+from stages.package.registries import READERS, Registries
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,27 +34,24 @@ def apply(request: Request, work: Path) -> Result:
     pinned = {image.function: image for image in images.images if carriers.is_pinned(image)}
     ours = [image for image in images.images if image.function not in pinned]
     places = repositories.choose([image.function for image in ours], request.options, request.target)
-    _pack(images, {image.function: "tried.before.anything.is.pushed" for image in images.images})
+    bucket_name = artifacts.bucket_name(images, request)
+    tried = {image.function: "tried.before.anything.is.pushed" for image in images.images}
+    artifacts.pack(images, tried, None, None)
     jobs = max(1, int(request.options.get("jobs") or JOBS))
     with Registries(request.target, request.access, jobs) as registries:
         manifests = _publish(images, ours, places, registries, request)
+        bucket = artifacts.open_bucket(bucket_name, request, registries) if bucket_name else None
+        objects = artifacts.upload(images, bucket, jobs)
     digests = {name: manifest.digest for name, manifest in manifests.items()}
     digests |= {name: str(image.carrier["manifest"]) for name, image in pinned.items()}
     names = {name: place.uri for name, place in places.items()}
     names |= {name: str(image.carrier["name"]) for name, image in pinned.items()}
     uris = {name: f"{names[name]}@{digest}" for name, digest in digests.items()}
-    digest = release.write(work / "outputs" / "release", images, digests, uris, _pack(images, uris))
+    packaged = artifacts.pack(images, uris, objects, bucket)
+    digest = release.write(work / "outputs" / "release", images, uris, packaged, objects, commit=request.commit)
     log(f"release {digest}")
     facts = {image.function: {"image": uris[image.function], "config": image.config} for image in images.images}
     return Result("succeeded", outputs=["release"], facts={"release": digest, "functions": facts})
-
-
-def _pack(images: Images, uris: dict[str, str]) -> dict[str, release.Packaged]:
-    """The packaged templates by the path of their stack. Raises InvalidInput."""
-    if len(images.application.stacks) > 1:
-        raise StageError("nested templates cannot be packaged yet")
-    values = {image.slot: uris[image.function] for image in images.images}
-    return {"": release.Packaged(templates.packaged(images.application, "", values))}
 
 
 def _publish(
@@ -75,7 +71,7 @@ def _send(missing: list[Push], images: Images, registries: Registries, request: 
     functions = {function for push in missing for function in push.functions}
     some = [image for image in images.images if image.function in functions]
     with contextlib.ExitStack() as stack:
-        client = stack.enter_context(engine.connect(registries.jobs)) if carriers.needs_engine(some) else None
+        client = stack.enter_context(engine.connect(registries.jobs + READERS)) if carriers.needs_engine(some) else None
         found = carriers.find(images, some, client, registries)
         for place in dict.fromkeys(push.place for push in missing):
             registries.make_missing(place, _making(place, request))

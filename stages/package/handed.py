@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -11,14 +12,10 @@ from typing import TYPE_CHECKING
 
 from stages import template as templates
 from stages.contract import InvalidInput, StageError
-from stages.images import engine, layout
 
 if TYPE_CHECKING:
-    from docker import APIClient
-
     from stages.contract import Json
-    from stages.images.layout import LayoutImage
-    from stages.template import Application, Slot
+    from stages.template import Application, Artifact, Slot
 
 VERSION = 2
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -28,7 +25,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 class Image:
     """A function's image as it was handed over: where its URI belongs, and in `carrier` where its bytes are.
 
-    `source` is None for an image that somebody else built.
+    `source` is None for an image that somebody else built, `base` where nothing is known of the image it grows from.
     """
 
     function: str
@@ -39,7 +36,18 @@ class Image:
     config: str
     platform: str
     size: int
+    base: str | None
     carrier: Json
+
+
+@dataclass(frozen=True)
+class Local:
+    """Something besides images that a template names, and where its bytes are in the artifact: verified."""
+
+    artifact: Artifact
+    path: Path
+    sha256: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Images:
     application: Application
     images: list[Image]
     folder: Path
+    artifacts: list[Local]
 
 
 def read(folder: Path) -> Images:
@@ -62,9 +71,10 @@ def read(folder: Path) -> Images:
         _compare(application, document["functions"])
         slots = {function.id: function.slot for function in application.functions}
         images = [_image(name, each, slots[name]) for name, each in sorted(document["functions"].items())]
+        artifacts = _artifacts(application, document.get("artifacts", []), folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, InvalidInput) as error:
         raise StageError(f"the artifact `images` is not what build writes: {error!r}", cls="mismatch") from error
-    return Images(application, images, folder)
+    return Images(application, images, folder, artifacts)
 
 
 def _application(folder: Path, document: Json) -> Application:
@@ -87,6 +97,26 @@ def _application(folder: Path, document: Json) -> Application:
     return application
 
 
+def _artifacts(application: Application, rows: list[Json], folder: Path) -> list[Local]:
+    """What build gathered for the templates, in their order. Raises ValueError if it is not just that."""
+    named = templates.artifacts(application)
+    wanted = [(each.id, each.stack, list(each.slot.path), each.name) for each in named]
+    if wanted != [(row["id"], row["stack"], row["path"], row["name"]) for row in rows]:
+        raise ValueError("its artifacts are not those that the templates name")
+    return [_local(artifact, row, folder) for artifact, row in zip(named, rows, strict=True)]
+
+
+def _local(artifact: Artifact, row: Json, folder: Path) -> Local:
+    path = folder / "artifacts" / base_name(str(row["file"]).removeprefix("artifacts/"))
+    if path.is_symlink():
+        raise ValueError(f"{row['file']} is no plain file")
+    with path.open("rb") as file:
+        sha256 = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    if sha256 != row["sha256"] or path.name.partition(".")[0] != sha256.removeprefix("sha256:"):
+        raise ValueError(f"{row['file']} holds something else ({sha256})")
+    return Local(artifact, path, sha256, path.stat().st_size)
+
+
 def _image(name: str, data: Json, slot: Slot) -> Image:
     for key in ("source", "config"):
         if not (_DIGEST.fullmatch(data[key] or "") or (key == "source" and data[key] is None)):
@@ -100,6 +130,7 @@ def _image(name: str, data: Json, slot: Slot) -> Image:
         config=data["config"],
         platform=str(data["platform"]),
         size=int(data["size"]),
+        base=str(data["base"]) if data.get("base") else None,
         carrier=dict(data["carrier"]),
     )
 
@@ -108,7 +139,8 @@ def _path(data: Json) -> tuple[str | int, ...]:
     return tuple(part if isinstance(part, int) else str(part) for part in data["path"])
 
 
-def _base_name(name: str) -> str:
+def base_name(name: str) -> str:
+    """The name itself, if it is a file's in the artifact. Raises ValueError."""
     if not name or "/" in name or name in {".", ".."}:
         raise ValueError(f"{name!r} is no file name")
     return name
@@ -121,46 +153,3 @@ def _compare(application: Application, functions: Json) -> None:
     if wanted != given:
         names = ", ".join(sorted({name for name, _, _ in wanted ^ given}))
         raise StageError(f"the template and the images do not have the same functions: {names}", cls="mismatch")
-
-
-def find(images: Images, client: APIClient | None) -> dict[str, LayoutImage | str]:
-    """Find every image by its config digest: verified in the layout, or by its id in the engine. Raises StageError."""
-    here = engine.engine_id(client) if client else ""
-    found: dict[str, LayoutImage | str] = {}
-    for image in images.images:
-        if image.config in found:
-            continue
-        kind = image.carrier.get("type")
-        if kind == "oci-layout":
-            found[image.config] = layout.read(images.folder / _base_name(str(image.carrier["path"])), image.config)
-        elif kind == "engine" and client:
-            found[image.config] = _in_engine(image, client, here)
-        else:
-            raise StageError(
-                f"{image.function}: its image is carried by {kind!r}, which package cannot read",
-                hint="Build with the carrier `engine` or `oci-layout`.",
-            )
-    return found
-
-
-_OTHER_ENGINE = (
-    "Run package on the machine that built, or build with `carrier: oci-layout`, so that images travel in the record."
-)
-
-
-def _in_engine(image: Image, client: APIClient, here: str) -> str:
-    name = str(image.carrier.get("image"))
-    if image.carrier.get("engine") != here:
-        raise StageError(
-            f"{image.function}: its image was built in the engine {image.carrier.get('engine')}, and this is {here}",
-            hint=_OTHER_ENGINE,
-        )
-    known = engine.inspect(client, name)
-    if known is None:
-        raise StageError(
-            f"{image.function}: its image {name} is no longer in this machine's engine",
-            hint="Somebody removed it (`docker image prune`?). Start a new run: towpath run",
-        )
-    if known.config != image.config:
-        raise StageError(f"{image.function}: the engine has {known.config}, not {image.config}", cls="mismatch")
-    return known.id

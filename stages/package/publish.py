@@ -7,6 +7,7 @@ manifest itself is asked for, not whether there is one: it takes as long, and sa
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -18,10 +19,12 @@ from stages.images.refusals import RegistryError
 from stages.images.registry import Manifest
 from stages.images.uploads import Copy
 from stages.log import log
+from stages.package.registries import READERS
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from docker import APIClient
 
@@ -111,7 +114,10 @@ def _ask(push: Push, to: Destination, stop: threading.Event) -> Manifest | None:
 def send(
     missing: dict[Push, Source], registries: Registries, client: APIClient | None, progress: Progress
 ) -> dict[Push, Manifest]:
-    """Push images, read each one's manifest back, and give it. Raises StageError."""
+    """Push images, read each one's manifest back, and give it. Raises StageError.
+
+    Reading back is left to others than those that push, so that these go on with the next image.
+    """
     opened = {push.place: registries.open(push.place) for push in missing}
     copies = {
         push: Copy(source, opened[push.place].repository, push.shown)
@@ -120,52 +126,71 @@ def send(
     }
     uploads.send_blobs(list(copies.values()), registries.jobs, progress.add)
     tasks = {
-        push: partial(_put, push, copies[push]) if push in copies else partial(_push, push, source, opened, client)
+        push: partial(uploads.put_image, copies[push], push.tag)
+        if push in copies
+        else partial(_by_engine, push, str(source), opened[push.place], client)
         for push, source in missing.items()
     }
-    return parallel.run(tasks, registries.jobs)
-
-
-def _put(push: Push, copy: Copy, stop: threading.Event) -> Manifest:
-    if stop.is_set():
-        raise parallel.Stopped
-    return _naming(push, lambda: _written(push, copy.to, lambda: uploads.put_image(copy, push.tag)))
+    with ThreadPoolExecutor(READERS) as readers:
+        pushed = parallel.run(
+            {
+                push: partial(_push, push, write, partial(_read_later, readers, push, opened[push.place], client))
+                for push, write in tasks.items()
+            },
+            registries.jobs,
+        )
+    return _all(pushed)
 
 
 def _push(
-    push: Push, source: Source, opened: dict[Place, Destination], client: APIClient | None, stop: threading.Event
-) -> Manifest:
+    push: Push, write: Callable[[], str], read_back: Callable[[str | None], Future[Manifest]], stop: threading.Event
+) -> Future[Manifest]:
+    """Write an image, and have it read back. Where another run was faster with the same image, its manifest stands."""
     if stop.is_set():
         raise parallel.Stopped
+    digest = None
+    try:
+        digest = _naming(push, write)
+    except RegistryError as error:
+        if error.cls != "mismatch":
+            raise
+        log(f"{push.name} was written by another run meanwhile", function=push.shown)
+    return read_back(digest)
+
+
+def _by_engine(push: Push, image: str, to: Destination, client: APIClient | None) -> str:
     if client is None:
         raise StageError("an image is in the engine, but there is no connection to it", cls="fault")
-    to = opened[push.place]
-    try:
-        return _naming(push, lambda: _written(push, to.repository, lambda: _by_engine(push, str(source), to, client)))
-    finally:
-        engine.untag(client, f"{to.engine_name}:{push.tag}")
-
-
-def _by_engine(push: Push, image: str, to: Destination, client: APIClient) -> str:
     auth = to.repository.auth
     try:
         return engine.push(client, image, to.engine_name, push.tag, auth.login)
     except RegistryError as error:
         if not (error.login and auth.renew()):
+            _untag(push, to, client)
             raise
-        return engine.push(client, image, to.engine_name, push.tag, auth.login)
-
-
-def _written(push: Push, repository: registry.Repository, write: Callable[[], str]) -> Manifest:
-    """Write, and read back what the tag names then. Where another run was faster with the same image, its manifest stands."""
-    digest = None
     try:
-        digest = write()
-    except RegistryError as error:
-        if error.cls != "mismatch":
-            raise
-        log(f"{push.name} was written by another run meanwhile", function=push.shown)
-    found = registry.manifest(repository, push.tag)
+        return engine.push(client, image, to.engine_name, push.tag, auth.login)
+    except RegistryError:
+        _untag(push, to, client)
+        raise
+
+
+def _untag(push: Push, to: Destination, client: APIClient | None) -> None:
+    """Take off the name by which the engine pushed."""
+    if client is not None:
+        engine.untag(client, f"{to.engine_name}:{push.tag}")
+
+
+def _read_later(
+    readers: ThreadPoolExecutor, push: Push, to: Destination, client: APIClient | None, digest: str | None
+) -> Future[Manifest]:
+    return readers.submit(_read_back, push, to, client, digest)
+
+
+def _read_back(push: Push, to: Destination, client: APIClient | None, digest: str | None) -> Manifest:
+    """What the tag names after an image was written; `digest` is what we wrote, None if it was somebody else."""
+    _untag(push, to, client)
+    found = _naming(push, lambda: registry.manifest(to.repository, push.tag))
     if found is None:
         raise StageError(f"the registry does not serve {push.name} after it was pushed", cls="retryable")
     if digest is not None and found.digest != digest:
@@ -173,6 +198,13 @@ def _written(push: Push, repository: registry.Repository, write: Callable[[], st
     _require_same(push, found)
     log(f"pushed {push.name}, {found.digest}", function=push.shown)
     return found
+
+
+def _all(futures: dict[Push, Future[Manifest]]) -> dict[Push, Manifest]:
+    """What came of all; one error for all that failed."""
+    if errors := [error for future in futures.values() if (error := future.exception())]:
+        raise parallel.together(errors)
+    return {push: future.result() for push, future in futures.items()}
 
 
 def _require_same(push: Push, manifest: Manifest) -> None:

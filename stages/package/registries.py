@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from stages.aws.session import Session
     from stages.package.repositories import Place
 
+READERS = 4
+"""Threads that read manifests back while others push."""
+
 
 @dataclass(frozen=True)
 class Destination:
@@ -57,7 +60,7 @@ class Registries(contextlib.ExitStack):
             where = names.registry(place.host, self.access)
             url = f"{where.scheme}://{where.host}/v2/{where.repository(place.name)}"
             if where.host not in self._http:
-                self._http[where.host] = registry.connections(url, self.jobs)
+                self._http[where.host] = registry.connections(url, self.jobs + READERS)
                 self.callback(self._http[where.host].clear)
             repository = Repository(url, self._http[where.host], self._auth(place))
             self._opened[place] = Destination(place, names.engine_reference(place.uri, self.access), repository)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stages.aws.s3 import Object
     from stages.contract import Json
     from stages.package.handed import Images
+    from stages.template import Slot
 
 VERSION = 2
 TEMPLATE = "packaged-template.yaml"
@@ -29,20 +31,24 @@ class Packaged:
 def write(
     folder: Path,
     images: Images,
-    manifests: dict[str, str],
     uris: dict[str, str],
     packaged: dict[str, Packaged],
+    uploads: dict[Slot, Object],
+    *,
+    commit: str | None = None,
 ) -> str:
-    """Write the release into `folder` and return its digest. `packaged` are the templates by the path of their stack."""
+    """Write the release into `folder` and return its digest. `packaged` are the templates by the path of their stack, `commit`
+    is the one that all of it was made from."""
     functions: dict[str, Json] = {
         image.function: {
             "stack": image.stack,
             "path": list(image.path),
             "source": image.source,
             "config": image.config,
-            "manifest": manifests[image.function],
+            "manifest": uris[image.function].rpartition("@")[2],
             "platform": image.platform,
             "size": image.size,
+            "base": image.base,
             "image": uris[image.function],
         }
         for image in images.images
@@ -62,9 +68,22 @@ def write(
         file.write_bytes(each.data)
     document = {
         "v": VERSION,
+        "commit": commit,
         "functions": functions,
         "templates": templates,
         "parameters": images.application.parameters,
+        "uploads": [
+            {
+                "id": each.artifact.id,
+                "stack": each.artifact.stack,
+                "path": list(each.artifact.slot.path),
+                "name": each.artifact.name,
+                "sha256": each.sha256,
+                "size": each.size,
+                "uri": uploads[each.artifact.slot].uri,
+            }
+            for each in images.artifacts
+        ],
     }
     document["digest"] = digest(document)
     (folder / "release.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -86,6 +105,7 @@ def digest(document: Json) -> str:
             name: {key: each[key] for key in ("stack", "path", "config", "manifest")}
             for name, each in document["functions"].items()
         },
+        "uploads": [{key: each[key] for key in ("stack", "path", "sha256")} for each in document["uploads"]],
     }
     return sha256(canonical(content))
 

@@ -23,7 +23,7 @@ def function(name: str, digit: str) -> dict[str, Any]:
         "config": "sha256:" + digit * 64,
         "platform": "linux/amd64",
         "size": 7,
-        "base": None,
+        "base": "sha256:" + "b" * 64,
         "carrier": {"type": "oci-layout", "path": "oci"},
     }
 

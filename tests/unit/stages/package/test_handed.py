@@ -56,17 +56,3 @@ def test_a_template_with_other_functions_than_were_built_is_refused(folder: Path
     (folder / "images.json").write_text(json.dumps(document))
     with pytest.raises(StageError, match="do not have the same functions: B"):
         handed.read(folder)
-
-
-def test_a_carrier_that_cannot_be_read_has_a_remedy(folder: Path, document: dict[str, Any]) -> None:
-    document["functions"]["A"]["carrier"] = {"type": "pigeon"}
-    (folder / "images.json").write_text(json.dumps(document))
-    with pytest.raises(StageError, match="carried by 'pigeon'") as caught:
-        handed.find(handed.read(folder), None)
-    assert "oci-layout" in (caught.value.hint or "")
-
-
-def test_a_layout_that_is_missing_is_a_mismatch(folder: Path) -> None:
-    with pytest.raises(StageError) as caught:
-        handed.find(handed.read(folder), None)
-    assert caught.value.cls == "mismatch"

@@ -14,9 +14,8 @@ MANIFESTS = {"A": "sha256:" + "1" * 64, "B": "sha256:" + "2" * 64}
 
 def _write(folder: Path, out: Path, host: str) -> tuple[str, dict[str, object]]:
     uris = {name: f"{host}/app@{digest}" for name, digest in MANIFESTS.items()}
-    digest = release.write(
-        out, handed.read(folder), MANIFESTS, uris, {"": release.Packaged(f"packaged for {host}".encode())}
-    )
+    packaged = {"": release.Packaged(f"packaged for {host}".encode())}
+    digest = release.write(out, handed.read(folder), uris, packaged, {}, commit="c0ffee")
     return digest, json.loads((out / "release.json").read_text())
 
 
@@ -28,7 +27,9 @@ def test_the_digest_is_of_the_canonical_form_as_it_is_documented(folder: Path, t
         f'"{name}":{{"config":"sha256:{letter * 64}","manifest":"{MANIFESTS[name]}","path":["Resources","{name}"],"stack":""}}'
         for name, letter in (("A", "a"), ("B", "b"))
     )
-    text = f'{{"functions":{{{functions}}},"parameters":{{}},"templates":{{"":"sha256:{template}"}},"v":2}}'
+    text = (
+        f'{{"functions":{{{functions}}},"parameters":{{}},"templates":{{"":"sha256:{template}"}},"uploads":[],"v":2}}'
+    )
     assert digest == document["digest"] == f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
@@ -51,6 +52,8 @@ def test_everything_deploy_needs_is_there(folder: Path, tmp_path: Path) -> None:
         "manifest": MANIFESTS["A"],
         "platform": "linux/amd64",
         "size": 7,
+        "base": "sha256:" + "b" * 64,
         "image": f"one.example/app@{MANIFESTS['A']}",
     }
     assert (tmp_path / "out" / "packaged-template.yaml").read_bytes() == b"packaged for one.example"
+    assert document["commit"] == "c0ffee"

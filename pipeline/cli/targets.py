@@ -1,0 +1,75 @@
+"""What a command without a pipeline acts on: an environment of pipeline.yaml, what names of repositories say, or whoever we are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UsageError
+from stages.contract import StageError, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/.+")
+_HOST = re.compile(r"(localhost|[^/]*[.:][^/]*)/.+")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was said on the command line."""
+
+    environment: str | None
+    region: str | None
+    profile: str | None
+
+
+def choose(options: Mapping[str, Any], project: Path, asked: Asked) -> tuple[Target | None, str | None]:
+    """The target, None if nothing of AWS is needed, and the profile. Raises UsageError."""
+    if asked.environment:
+        if asked.region or asked.profile:
+            hint = "The environment says its region and its profile: leave out --region and --profile."
+            raise UsageError("--environment and --region or --profile say the same twice", hint=hint)
+        return _environment(asked.environment, project)
+    named = [*(options.get("repositories") or {}).values(), *filter(None, [options.get("repository")])]
+    found = next((match for each in named if (match := _ECR.fullmatch(each))), None)
+    if found:
+        account, region = found.groups()
+        return Target("command", account, region, partition(region)), asked.profile
+    if options.get("application") or options.get("bucket") or any(not _HOST.fullmatch(each) for each in named):
+        return _ourselves(asked), asked.profile
+    return None, asked.profile
+
+
+def partition(region: str) -> str:
+    """The partition that a region is in, by its name."""
+    return next((f"aws-{each}" for each in ("cn", "us-gov") if region.startswith(f"{each}-")), "aws")
+
+
+def _environment(name: str, project: Path) -> tuple[Target, str | None]:
+    """The target of an environment, as the stages of the project's pipeline have it."""
+    from pipeline.cli import common
+
+    definition, folder = common.load(project / "pipeline.yaml")
+    plan, _files = common.compile_plan(definition, folder, ())
+    for stage in plan.stages.values():
+        if stage.target and stage.target.environment == name:
+            return stage.target, stage.profile
+    known = sorted({stage.target.environment for stage in plan.stages.values() if stage.target})
+    raise UsageError(
+        f"no stage of {project / 'pipeline.yaml'} has the environment {name!r}",
+        hint=f"They have: {', '.join(known)}." if known else "Its stages have none.",
+    )
+
+
+def _ourselves(asked: Asked) -> Target:
+    """The account that our credentials are for."""
+    from stages.aws import session
+
+    try:
+        account, region, part = session.who_we_are(asked.profile, asked.region)
+    except StageError as error:
+        raise UsageError(error.message, hint=error.hint) from error
+    return Target("command", account, region, part)

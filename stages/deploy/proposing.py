@@ -50,7 +50,7 @@ def environment(request: Request) -> tuple[Target, Access]:
 
 def load(request: Request, work: Path, target: Target) -> Release:
     """The release, verified and checked against what the environment states. Raises InvalidInput, StageError."""
-    release = releases.load(work / request.inputs["release"])
+    release = releases.for_target(releases.load(work / request.inputs["release"]), target)
     if _is_large(release) and not target.bucket:
         raise StageError(
             f"{releases.TEMPLATE} has {len(release.template.data):,} bytes, and CloudFormation takes at most "

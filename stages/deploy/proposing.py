@@ -99,6 +99,7 @@ def _taken_up(session: Session, request: Request) -> Proposal | None:
 
 def _proposal(session: Session, release: Release, target: Target, request: Request) -> Proposal:
     live.check_images(session, release)
+    live.check_templates(session, release)
     stack_name = str(target.stack)
     stack = cloudformation.describe_stack(session.cloudformation, stack_name)
     way = change_set_type(stack_name, stack["StackStatus"] if stack else None)

@@ -199,6 +199,16 @@ def test_functions_of_nested_stacks_are_known_and_compared_by_their_full_path(em
 
     proposal = embedded.propose("n-1", template=template)
     assert {"Child/Fn", "Child/Child/Fn", "HelloWorldFunction"} == set(proposal.subject["images"])
+    client.delete_object(Bucket=bucket, Key="grand.template")
+    with pytest.raises(InvalidInput, match="the nested template Child/Child is not in its bucket"):
+        embedded.propose("n-0", template=template)
+    client.put_object(Bucket=bucket, Key="grand.template", Body=b"Resources: {}")
+    with pytest.raises(
+        StageError, match=r"the nested template Child/Child at .* is not the one of the release"
+    ) as caught:
+        embedded.apply("n-1", proposal, template=template)
+    assert caught.value.cls == "mismatch"
+    upload("grand.template", grand)
     _, deployment = embedded.apply("n-1", proposal, template=template)
     assert set(deployment["functions"]) == {"HelloWorldFunction", "Child/Fn", "Child/Child/Fn"}
     image = image_uri(embedded.target, "one")

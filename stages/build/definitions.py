@@ -15,7 +15,7 @@ from stages.template.resources import in_order
 
 if TYPE_CHECKING:
     from stages.contract import Request
-    from stages.template import Application, Function
+    from stages.template import Application, Function, Slot, Value
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,16 @@ def _nothing(application: Application) -> Problem:
 
 
 def _unspliceable(application: Application) -> list[Problem]:
-    """Functions that `package` could not give an image to: better told before the build than after it."""
+    """Functions that `package` could not give an image to: better told before the build than after it.
+
+    A loop's functions that are of one image are tried with one, and others each with its own.
+    """
     problems: list[Problem] = []
-    tried = {function.slot: "tried" for function in application.functions}
+    numbers: dict[str, int] = {}
+    tried: dict[Slot, Value] = {
+        function.slot: f"tried{numbers.setdefault(repr(function.image), len(numbers))}"
+        for function in application.functions
+    }
     for stack in application.stacks:
         try:
             templates.packaged(application, stack, tried)

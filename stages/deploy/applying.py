@@ -78,6 +78,7 @@ def _execute(
         _take_up(events, request, gone=found is None)
         return
     _refuse_if_moved(session, release, proposal, found)
+    live.check_templates(session, release)
     log(f"executing the change set {proposal.handle['name']}", stack=found["StackName"])
     if not cloudformation.execute_change_set(session.cloudformation, arn, proposal.handle["token"]):
         _take_up(events, request, gone=False)  # the answer to our first call may have been lost

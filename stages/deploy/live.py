@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
@@ -17,6 +19,8 @@ from stages.deploy.subject import template_digest
 from stages.limits import LIMITS
 from stages.log import log
 from stages.template.functions import full_id
+from stages.template.resolve import resolve
+from stages.template.resources import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +28,11 @@ if TYPE_CHECKING:
     from stages.aws.session import Session
     from stages.contract import Json
     from stages.deploy.release import Image, Release
+    from stages.template import Stack
 
 AT_ONCE = 8
 """Functions looked at, at the same time: Lambda allows 100 reads a second for the whole account."""
+_S3_URL = re.compile(r"https://s3\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<bucket>[^/]+)/(?P<key>.+)")
 IMAGES_A_CALL = 100  # BatchGetImage's limit
 
 
@@ -99,6 +105,59 @@ def check_images(session: Session, release: Release) -> None:
             problems += _image_problems(images, manifests)
     if problems:
         raise InvalidInput(problems)
+
+
+def check_templates(session: Session, release: Release) -> None:
+    """Make sure that each nested template is where the one around it says, and is the release's. Raises InvalidInput, StageError.
+
+    CloudFormation reads them when the change set is executed, so whoever may write there could change what is deployed.
+    """
+    problems: list[Problem] = []
+    for stack in release.stacks.values():
+        if stack.slot is None:
+            continue
+        url = _address(release.stacks[stack.slot.stack], stack)
+        data = _object(session, url)
+        if data is None:
+            hint = f"Was it deleted since `package` ran? {NEW_RUN}"
+            problems.append(Problem(f"the nested template {stack.path} is not in its bucket: {url}", hint=hint))
+        elif data not in (b"", stack.template.data):
+            raise StageError(
+                f"the nested template {stack.path} at {url} is not the one of the release",
+                hint=f"Find out who changed it. {NEW_RUN}",
+                cls="mismatch",
+            )
+    if problems:
+        raise InvalidInput(problems)
+
+
+def _address(parent: Stack, stack: Stack) -> str:
+    """Where the template around a nested one says that it is; the release was verified, so it does."""
+    slot = stack.slot
+    node = find(parent.template.root, slot.path) if slot else None
+    if node is None or slot is None:
+        raise StageError(f"nothing names the nested template {stack.path}", cls="fault")
+    return str(resolve(node, replace(parent.scope, loops=slot.loops)))
+
+
+def _object(session: Session, url: str) -> bytes | None:
+    """What is at an address of S3: None if nothing, nothing (b"") if we may not look, which is told in the log."""
+    match = _S3_URL.fullmatch(url)
+    if match is None:
+        raise StageError(f"{url} is no address in S3, as `package` writes it", cls="mismatch")
+    doing = f"looking for {match['key']} in the bucket {match['bucket']}"
+    with retry.explained(doing):
+        try:
+            client = session.elsewhere(session.target.account, match["region"]).s3
+            answer: Any = retry.call(lambda: client.get_object(Bucket=match["bucket"], Key=match["key"]), doing=doing)
+        except ClientError as error:
+            if retry.code(error) in ("NoSuchKey", "NoSuchBucket", "404"):
+                return None
+            if retry.meaning(error) != "denied":
+                raise
+            log(f"not allowed while {doing}; going on without", level="warning")
+            return b""
+        return bytes(answer["Body"].read(LIMITS.yaml_bytes + 1))
 
 
 def _by_repository(release: Release) -> dict[tuple[str, str, str], dict[str, Image]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from stages.contract import Problem
 from stages.deploy.release import below
+from stages.template.resources import LOOP
 from stages.template.tree import Mapping, Scalar, Sequence, walk
 
 if TYPE_CHECKING:
@@ -98,11 +99,16 @@ def _passing_problems(stack: Stack) -> Iterator[Problem]:
 
 
 def resources(template: Template) -> Iterator[tuple[Scalar, str, Mapping]]:
-    """The resources of a template: key, type, node."""
-    section = template.root.get("Resources")
+    """The resources of a template: key, type, node. Those of a loop's body stand for all that the loop makes."""
+    yield from _resources(template.root.get("Resources"))
+
+
+def _resources(section: Node | None) -> Iterator[tuple[Scalar, str, Mapping]]:
     for key, resource in section.named() if isinstance(section, Mapping) else ():
         if isinstance(resource, Mapping):
             yield key, scalar(resource.get("Type")) or "", resource
+        elif key.value.startswith(LOOP) and isinstance(resource, Sequence) and len(resource.items) == 3:
+            yield from _resources(resource.items[2])
 
 
 def declared_parameters(template: Template) -> dict[str, Mapping]:

@@ -50,7 +50,7 @@ def environment(request: Request) -> tuple[Target, Access]:
 
 def load(request: Request, work: Path, target: Target) -> Release:
     """The release, verified and checked against what the environment states. Raises InvalidInput, StageError."""
-    release = releases.load(work / request.inputs["release"])
+    release = releases.for_target(releases.load(work / request.inputs["release"]), target)
     if _is_large(release) and not target.bucket:
         raise StageError(
             f"{releases.TEMPLATE} has {len(release.template.data):,} bytes, and CloudFormation takes at most "
@@ -99,6 +99,7 @@ def _taken_up(session: Session, request: Request) -> Proposal | None:
 
 def _proposal(session: Session, release: Release, target: Target, request: Request) -> Proposal:
     live.check_images(session, release)
+    live.check_templates(session, release)
     stack_name = str(target.stack)
     stack = cloudformation.describe_stack(session.cloudformation, stack_name)
     way = change_set_type(stack_name, stack["StackStatus"] if stack else None)

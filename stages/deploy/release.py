@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stages.contract import Problem, StageError
+from stages.contract import InvalidInput, Problem, StageError
 from stages.limits import LIMITS
 from stages.template.application import assemble
 from stages.template.functions import SLOTS, full_id
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from stages.contract import Json
+    from stages.contract import Json, Target
     from stages.template import Stack
     from stages.template.tree import Node, Template
 
@@ -107,6 +107,30 @@ def not_lambdas(release: Release) -> list[Problem]:
         for name, image in sorted(release.images.items())
         if image.account is None
     ]
+
+
+def for_target(release: Release, target: Target) -> Release:
+    """The release as far as the target's parameters make it: loops go through other items with other parameters.
+
+    Raises InvalidInput if they make functions for which the release has no image.
+    """
+    known = {"AWS::Region": target.region, "AWS::AccountId": target.account, "AWS::Partition": target.partition}
+    templates = {path: stack.template for path, stack in release.stacks.items()}
+    stacks = assemble(templates, known | target.parameters)
+    problems: list[Problem] = []
+    images: dict[str, Image] = {}
+    for stack in stacks.values():
+        for name, node, loops in image_uris(stack):
+            image = release.images.get(name)
+            if image is not None and _text(node, stack, loops) == image.uri:
+                images[name] = image
+                continue
+            message = f"with the parameters of {target.environment} there is a function {name}, of which the release has no image"
+            hint = "Build with the values that environments have: give `build` the option `parameters`."
+            problems.append(stack.template.problem(node or stack.template.root, message, hint))
+    if problems:
+        raise InvalidInput(problems)
+    return dataclasses.replace(release, images=images, stacks=stacks)
 
 
 def release_digest(document: Json) -> str:

@@ -2,7 +2,7 @@
 
 from stages.template.application import Application, Reader, Stack, Unreadable, assemble, load
 from stages.template.artifacts import Artifact, artifacts
-from stages.template.functions import BuiltImage, Function
+from stages.template.functions import BuiltImage, Function, Image
 from stages.template.packaged import innermost_first, packaged
 from stages.template.references import Reference
 from stages.template.resources import Slot
@@ -14,6 +14,7 @@ __all__ = [
     "Artifact",
     "BuiltImage",
     "Function",
+    "Image",
     "Reader",
     "Reference",
     "Slot",

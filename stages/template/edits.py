@@ -44,30 +44,31 @@ def content_end(text: str, node: Node) -> int:
     return node.span.start + len(text[node.span.start : node.span.end].rstrip())
 
 
-def meaning(node: Node, without: AbstractSet[Path] = frozenset(), path: Path = ()) -> Hashable:
+def meaning(node: Node, without: AbstractSet[Path] = frozenset()) -> Hashable:
     """What a node says, however it is written. What stands at the paths in `without` is left out."""
+    ways = frozenset(path[:depth] for path in without for depth in range(len(path) + 1))
+    return _meaning(node, (), without, ways)
+
+
+def _meaning(node: Node, path: Path, without: AbstractSet[Path], ways: AbstractSet[Path]) -> Hashable:
+    """`ways` are the paths on the way to those in `without`; off them nothing needs to be looked up."""
     if isinstance(node, Scalar):
         type_ = scalar_type(node)
         return (type_, None if type_ == NULL else node.value)
+    if path not in ways:
+        path, without, ways = (), frozenset(), frozenset()
     if isinstance(node, Sequence):
-        return (node.tag, *(_meaning_at(item, without, (*path, at)) for at, item in enumerate(node.items)))
+        items = (((*path, at), item) for at, item in enumerate(node.items))
+        return (node.tag, *(None if at in without else _meaning(item, at, without, ways) for at, item in items))
     if not isinstance(node, Mapping):
         return node.name
     pairs = set()
     for key, value in node.pairs:
         here = (*path, key.value if isinstance(key, Scalar) else "?")
-        if here in without or (_leads_to(here, without) and _is_empty(value, here, without)):
+        if here in without or (here in ways and _is_empty(value, here, without)):
             continue
-        pairs.add((meaning(key), meaning(value, without, here)))
+        pairs.add((_meaning(key, (), frozenset(), frozenset()), _meaning(value, here, without, ways)))
     return (node.tag, frozenset(pairs))
-
-
-def _meaning_at(node: Node, without: AbstractSet[Path], path: Path) -> Hashable:
-    return None if path in without else meaning(node, without, path)
-
-
-def _leads_to(path: Path, slots: AbstractSet[Path]) -> bool:
-    return any(slot[: len(path)] == path for slot in slots)
 
 
 def _is_empty(node: Node, path: Path, without: AbstractSet[Path]) -> bool:

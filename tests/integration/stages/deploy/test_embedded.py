@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from integration.stages.deploy.releases import TEMPLATE, image_uri
+from integration.stages.deploy.releases import TEMPLATE, image_uri, sha256, write_release
 
+from stages import template as templates
 from stages.aws.session import Session, connect
 from stages.contract import InvalidInput, StageError
+from stages.deploy.release import release_digest
 from stages.deploy.subject import differences
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from integration.stages.deploy.releases import Deployer
 
 
@@ -194,6 +199,16 @@ def test_functions_of_nested_stacks_are_known_and_compared_by_their_full_path(em
 
     proposal = embedded.propose("n-1", template=template)
     assert {"Child/Fn", "Child/Child/Fn", "HelloWorldFunction"} == set(proposal.subject["images"])
+    client.delete_object(Bucket=bucket, Key="grand.template")
+    with pytest.raises(InvalidInput, match="the nested template Child/Child is not in its bucket"):
+        embedded.propose("n-0", template=template)
+    client.put_object(Bucket=bucket, Key="grand.template", Body=b"Resources: {}")
+    with pytest.raises(
+        StageError, match=r"the nested template Child/Child at .* is not the one of the release"
+    ) as caught:
+        embedded.apply("n-1", proposal, template=template)
+    assert caught.value.cls == "mismatch"
+    upload("grand.template", grand)
     _, deployment = embedded.apply("n-1", proposal, template=template)
     assert set(deployment["functions"]) == {"HelloWorldFunction", "Child/Fn", "Child/Child/Fn"}
     image = image_uri(embedded.target, "one")
@@ -203,3 +218,57 @@ def test_functions_of_nested_stacks_are_known_and_compared_by_their_full_path(em
     session(embedded).lambda_.update_function_code(FunctionName=name, ImageUri=image_uri(embedded.target, "two"))
     with pytest.raises(StageError, match=r"Child/Child/Fn runs .*, but the release says"):
         embedded.apply("n-2", embedded.propose("n-2", template=template), template=template)
+
+
+LOOP = """\
+Transform: [AWS::LanguageExtensions, AWS::Serverless-2016-10-31]
+Parameters:
+  Names: {Type: CommaDelimitedList, Default: "one,two"}
+Resources:
+  Fn::ForEach::Functions:
+    - Name
+    - !Ref Names
+    - ${Name}Function:
+        Type: AWS::Serverless::Function
+        Properties: {PackageType: Image, Role: !Sub "arn:aws:iam::${AWS::AccountId}:role/r"}
+        Metadata: {Dockerfile: Dockerfile, DockerContext: "./${Name}"}
+"""
+
+
+def test_each_function_of_a_loop_runs_its_own_image(embedded: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sam package` cannot package them at all."""
+    application, problems = templates.load(lambda _: LOOP.encode(), "t.yaml")
+    assert problems == []
+    images = {f"{name}Function": image_uri(embedded.target, name) for name in ("one", "two")}
+    packaged = templates.packaged(application, "", {each.slot: images[each.id] for each in application.functions})
+
+    def write(directory: Path, *_: object) -> None:
+        write_release(directory, embedded.target, "one", packaged.decode())
+        document = json.loads((directory / "release.json").read_text())
+        (known,) = document["functions"].values()
+        document["functions"] = {
+            f"{name}Function": known
+            | {
+                "path": ["Resources", "Fn::ForEach::Functions", 2, "${Name}Function"],
+                "config": sha256(name.encode()),
+                "manifest": image_uri(embedded.target, name).partition("@")[2],
+                "image": image_uri(embedded.target, name),
+            }
+            for name in ("one", "two")
+        }
+        document["digest"] = release_digest(document)
+        (directory / "release.json").write_text(json.dumps(document))
+
+    monkeypatch.setattr("integration.stages.deploy.releases.write_release", write)
+    embedded.target = replace(embedded.target, capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
+    _, deployment = embedded.apply("l-1", embedded.propose("l-1"))
+    assert {name: each["image"] for name, each in deployment["functions"].items()} == images
+
+    embedded.target = replace(embedded.target, parameters={"Names": "two"})
+    proposal = embedded.propose("l-2")
+    assert set(proposal.subject["images"]) == {"twoFunction"}
+    _, deployment = embedded.apply("l-2", proposal)
+    assert set(deployment["functions"]) == {"twoFunction"}
+    embedded.target = replace(embedded.target, parameters={"Names": "two,three"})
+    with pytest.raises(InvalidInput, match="there is a function threeFunction, of which the release has no image"):
+        embedded.propose("l-3")

@@ -12,12 +12,14 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from integration.stages.build.projects import copy_program
 from integration.stages.deploy.running import embedded_aws, new_account
+from integration.stages.images.running import running_registry
 from integration.stages.scan.conftest import advisory
 from support.layers import debian, dpkg
 
 from stages import package, scan
 from stages.bom import layers, rpmdb
 from stages.contract import Access, InvalidInput, Request, StageError, Target
+from stages.images import engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -320,3 +322,22 @@ def test_a_budget_is_for_all_layers_of_all_images(scanner: Scanner, monkeypatch:
     scanner.hand_over({"F": scanner.build(BASE), "G": scanner.build({**BASE, "x": b""})})
     scanner.advise(OPENSSL)
     assert set(verdicts(scanner.scan(fail_on="CRITICAL")).values()) == {"INCOMPLETE"}
+
+
+def test_an_image_that_stays_in_a_registry_of_another_kind_is_scanned_there(scanner: Scanner, tmp_path: Path) -> None:
+    """Nobody built it here, and no environment is needed to read it."""
+    image = scanner.build({**BASE, **METADATA})
+    scanner.hand_over({"F": image})
+    scanner.advise(OPENSSL, TAR, PYPI)
+    from_engine = scanner.scan()
+    (tmp_path / "registry").mkdir()
+    with running_registry(tmp_path / "registry") as host:
+        digest = engine.push(scanner.client, image, f"{host}/team/app", "v1", None)
+        scanner.client.remove_image(f"{host}/team/app:v1")
+        path = scanner.work / "inputs/images/images.json"
+        document = json.loads(path.read_text())
+        document["functions"]["F"]["carrier"] = {"type": "registry", "name": f"{host}/team/app", "manifest": digest}
+        path.write_text(json.dumps(document))
+        result = scanner.scan()
+    assert result.facts == from_engine.facts
+    assert result.statements == from_engine.statements

@@ -39,6 +39,11 @@ def resources(*lines: str) -> str:
         ),
         (SAM + resources("F: {Type: 'AWS::Serverless::Function'}"), [], "capabilities: [CAPABILITY_IAM]"),
         (
+            resources("Fn::ForEach::L: [N, [a], {'F${N}': {Type: 'AWS::Serverless::Function'}}]"),
+            [],
+            "capabilities: [CAPABILITY_IAM]",
+        ),
+        (
             SAM + resources("A: {Type: 'AWS::Serverless::Application'}", "R: {Type: 'AWS::IAM::Role'}"),
             [],
             "capabilities: [CAPABILITY_AUTO_EXPAND, CAPABILITY_IAM]",

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from stages.contract import InvalidInput
 from stages.limits import LIMITS
-from stages.template import Application, BuiltImage, Slot, Unreadable, Value, innermost_first, load, packaged
+from stages.template import Application, BuiltImage, Slot, Unreadable, Value, artifacts, innermost_first, load, packaged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,66 +185,39 @@ def test_functions_under_conditions_are_built_whatever_the_condition_is() -> Non
     assert [each.id for each in application.functions] == ["F", "N/G"]
 
 
-CDK = {
-    "Resources": {
-        "ImageFn1234ABCD": {
-            "Type": "AWS::Lambda::Function",
-            "Properties": {
-                "Architectures": ["arm64"],
-                "Code": {
-                    "ImageUri": {
-                        "Fn::Sub": "${AWS::AccountId}.dkr.ecr.${AWS::Region}.${AWS::URLSuffix}/cdk-hnb659fds-container-assets-"
-                        "${AWS::AccountId}-${AWS::Region}:0f1c"
-                    }
-                },
-                "PackageType": "Image",
-                "Role": {"Fn::GetAtt": ["Role", "Arn"]},
-            },
-            "Metadata": {
-                "aws:cdk:path": "Stack/ImageFn/Resource",
-                "aws:asset:path": "asset.0f1c",
-                "aws:asset:dockerfile-path": "docker/Dockerfile.prod",
-                "aws:asset:docker-build-args": {"VERSION": "1"},
-                "aws:asset:docker-build-target": "prod",
-                "aws:asset:property": "Code.ImageUri",
-            },
-        },
-        "Nested": {
-            "Type": "AWS::CloudFormation::Stack",
-            "Properties": {"TemplateURL": {"Fn::Join": ["", ["https://s3.", {"Ref": "AWS::Region"}, ".example/x"]]}},
-            "Metadata": {
-                "aws:asset:path": "StackNested.nested.template.json",
-                "aws:asset:property": "TemplateURL",
-            },
-        },
-    }
-}
+SYNTHESIZED = Path(__file__).parent / "cdk.out"
+"""What aws-cdk-lib 2.276.0 made of two DockerImageFunctions, a Function and a LayerVersion of archives, and a NestedStack."""
 
 
 def test_what_cdk_synthesizes_is_built_from_its_assets() -> None:
-    inner = json.loads(json.dumps(CDK))
-    del inner["Resources"]["Nested"]
-    del inner["Resources"]["ImageFn1234ABCD"]["Metadata"]["aws:asset:dockerfile-path"]
-    application, problems = read(
-        {
-            "cdk.out/Stack.template.json": json.dumps(CDK, indent=1),
-            "cdk.out/StackNested.nested.template.json": json.dumps(inner, indent=1),
-        },
-        "cdk.out/Stack.template.json",
-    )
+    root = "cdk.out/Demo.template.json"
+    application, problems = read({f"cdk.out/{each.name}": each.read_text() for each in SYNTHESIZED.iterdir()}, root)
     assert problems == []
-    root, nested = application.functions
-    assert (root.id, root.platform) == ("ImageFn1234ABCD", "linux/arm64")
-    assert root.image == BuiltImage("docker/Dockerfile.prod", "asset.0f1c", build_args={"VERSION": "1"}, target="prod")
-    assert nested.id == "Nested/ImageFn1234ABCD"
-    assert isinstance(nested.image, BuiltImage)
-    assert nested.image.dockerfile == "Dockerfile"
-    values: dict[Slot, Value] = {root.slot: "r/a@sha256:1"}
-    nest = application.stacks["Nested"].slot
+    first, plain, nested = application.functions
+    assert (first.id, first.platform) == ("ImageFnCD541B83", "linux/arm64")
+    assert isinstance(first.image, BuiltImage)
+    asset = first.image.context
+    assert asset.startswith("asset.")
+    assert first.image == BuiltImage("docker/Dockerfile.prod", asset, build_args={"VERSION": "1"}, target="prod")
+    assert isinstance(plain.image, BuiltImage)
+    assert plain.image.dockerfile == "Dockerfile"
+    assert (nested.id, nested.image) == (f"{nested.stack}/ImageFnCD541B83", plain.image)
+    assert [(each.id, each.name) for each in artifacts(application)] == [
+        ("Zip9471D920", "Code"),
+        ("LayerB20D2F06", "Content"),
+    ]
+
+    values: dict[Slot, Value] = {each.slot: f"r/{each.id.lower()}@sha256:1" for each in (first, plain)}
+    values |= {each.slot: {"S3Bucket": "b", "S3Key": each.id} for each in artifacts(application)}
+    nest = application.stacks[nested.stack].slot
     assert nest is not None
     values[nest] = "https://b.example/n.json"
-    done = json.loads(packaged(application, "", values))
-    expected = json.loads(json.dumps(CDK))
-    expected["Resources"]["ImageFn1234ABCD"]["Properties"]["Code"]["ImageUri"] = "r/a@sha256:1"
-    expected["Resources"]["Nested"]["Properties"]["TemplateURL"] = "https://b.example/n.json"
-    assert done == expected
+    expected = json.loads((SYNTHESIZED / "Demo.template.json").read_text())
+    properties = {name: resource.get("Properties", {}) for name, resource in expected["Resources"].items()}
+    for each in (first, plain):
+        properties[each.id]["Code"]["ImageUri"] = f"r/{each.id.lower()}@sha256:1"
+    properties["Zip9471D920"]["Code"] = {"S3Bucket": "b", "S3Key": "Zip9471D920"}
+    properties["LayerB20D2F06"]["Content"] = {"S3Bucket": "b", "S3Key": "LayerB20D2F06"}
+    properties[nested.stack]["TemplateURL"] = "https://b.example/n.json"
+    done = packaged(application, "", values)
+    assert json.loads(done) == expected

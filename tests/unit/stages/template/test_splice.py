@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import yaml
@@ -222,3 +223,68 @@ def test_output_is_input_but_for_the_spliced_value(
     else:
         fields[-1] = f"{pad}ImageUri: {REPLACED[old]}{comment}"
     assert _splice(text) == mark + newline.join([*head, *fields]) + end
+
+
+JUNK = [
+    "Sub: !Sub '${A}-010' # keep",
+    "Get: !GetAtt A.B",
+    "If: !If [C, !Ref A, on]",
+    "Octal: 010",
+    "Clock: 12:30:45",
+    "Switch: on",
+    "Date: 2024-01-01",
+    "Empty:",
+    "Null: ~",
+    'Quoted: "a: b # c"',
+    "Literal: |\n{pad}  one\n\n{pad}    ImageUri: not me\n{pad}  # nor me",
+    "Folded: >-\n{pad}  one\n{pad}  two",
+    "List:\n{pad}- a\n{pad}- {b: 010}",
+    "Deep: {a: [1, {b: !Ref C}], 'd': \"e\"}",
+    "# ImageUri: nor me",
+    "",
+]
+FUNCTIONS = {
+    "serverless": "Type: AWS::Serverless::Function\n{pad}Properties:\n{pad}  PackageType: Image\n{pad}  ImageUri: {old} # why",
+    "missing": "Type: AWS::Serverless::Function\n{pad}Properties:\n{pad}  Timeout: 3\n{pad}  PackageType: Image",
+    "flow": "Type: AWS::Serverless::Function\n{pad}Properties: {{PackageType: Image, ImageUri: {old}, Timeout: 010}}",
+    "flow-missing": "Type: AWS::Serverless::Function\n{pad}Properties: {{Timeout: 12:30:45, PackageType: Image}}",
+    "json": '"Type": "AWS::Serverless::Function"\n{pad}"Properties": {{"PackageType": "Image", "Timeout": 3}}',
+    "lambda": "Type: AWS::Lambda::Function\n{pad}Properties:\n{pad}  Code:\n{pad}    ImageUri: {old}\n{pad}  PackageType: Image",
+    "lambda-flow": "Type: AWS::Lambda::Function\n{pad}Properties: {{Code: {{ImageUri: {old}}}, PackageType: Image}}",
+    "lambda-missing": "Type: AWS::Lambda::Function\n{pad}Properties:\n{pad}  Code: {{}}\n{pad}  PackageType: Image",
+}
+
+
+@given(
+    functions=st.lists(st.sampled_from([*FUNCTIONS]), min_size=1, max_size=5),
+    junk=st.lists(st.lists(st.sampled_from(JUNK), unique=True, max_size=6), min_size=6, max_size=6),
+    quote=st.sampled_from(["", "'", '"']),
+    newline=st.sampled_from(["\n", "\r\n"]),
+    mark=st.sampled_from(["", "\ufeff"]),
+    indent=st.integers(1, 4),
+)
+def test_many_functions_are_given_images_and_nothing_else_changes(
+    *, functions: list[str], junk: list[list[str]], quote: str, newline: str, mark: str, indent: int
+) -> None:
+    """Taking the spliced values out again gives the very bytes of the author."""
+    pad, lines = " " * (2 * indent), ["# head", "Resources:"]
+    for at, style in enumerate(functions):
+        lines.append(f"{' ' * indent}F{at}:  # a function")
+        lines.append(pad + FUNCTIONS[style].format(pad=pad, old=f"{quote}old{at}{quote}"))
+        lines += [f"{pad}Metadata:", *(f"{pad}  {each.replace('{pad}', pad + '  ')}" for each in junk[at])]
+    lines += ["Outputs:", *(f"  {each.replace('{pad}', '  ')}" for each in junk[-1])]
+    text = mark + "\n".join(lines).replace("\n", newline) + newline
+    values: dict[Path, Value] = {}
+    for at, style in enumerate(functions):
+        kind = "AWS::Lambda::Function" if style.startswith("lambda") else "AWS::Serverless::Function"
+        values["Resources", f"F{at}", *SLOTS[kind]] = f"r/new{at}@sha256:1"
+    done = splice(read(text.encode(), "t.yaml"), values).decode()
+    for at, style in enumerate(functions):
+        assert done.count(f"r/new{at}@sha256:1") == 1
+        if "missing" in style or style == "json":
+            pair = rf"([\"']?)ImageUri\1: ([\"']?)r/new{at}@sha256:1\2(,\s*|{newline} *|)"
+            done, number = re.subn(pair, "", done)
+            assert number == 1
+        else:
+            done = done.replace(f"r/new{at}@sha256:1", f"old{at}")
+    assert done == text

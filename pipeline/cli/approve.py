@@ -265,6 +265,8 @@ def _gate(store: Store, run: Run, plan: Plan, stage: str, trust: Trust | None) -
     last = run.last(stage)
     if last is None or last.outcome != "waiting" or last.proposal is None:
         return None
+    if trust:
+        common.rely_on(store, run.id, trust)
     return gating.look(store, plan, run, plan.stages[stage], last.proposal, trust=trust)
 
 

@@ -76,6 +76,24 @@ def runner_key(path: str | None) -> Key:
     return keys.find(path, os.environ, lambda text: click.echo(text, err=True))
 
 
+def rely_on(store: Store, run_id: str, trust: Trust) -> None:
+    """Hold what is recorded of a run against the keys that count, before anything is built upon it or decided.
+
+    Raises VerificationFailed if something does not hold, Incomplete if a closed chain has nobody who vouches for it.
+    """
+    from pipeline.audit import verify
+    from pipeline.errors import Incomplete, VerificationFailed
+    from pipeline.record import seals
+
+    for found in verify.Audit(store, trust).run(run_id).findings:
+        if found.grade == "broken":
+            raise VerificationFailed(
+                str(found), where=found.key, hint="Do not go on from this record. Start anew: towpath run"
+            )
+        if found.key.endswith(f"/{seals.NAME}"):
+            raise Incomplete(str(found), where=found.key, hint="Start a new run: towpath run")
+
+
 def open_store(location: str | None, project: Path, *, create: bool = False) -> Store:
     """Open the store that was named, or the project's own."""
     from pipeline.record.store import directory

@@ -260,7 +260,7 @@ def _find(run_id: str, project: str, store: str | None, keys: Keys, *, as_json: 
     found = runs.find(opened, run_id)
     signing, trust = _load_keys(keys)
     if trust:
-        _rely_on(opened, found, trust)
+        common.rely_on(opened, found, trust)
     digest = runs.load(opened, found).plan
     compiled = plan.from_json(
         artifacts.read_json(opened, digest, f"the plan of run {found}"), f"the plan of run {found}"
@@ -278,24 +278,6 @@ def _load_keys(keys: Keys) -> tuple[Key, Trust | None]:
         text = f"the runner's own key, {signing.public.fingerprint}, is not enrolled as builder: nobody would rely on this run"
         raise UsageError(text, hint=hint, where=trust.path)
     return signing, trust
-
-
-def _rely_on(store: Store, run_id: str, trust: Trust) -> None:
-    """Hold what is recorded of a run against the keys that count, before anything is built upon it.
-
-    Raises VerificationFailed if something does not hold, Incomplete if a closed chain has nobody who vouches for it.
-    """
-    from pipeline.audit import verify
-    from pipeline.errors import Incomplete, VerificationFailed
-    from pipeline.record import seals
-
-    for found in verify.Audit(store, trust).run(run_id).findings:
-        if found.grade == "broken":
-            raise VerificationFailed(
-                str(found), where=found.key, hint="Do not go on from this record. Start anew: towpath run"
-            )
-        if found.key.endswith(f"/{seals.NAME}"):
-            raise Incomplete(str(found), where=found.key, hint="Start a new run: towpath run")
 
 
 def _context(

@@ -180,6 +180,18 @@ def test_who_a_ci_system_acts_for_asked_for_the_run(machine: Machine) -> None:
     assert "cannot approve this: asked for the run" in approve(machine, "grace")
 
 
+def test_nobody_who_pins_keys_decides_on_a_record_that_others_sealed(machine: Machine, tmp_path: Path) -> None:
+    """It may be a copy that came from anywhere, with a text that says another thing than its subject."""
+    machine.towpath("run", code=75)
+    public = (tmp_path / "ada.pub").read_text().split()
+    (tmp_path / "trust").write_text(f'builder,gate namespaces="towpath" {" ".join(public[:2])}\n')
+    machine.variables["TOWPATH_TRUST"] = str(tmp_path / "trust")
+    assert "does not enrol" in approve(machine, "ada", code=4)
+    machine.towpath("gate", "check", "latest", "migrate", code=4)
+    assert "does not enrol" in machine.towpath("approvals").stderr
+    assert not (machine.project / ".towpath/store/inbox").exists()
+
+
 def test_what_is_approved_is_verified_by_ssh_keygen_too(machine: Machine, tmp_path: Path) -> None:
     machine.towpath("run", code=75)
     approve(machine, "ada")

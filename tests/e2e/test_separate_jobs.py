@@ -42,13 +42,13 @@ class Fork:
     repository: Repository
     folder: Path
 
-    def approve(self, run: Run, person: str) -> str:
+    def decide(self, run: Run, person: str, decision: str = "approve") -> str:
         """Do as the summary of the waiting job says, on a machine without an engine. Gives what is to be handed in."""
         machine = self.folder / f"{person}s-machine-{run.id}"
         machine.mkdir()
         with tarfile.open(run.artifacts / "record/record.tar") as tar:
             tar.extractall(machine, filter="data")
-        argv = [TOWPATH, "approve", "latest", "deploy-production", "--store", "store", "--reason", "seen on staging"]
+        argv = [TOWPATH, decision, "latest", "deploy-production", "--store", "store", "--reason", "seen on staging"]
         environment = {
             "PATH": os.environ["PATH"],
             "TOWPATH_TRUST": str(self.folder / "trust"),
@@ -175,11 +175,11 @@ def test_from_a_push_to_production(fork: Fork, waiting: Run) -> None:
     assert fork.repository.job(forced, "apply-production").step("stage apply").code == 75
     assert fork.record(forced)[1].done("deploy-production") is None
 
-    one = fork.repository.run(**{"continue": waiting.id, "decisions": fork.approve(waiting, "ada")})
+    one = fork.repository.run(**{"continue": waiting.id, "decisions": fork.decide(waiting, "ada")})
     assert one.results["apply-production"] == "skipped"
     assert "1 of 2 approved" in one.jobs["receive-decisions"].summary
 
-    two = fork.repository.run(**{"continue": one.id, "decisions": fork.approve(one, "grace")})
+    two = fork.repository.run(**{"continue": one.id, "decisions": fork.decide(one, "grace")})
     assert two.results == {
         **dict.fromkeys(STAGES, "skipped"),
         "receive-decisions": "success",
@@ -244,4 +244,11 @@ def test_decisions_are_refused_on_a_record_that_other_keys_have_sealed(fork: For
     repository = replace(fork.repository, variables=trust, count=500)
     refused = repository.job(repository.start(**{"continue": waiting.id}), "receive-decisions")
     assert refused.result == "failure"
-    assert refused.step("audit verify").code == 4
+    assert refused.step("gate check").code == 4
+
+
+def test_a_reject_fails_the_workflow(fork: Fork, waiting: Run) -> None:
+    run = fork.repository.start(**{"continue": waiting.id, "decisions": fork.decide(waiting, "grace", "reject")})
+    rejected = fork.repository.job(run, "receive-decisions")
+    assert rejected.result == "failure"
+    assert rejected.step("gate check").code == 5

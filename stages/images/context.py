@@ -246,7 +246,8 @@ def _padding(size_bytes: int) -> bytes:
 
 def _open(root: Path, name: str) -> BinaryIO:
     """Open a file, but no link that has taken its place since it was listed."""
-    descriptor = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)  # noqa: PTH118
+    path = os.path.join(root, name)  # noqa: PTH118 - pathlib takes ten times as long, for each of many files
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     return os.fdopen(descriptor, "rb")
 
 

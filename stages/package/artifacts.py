@@ -14,6 +14,7 @@ from stages.package import release
 
 if TYPE_CHECKING:
     import threading
+    from pathlib import Path
 
     from stages.aws.s3 import Object
     from stages.aws.session import Session

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pipeline.record.replay import Run as Recorded
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("embedded")]
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("embedded"), pytest.mark.timeout(900)]
 
 WORKFLOW = ".github/workflows/demo.yml"
 PEOPLE = """
@@ -154,7 +154,6 @@ def waiting(fork: Fork) -> Run:
 STAGES = ["build", "scan", "package", "deploy-staging", "smoke", "propose-production"]
 
 
-@pytest.mark.timeout(900)
 def test_from_a_push_to_production(fork: Fork, waiting: Run) -> None:
     assert waiting.results == {
         **dict.fromkeys(STAGES, "success"),
@@ -194,7 +193,6 @@ def test_from_a_push_to_production(fork: Fork, waiting: Run) -> None:
     assert "authentic" in two.jobs["audit"].step("Does the record hold?").said
 
 
-@pytest.mark.timeout(900)
 def test_a_fork_as_it_is_deploys_at_once_and_its_record_is_nobodys(tmp_path: Path, base_image: str) -> None:
     """No secret, no variable, no people: nobody need approve, and every job has a key of its own."""
     origin = copy_repository(tmp_path, base_image)
@@ -252,3 +250,4 @@ def test_a_reject_fails_the_workflow(fork: Fork, waiting: Run) -> None:
     rejected = fork.repository.job(run, "receive-decisions")
     assert rejected.result == "failure"
     assert rejected.step("gate check").code == 5
+    assert len(list((fork.record(run)[0] / "inbox").rglob("*.json"))) == 1, "what failed leaves its record too"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from stages.contract import Problem
 from stages.deploy.release import below
-from stages.template.resources import LOOP
+from stages.template.resources import LANGUAGE_EXTENSIONS, LOOP
 from stages.template.tree import Mapping, Scalar, Sequence, walk
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Reference:
 def check(template: Template, environment: str, parameters: dict[str, str], capabilities: list[str]) -> list[Problem]:
     """All problems of a template with the parameters and capabilities that an environment states."""
     return [
+        *_macro_problems(template),
         *_capability_problems(template, environment, capabilities),
         *_parameter_problems(template, environment, parameters),
         *_reference_problems(template),
@@ -76,6 +77,7 @@ def check_nested(stacks: dict[str, Stack], environment: str, capabilities: list[
     problems: list[Problem] = []
     for stack in stacks.values():
         if stack.path:
+            problems += _macro_problems(stack.template)
             problems += _capability_problems(stack.template, environment, capabilities)
             problems += _passing_problems(stack)
             problems += _reference_problems(stack.template)
@@ -134,6 +136,20 @@ def transforms(template: Template) -> list[str]:
 def scalar(node: Node | None) -> str | None:
     """A scalar's text, or None."""
     return node.value if isinstance(node, Scalar) else None
+
+
+# Macros
+
+
+def _macro_problems(template: Template) -> Iterator[Problem]:
+    """A resource of SAM's in a template that does not name its macro: CloudFormation knows no such type."""
+    if set(transforms(template)) - {LANGUAGE_EXTENSIONS}:
+        return
+    for key, type_, _ in resources(template):
+        if type_.startswith("AWS::Serverless::"):
+            message = f"{key.value} is an {type_}, and the template does not name the macro that knows it"
+            yield template.problem(key, message, f"Add to the top of the template: `Transform: {SAM}`")
+            return
 
 
 # Capabilities

@@ -13,7 +13,7 @@ from ministack import app
 from ministack.core.persistence import save_all
 from ministack.core.responses import error_response_json, get_account_id
 from ministack.services import lambda_svc
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import engine, provisioners
 
 from stages.embedded.functions import NoSuchImage, pinned
 
@@ -29,6 +29,9 @@ AWS = app.app
 _acting_for: contextvars.ContextVar[str | None] = contextvars.ContextVar("acting_for", default=None)
 
 
+_nested: contextvars.ContextVar[bool] = contextvars.ContextVar("nested", default=False)
+
+
 def act_for(account: str) -> None:
     """Serve the request at hand in the account. Calls of an API's endpoint are not signed, so they say no account."""
     _acting_for.set(account)
@@ -40,10 +43,11 @@ def save() -> None:
 
 
 def install(functions: Functions) -> None:
-    """Make ministack run image functions with ours, refuse images that are not there, and know whom we act for."""
+    """Make ministack run image functions with ours, refuse images that are not there, know whom we act for, expand nested templates."""
     _run_functions(functions)
     _check_images()
     _know_accounts()
+    _expand_nested()
 
 
 def _run_functions(functions: Functions) -> None:
@@ -110,3 +114,37 @@ def _know_accounts() -> None:
         return _acting_for.get() or given(headers, query)
 
     app.extract_access_key_id = acting
+
+
+def _expand_nested() -> None:
+    """Apply macros such as SAM's to nested templates too, as CloudFormation does; ministack does so at the root alone.
+
+    It asks what the parameters are right after it has read a nested template, so that is where the template is expanded.
+    """
+    given = engine._resolve_parameters  # noqa: SLF001 - see the module
+
+    def expanding(template: Json, provided: Any, *rest: Any) -> Any:
+        if _nested.get():
+            _nested.set(False)  # expanding it asks for them as well
+            made = engine._apply_transforms(template, provided)  # noqa: SLF001 - see the module
+            if error := getattr(made, "error", None):
+                raise ValueError(error)
+            expanded = dict(made)
+            template.clear()
+            template.update(expanded)
+        return given(template, provided, *rest)
+
+    def nested(deploy: Callable[..., Any]) -> Callable[..., Any]:
+        def marked(*arguments: Any, **named: Any) -> Any:
+            before = _nested.get()
+            _nested.set(True)
+            try:
+                return deploy(*arguments, **named)
+            finally:
+                _nested.set(before)
+
+        return marked
+
+    engine._resolve_parameters = expanding  # noqa: SLF001 - see the module
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::CloudFormation::Stack"]  # noqa: SLF001 - see the module
+    handlers.update({each: nested(handlers[each]) for each in ("create", "update")})

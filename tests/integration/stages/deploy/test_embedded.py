@@ -179,45 +179,62 @@ FUNCTION = """\
 NESTED = "  Child: {{Type: AWS::CloudFormation::Stack, Properties: {{TemplateURL: '{}'}}}}\n"
 
 
+MADE_BY_MACROS = """\
+Transform: [AWS::LanguageExtensions, AWS::Serverless-2016-10-31]
+Resources:
+  Fn::ForEach::L:
+    - N
+    - [Fn]
+    - ${N}:
+        Type: AWS::Serverless::Function
+        Properties: {PackageType: Image, Role: !Sub "arn:aws:iam::${AWS::AccountId}:role/r", ImageUri: IMAGE}
+"""
+
+
 def test_functions_of_nested_stacks_are_known_and_compared_by_their_full_path(embedded: Deployer) -> None:
-    """Both nested stacks have a function Fn."""
+    """Both nested stacks have a function Fn; that of the inner one is made by macros."""
     client = session(embedded).s3
     bucket = f"templates-{embedded.target.account}"
     client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
 
-    def upload(name: str, text: str) -> str:
-        body = text.replace("IMAGE", image_uri(embedded.target, "one")).encode()
-        client.put_object(Bucket=bucket, Key=name, Body=body)
-        return f"https://s3.eu-central-1.amazonaws.com/{bucket}/{name}"
+    def upload(name: str, text: str, content: str) -> str:
+        body = text.replace("IMAGE", image_uri(embedded.target, content)).encode()
+        client.put_object(Bucket=bucket, Key=f"{name}-{content}", Body=body)
+        return f"https://s3.eu-central-1.amazonaws.com/{bucket}/{name}-{content}"
 
-    grand = "Resources:\n" + FUNCTION
-    grand_url = upload("grand.template", grand)
-    child = "Resources:\n" + FUNCTION + NESTED.format(grand_url)
-    child_url = upload("child.template", child)
-    embedded.nested = {"Child": (child, child_url), "Child/Child": (grand, grand_url)}
-    template = TEMPLATE.replace("Outputs:", NESTED.format(child_url) + "Outputs:")
+    def pack(content: str) -> str:
+        """Upload the nested templates as `package` does, and give the root's."""
+        inner_url = upload("inner", MADE_BY_MACROS, content)
+        child = "Resources:\n" + FUNCTION + NESTED.format(inner_url)
+        child_url = upload("child", child, content)
+        embedded.nested = {"Child": (child, child_url), "Child/Child": (MADE_BY_MACROS, inner_url)}
+        return TEMPLATE.replace("Outputs:", NESTED.format(child_url) + "Outputs:")
 
+    template = pack("one")
     proposal = embedded.propose("n-1", template=template)
     assert {"Child/Fn", "Child/Child/Fn", "HelloWorldFunction"} == set(proposal.subject["images"])
-    client.delete_object(Bucket=bucket, Key="grand.template")
+    client.delete_object(Bucket=bucket, Key="inner-one")
     with pytest.raises(InvalidInput, match="the nested template Child/Child is not in its bucket"):
         embedded.propose("n-0", template=template)
-    client.put_object(Bucket=bucket, Key="grand.template", Body=b"Resources: {}")
+    client.put_object(Bucket=bucket, Key="inner-one", Body=b"Resources: {}")
     with pytest.raises(
         StageError, match=r"the nested template Child/Child at .* is not the one of the release"
     ) as caught:
         embedded.apply("n-1", proposal, template=template)
     assert caught.value.cls == "mismatch"
-    upload("grand.template", grand)
+    pack("one")
     _, deployment = embedded.apply("n-1", proposal, template=template)
     assert set(deployment["functions"]) == {"HelloWorldFunction", "Child/Fn", "Child/Child/Fn"}
-    image = image_uri(embedded.target, "one")
-    assert {each["image"] for each in deployment["functions"].values()} == {image}
+    assert {each["image"] for each in deployment["functions"].values()} == {image_uri(embedded.target, "one")}
+
+    template = pack("two")
+    _, deployment = embedded.apply("n-2", embedded.propose("n-2", "two", template=template), "two", template=template)
+    assert {each["image"] for each in deployment["functions"].values()} == {image_uri(embedded.target, "two")}
 
     name = deployment["functions"]["Child/Child/Fn"]["name"]
-    session(embedded).lambda_.update_function_code(FunctionName=name, ImageUri=image_uri(embedded.target, "two"))
+    session(embedded).lambda_.update_function_code(FunctionName=name, ImageUri=image_uri(embedded.target, "one"))
     with pytest.raises(StageError, match=r"Child/Child/Fn runs .*, but the release says"):
-        embedded.apply("n-2", embedded.propose("n-2", template=template), template=template)
+        embedded.apply("n-3", embedded.propose("n-3", "two", template=template), "two", template=template)
 
 
 LOOP = """\

@@ -39,7 +39,7 @@ def resources(*lines: str) -> str:
         ),
         (SAM + resources("F: {Type: 'AWS::Serverless::Function'}"), [], "capabilities: [CAPABILITY_IAM]"),
         (
-            resources("Fn::ForEach::L: [N, [a], {'F${N}': {Type: 'AWS::Serverless::Function'}}]"),
+            SAM + resources("Fn::ForEach::L: [N, [a], {'F${N}': {Type: 'AWS::Serverless::Function'}}]"),
             [],
             "capabilities: [CAPABILITY_IAM]",
         ),
@@ -205,6 +205,18 @@ def test_depends_on_nothing() -> None:
 def test_all_problems_at_once() -> None:
     text = PARAMETERS.replace("Resources: {}", resources("R: {Type: 'AWS::IAM::Role', P: !Ref Nothing}"))
     assert len(problems(text, {"Other": "x"})) == 4
+
+
+def test_a_resource_of_sams_needs_its_macro() -> None:
+    """CloudFormation would tell of a nested template only when the stack is half made."""
+    (problem,) = problems(resources(FUNCTION, "Api: {Type: 'AWS::Serverless::Api'}"))
+    assert (
+        problem.message == "Fn is an AWS::Serverless::Function, and the template does not name the macro that knows it"
+    )
+    assert problem.where == "t.yaml:2:3"
+    assert problems("Transform: MyOwn\n" + resources(FUNCTION)) == []
+    (nested_problem,) = nested(resources(FUNCTION))
+    assert nested_problem.startswith("nested/Child.yaml:2:3: Fn is an AWS::Serverless::Function")
 
 
 # Nested templates

@@ -17,14 +17,15 @@ from stages.log import log
 
 if TYPE_CHECKING:
     import threading
-
-    from docker import APIClient
+    from collections.abc import Callable
 
     from stages.build.builders import Builder
     from stages.build.order import Told
     from stages.build.settings import Settings
     from stages.build.sources import Source
     from stages.images.engine import EngineImage
+
+    Build = Callable[[Order, Callable[[str], None], threading.Event], Told]
 
 SHOWN_LINES = 10
 TAG_CHARACTERS = 128
@@ -36,19 +37,24 @@ def build_all(sources: list[Source], settings: Settings) -> tuple[Builder, dict[
 
     With `fail_fast` nothing new is started after a failure, and builds that run are ended; else the others are finished.
     """
+    builder = choose(settings, sources)
+    log(builder.told)
+    if builder.name == "buildkit":
+        return builder, _run(partial(buildkit.build, builder), sources, settings)
     with engine.connect(settings.jobs) as client:
-        builder = choose(client, settings, sources)
-        log(builder.told)
-        tasks = {source.recipe: partial(_build, client, builder, settings, source) for source in sources}
-        return builder, parallel.run(tasks, settings.jobs, fail_fast=settings.fail_fast)
+        return builder, _run(partial(classic.build, client), sources, settings)
 
 
-def choose(client: APIClient, settings: Settings, sources: list[Source]) -> Builder:
+def _run(build: Build, sources: list[Source], settings: Settings) -> dict[str, EngineImage]:
+    tasks = {source.recipe: partial(_build, build, settings, source) for source in sources}
+    return parallel.run(tasks, settings.jobs, fail_fast=settings.fail_fast)
+
+
+def choose(settings: Settings, sources: list[Source]) -> Builder:
     """Find the builder. Raises StageError if it cannot be had, or does not know what is asked for."""
-    docker = builders.engine_of(client)
-    builder = builders.choose(
-        settings.builder, docker, builders.clients() if docker.is_docker and settings.builder != "classic" else []
-    )
+    docker = builders.engine_here()
+    asked = docker.is_docker and settings.builder != "classic"
+    builder = builders.choose(settings.builder, docker, builders.clients() if asked else [])
     if builder.name == "classic":
         _refuse_buildkits(builder, settings, sources)
     return builder
@@ -70,9 +76,7 @@ def extra(source: Source) -> tuple[str, ...]:
     return source.definition.image.extra_params
 
 
-def _build(
-    client: APIClient, builder: Builder, settings: Settings, source: Source, stop: threading.Event
-) -> EngineImage:
+def _build(build: Build, settings: Settings, source: Source, stop: threading.Event) -> EngineImage:
     if stop.is_set():
         raise parallel.Stopped
     log("building", function=source.name, state="building")
@@ -80,16 +84,11 @@ def _build(
     def say(line: str) -> None:
         log(withhold(line, settings.withheld), function=source.name)
 
-    order = _order(source, settings)
-    told = (
-        classic.build(client, order, say, stop)
-        if builder.name == "classic"
-        else buildkit.build(builder, order, say, stop)
-    )
+    told = build(_order(source, settings), say, stop)
     if told.image is None:
         log("failed", function=source.name, state="failed")
         raise _failure(source, told, settings.withheld)
-    image = next((found for name in told.image.split("\n") if (found := engine.inspect(client, name))), None)
+    image = next((found for name in told.image.split("\n") if (found := engine.look(name))), None)
     if image is None:
         raise StageError(f"{source.name}: its image {told.image} vanished from the engine", cls="retryable")
     _refuse_other_platform(source, image)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from stages.contract import StageError
 from stages.images import engine
-
-if TYPE_CHECKING:
-    from docker import APIClient
 
 Name = Literal["buildkit", "classic"]
 PROBE_TIMEOUT_S = 20
@@ -96,9 +94,9 @@ def _shown(version: tuple[int, ...] | None) -> str:
     return ".".join(map(str, version or ())) or "?"
 
 
-def engine_of(client: APIClient) -> Engine:
-    """What engine answers."""
-    about = client.version()
+def engine_here() -> Engine:
+    """What engine answers. Raises StageError if none does."""
+    about = engine.version()
     components = about.get("Components") or [{}]
     name = str(components[0].get("Name") or "Engine")
     shown = "Docker" if name == "Engine" else name.removesuffix(" Engine")
@@ -106,20 +104,20 @@ def engine_of(client: APIClient) -> Engine:
 
 
 def clients() -> list[Client]:
-    """The docker clients on PATH, in its order. Once one with buildx is met, the rest are not asked."""
-    found: list[Client] = []
-    for folder in os.get_exec_path():
-        path = Path(folder, "docker")
-        if not os.access(path, os.X_OK) or str(path.resolve()) in {str(Path(each.path).resolve()) for each in found}:
-            continue
-        version = _ask(str(path), "--version")
-        if version is None:
-            continue
-        buildx = _ask(str(path), "buildx", "version")
-        found.append(Client(str(path), numbers(version), numbers(buildx) if buildx else None))
-        if buildx:
-            break
-    return found
+    """The docker clients on PATH, in its order. They are asked at the same time: each takes its time to start."""
+    paths = [Path(folder, "docker") for folder in os.get_exec_path()]
+    different = {str(path.resolve()): str(path) for path in reversed(paths) if os.access(path, os.X_OK)}
+    with ThreadPoolExecutor(2 * len(different) or 1) as pool:
+        asked = [
+            (path, pool.submit(_ask, path, "--version"), pool.submit(_ask, path, "buildx", "version"))
+            for path in reversed(different.values())
+        ]
+    found = [(path, version.result(), buildx.result()) for path, version, buildx in asked]
+    return [
+        Client(path, numbers(version), numbers(buildx) if buildx else None)
+        for path, version, buildx in found
+        if version
+    ]
 
 
 def _ask(*argv: str) -> str | None:

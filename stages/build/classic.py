@@ -117,4 +117,10 @@ def _line(text: str, transcript: Transcript) -> int | None:
     if match := re.search(r"(?:parse error|Syntax error)\D{0,20}line (\d+)", error, re.IGNORECASE):
         return int(match[1])
     steps = instructions(text)
-    return steps[transcript.step - 1].line if 0 < transcript.step <= len(steps) else None
+    if (
+        0 < transcript.step <= len(steps)
+        and steps[transcript.step - 1].word == transcript.instruction[:20].split(" ")[0]
+    ):
+        return steps[transcript.step - 1].line
+    same = [each.line for each in steps if each.text.split() == transcript.instruction.split()]
+    return same[0] if same else None

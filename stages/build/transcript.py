@@ -12,7 +12,9 @@ from stages.build.order import LAST_LINES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_STEP = re.compile(r"Step (\d+)/\d+ : (.*)")
+_STEP = re.compile(
+    r"(?:\[\d+/\d+\] )?(?:Step|STEP) (\d+)/\d+ ?: (.*)"
+)  # Podman's are in capitals, and counted by stage
 _BUILT = re.compile(r"Successfully built ([0-9a-f]{12,64})")
 _NOISE = re.compile(r" ---> |Removing intermediate container ")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

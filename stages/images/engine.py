@@ -7,12 +7,13 @@ import os
 import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from stages.contract import StageError
 from stages.images.refusals import refused, retried
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from docker import APIClient
 
@@ -62,18 +63,7 @@ def _familiar(reference: str) -> str:
 
 def images() -> Images:
     """Look which images the engine has. Raises StageError if none answers."""
-    address = host()
-    if address.startswith("unix://") and not os.environ.get("DOCKER_TLS_VERIFY"):
-        try:
-            path = address.removeprefix("unix://")
-            about, listed = _ask(path, "/info"), _ask(path, "/images/json")
-        except (OSError, ValueError) as error:
-            raise StageError(
-                f"no container engine answers at {address}", hint=_remedy(error), cls="retryable"
-            ) from error
-    else:
-        with connect() as client:
-            about, listed = client.info(), client.images()
+    about, listed = _get("/info", lambda client: client.info()), _get("/images/json", lambda client: client.images())
     names = {
         str(name): str(each["Id"])
         for each in listed
@@ -82,11 +72,38 @@ def images() -> Images:
     return Images(_id_of(about), frozenset(str(each["Id"]) for each in listed), names)
 
 
-def _ask(path: str, what: str) -> Any:
-    """GET `what` from a socket of this machine. The client proper takes 100 ms to be there, and here nothing may be to do.
+def version() -> Json:
+    """What the engine says of itself. Raises StageError if none answers."""
+    about: Json = _get("/version", lambda client: client.version())
+    return about
 
-    By HTTP/1.0 the answer ends where the connection does, in one piece.
+
+def look(image: str) -> EngineImage | None:
+    """As `inspect`, without a client where that can be: for who asks for one image, and needs no client else."""
+    found = _get(f"/images/{quote(image)}/json", lambda client: details(client, image))
+    if found is not None and "Descriptor" in found:
+        with connect() as client:
+            return inspect(client, image)
+    return _image(found, str(found["Id"])) if found else None
+
+
+def _get(what: str, by_client: Callable[[APIClient], Any]) -> Any:
+    """What the engine answers, None where it says that there is no such thing.
+
+    A socket of this machine is asked directly: the client proper takes 100 ms to be there, and often nothing is to do.
     """
+    address = host()
+    if not address.startswith("unix://") or os.environ.get("DOCKER_TLS_VERIFY"):
+        with connect() as client:
+            return by_client(client)
+    try:
+        return _ask(address.removeprefix("unix://"), what)
+    except (OSError, ValueError) as error:
+        raise StageError(f"no container engine answers at {address}", hint=_remedy(error), cls="retryable") from error
+
+
+def _ask(path: str, what: str) -> Any:
+    """GET `what` by HTTP/1.0: the answer ends where the connection does, in one piece."""
     with socket.socket(socket.AF_UNIX) as asking:
         asking.settimeout(TIMEOUT_S)
         asking.connect(path)
@@ -94,6 +111,8 @@ def _ask(path: str, what: str) -> Any:
         answer = b"".join(iter(lambda: asking.recv(CHUNK_BYTES), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
     status = head.split(b" ", 2)[1:2]
+    if status == [b"404"]:
+        return None
     if status != [b"200"]:
         raise ValueError(f"the engine answered {head[:80]!r}")
     return json.loads(body)
@@ -148,16 +167,20 @@ def engine_id(client: APIClient) -> str:
 
 
 def _id_of(about: Json) -> str:
+    if "BuildahVersion" in about:  # Podman makes up another id each time it is asked
+        return f"podman {about.get('Name', '')} {about.get('DockerRootDir', '')}"
     return str(about.get("ID") or about.get("Name", ""))
 
 
 def inspect(client: APIClient, image: str) -> EngineImage | None:
     """What the engine knows of an image, or None if it has none of that name or id."""
     found = details(client, image)
-    if found is None:
-        return None
+    return _image(found, _config_digest(client, found)) if found else None
+
+
+def _image(found: Json, config: str) -> EngineImage:
     platform = f"{found['Os']}/{found['Architecture']}"
-    return EngineImage(found["Id"], _config_digest(client, found), platform, int(found.get("Size", 0)))
+    return EngineImage(found["Id"], config, platform, int(found.get("Size", 0)))
 
 
 def find(client: APIClient, name: str) -> str | None:

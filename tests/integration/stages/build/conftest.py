@@ -27,10 +27,10 @@ def client() -> Iterator[APIClient]:
 
 
 @pytest.fixture(params=["classic", "buildkit"])
-def builder(request: pytest.FixtureRequest, client: APIClient) -> str:
+def builder(request: pytest.FixtureRequest) -> str:
     """Each builder that can be had here: a test with it holds for both."""
     try:
-        chosen = builders.choose(request.param, builders.engine_of(client), builders.clients())
+        chosen = builders.choose(request.param, builders.engine_here(), builders.clients())
     except StageError as error:
         pytest.skip(error.message)
     return chosen.name

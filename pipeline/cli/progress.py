@@ -81,6 +81,8 @@ class Lines:
         self._say(f"{stage} | started" + (f", attempt {attempt}" if attempt > 1 else ""))
 
     def line(self, stage: str, text: str, fields: dict[str, Any]) -> None:
+        if fields.get("progress"):  # how far something is: for who looks on, not for who reads later
+            return
         self._say(f"{label(stage, fields)} {plain(text)}")
 
     def stage_ended(self, attempt: Attempt) -> None:
@@ -121,7 +123,8 @@ class Live:
         function = f"{fields['function']}: " if fields.get("function") else ""
         with self._lock:
             state, start, took, _ = self._rows[stage]
-            self._tails[stage].append(plain(function + text))
+            if not fields.get("progress"):
+                self._tails[stage].append(plain(function + text))
             self._rows[stage] = (state, start, took, plain(function + text))
             if function:
                 self._note_function(stage, plain(str(fields["function"])), fields.get("state"), plain(text))

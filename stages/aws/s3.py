@@ -88,7 +88,7 @@ def _make(session: Session, name: str, tags: dict[str, str]) -> None:
 
 
 def put(session: Session, bucket: str, key: str, content: bytes | Path, kms_key: str | None = None) -> Object:
-    """Write bytes, or a file's, as an object unless that is there already, with as many bytes. Raises StageError.
+    """Write bytes, or a file's, as an object unless that is there already. Raises StageError.
 
     The key is to be made of the content's digest: then an object of that key is that content.
     """
@@ -96,9 +96,11 @@ def put(session: Session, bucket: str, key: str, content: bytes | Path, kms_key:
     doing = f"writing {key} into the bucket {bucket}"
     with explained(doing):
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
-        if not _is_there(session, bucket, key, size):
+        checksum = _checksum(content)
+        if not _is_there(session, bucket, key, size, checksum):
             encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
             where: Any = {"Bucket": bucket, "Key": key, "ExpectedBucketOwner": target.account, **encryption}
+            where["ChecksumSHA256"] = checksum
             call(lambda: _put(session, where, content), doing=doing)
             log(f"uploaded s3://{bucket}/{key}, {size:,} bytes")
     return Object(bucket, key, target.region, target.partition)
@@ -107,22 +109,29 @@ def put(session: Session, bucket: str, key: str, content: bytes | Path, kms_key:
 def _put(session: Session, where: Any, content: bytes | Path) -> None:
     """One PUT, of at most 5 GB; S3 compares what it got with the checksum."""
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-        checksum = base64.b64encode(hashlib.file_digest(file, "sha256").digest()).decode()
-        file.seek(0)
-        session.s3.put_object(**where, Body=file, ChecksumSHA256=checksum)
+        session.s3.put_object(**where, Body=file)
 
 
-def _is_there(session: Session, bucket: str, key: str, size_bytes: int) -> bool:
+def _checksum(content: bytes | Path) -> str:
+    """The SHA-256 as S3 has it."""
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        return base64.b64encode(hashlib.file_digest(file, "sha256").digest()).decode()
+
+
+def _is_there(session: Session, bucket: str, key: str, size_bytes: int, checksum: str) -> bool:
+    """Whether the object is there, and is that content as far as S3 says; one that is not is written over."""
     from botocore.exceptions import ClientError
 
     doing = f"looking for {key} in the bucket {bucket}"
     try:
         found = call(
-            lambda: session.s3.head_object(Bucket=bucket, Key=key, ExpectedBucketOwner=session.target.account),
+            lambda: session.s3.head_object(
+                Bucket=bucket, Key=key, ExpectedBucketOwner=session.target.account, ChecksumMode="ENABLED"
+            ),
             doing=doing,
         )
     except ClientError as error:
         if code(error) in ("404", "NoSuchKey", "NotFound") or meaning(error) == "denied" or code(error) == "403":
             return False  # without s3:ListBucket S3 says 403 for what is not there; the upload will tell
         raise
-    return found["ContentLength"] == size_bytes
+    return found["ContentLength"] == size_bytes and found.get("ChecksumSHA256", checksum) == checksum

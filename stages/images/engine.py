@@ -227,28 +227,42 @@ def save(client: APIClient, images: Iterable[str]) -> Iterator[bytes]:
         yield from response.iter_content(CHUNK_BYTES)
 
 
-def push(client: APIClient, image: str, repository: str, tag: str, login: Login | None) -> str:
+def push(
+    client: APIClient,
+    image: str,
+    repository: str,
+    tag: str,
+    login: Login | None,
+    *,
+    sent: Callable[[int], None] = lambda _: None,
+) -> str:
     """Push an image by the engine and return the digest of the manifest that it wrote. Raises StageError.
 
-    The login is for this push alone: the user's Docker configuration is neither read for it nor written.
+    The login is for this push alone: the user's Docker configuration is neither read for it nor
+    written. `sent` is told how many bytes have just been sent.
     """
     client.tag(image, repository, tag)
-    return retried(lambda: _push(client, repository, tag, login))
+    return retried(lambda: _push(client, repository, tag, login, sent))
 
 
-def _push(client: APIClient, repository: str, tag: str, login: Login | None) -> str:
+def _push(client: APIClient, repository: str, tag: str, login: Login | None, sent: Callable[[int], None]) -> str:
     import requests
     from docker.errors import APIError
 
     auth = {"username": login.user, "password": login.password} if login else {}
     events: Any = client.push
     doing, digest = f"push of {repository}:{tag}", None
+    layers: dict[str, int] = {}
     try:
         for event in events(repository, tag=tag, stream=True, decode=True, auth_config=auth):
             if "error" in event:
                 detail = event.get("errorDetail") or {}
                 raise refused(str(detail.get("message") or event["error"]), doing)
             digest = (event.get("aux") or {}).get("Digest") or digest
+            if event.get("status") == "Pushing":
+                current = int((event.get("progressDetail") or {}).get("current") or 0)
+                sent(max(0, current - layers.get(event.get("id", ""), 0)))
+                layers[event.get("id", "")] = current
     except APIError as error:
         raise refused(str(error.explanation), doing) from error
     except requests.RequestException as error:

@@ -128,7 +128,7 @@ def send(
     tasks = {
         push: partial(uploads.put_image, copies[push], push.tag)
         if push in copies
-        else partial(_by_engine, push, str(source), opened[push.place], client)
+        else partial(_by_engine, push, str(source), opened[push.place], client, progress)
         for push, source in missing.items()
     }
     with ThreadPoolExecutor(READERS) as readers:
@@ -158,18 +158,18 @@ def _push(
     return read_back(digest)
 
 
-def _by_engine(push: Push, image: str, to: Destination, client: APIClient | None) -> str:
+def _by_engine(push: Push, image: str, to: Destination, client: APIClient | None, progress: Progress) -> str:
     if client is None:
         raise StageError("an image is in the engine, but there is no connection to it", cls="fault")
     auth = to.repository.auth
     try:
-        return engine.push(client, image, to.engine_name, push.tag, auth.login)
+        return engine.push(client, image, to.engine_name, push.tag, auth.login, sent=progress.add)
     except RegistryError as error:
         if not (error.login and auth.renew()):
             _untag(push, to, client)
             raise
     try:
-        return engine.push(client, image, to.engine_name, push.tag, auth.login)
+        return engine.push(client, image, to.engine_name, push.tag, auth.login, sent=progress.add)
     except RegistryError:
         _untag(push, to, client)
         raise

@@ -62,9 +62,9 @@ class Set:
 
 
 def remove(client: APIClient, images: dict[str, str]) -> None:
-    for image in images.values():
-        if image and engine.find(client, image):
-            client.remove_image(image, force=True)
+    there = [image for image in images.values() if image and engine.find(client, image)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda image: client.remove_image(image, force=True), there))
 
 
 @pytest.fixture
@@ -236,22 +236,52 @@ class Ours:
         return _run([sys.executable, "-I", "-m", "stages", "package"], cwd=self.folder)
 
 
+class Command:
+    """`towpath package`: it builds as well, so only what it takes with nothing changed can be compared."""
+
+    def __init__(self, folder: Path, client: APIClient, registry: str) -> None:
+        self.folder, self.client, self.repository = folder, client, f"{registry}/command"
+        text = HEAD
+        for at in range(FUNCTIONS):
+            context = folder / f"f{at}"
+            context.mkdir()
+            (context / "Dockerfile").write_text("FROM scratch\nCOPY code /\n")
+            (context / "code").write_text(uuid.uuid4().hex)
+            text += f"  F{at}:\n    Type: AWS::Serverless::Function\n    Properties: {{PackageType: Image}}\n"
+            text += f"    Metadata: {{Dockerfile: Dockerfile, DockerContext: f{at}}}\n"
+        (folder / "template.yaml").write_text(text)
+
+    def run(self) -> float:
+        program = Path(sys.executable).parent / "towpath"
+        argv = [program, "package", "--image-repository", self.repository, "--output-template-file", "packaged.yaml"]
+        return _run(argv, cwd=self.folder)
+
+    def close(self) -> None:
+        argv = [Path(sys.executable).parent / "towpath", "status", "latest", "--json"]
+        told = subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, check=True).stdout
+        functions = json.loads(told)["stages"]["build"]["facts"]["functions"]
+        remove(self.client, {name: each["config"] for name, each in functions.items()})
+
+
 @pytest.mark.parametrize("rtt_ms", [0, RTT_MS])
-def test_package(tmp_path: Path, new_set: Callable[[], Set], rtt_ms: int) -> None:
+def test_package(tmp_path: Path, client: APIClient, new_set: Callable[[], Set], rtt_ms: int) -> None:
     with ExitStack() as stack:
         (tmp_path / "registry").mkdir()
         host = stack.enter_context(running_registry(tmp_path / "registry"))
         if rtt_ms:
             host = f"127.0.0.1:{stack.enter_context(far_away(int(host.partition(':')[2]), rtt_ms))}"
         endpoint = stack.enter_context(ecr(host))
-        for name in ("rival", "ours"):
+        for name in ("rival", "ours", "command"):
             (tmp_path / name).mkdir()
         contenders: dict[str, Rival | Raw | Ours] = {
             "sam package": Rival(tmp_path / "rival", new_set(), host, endpoint),
             "docker push -P8": Raw(new_set(), host),
             "towpath": Ours(tmp_path / "ours", new_set(), host),
         }
-        again: dict[str, list[float]] = {name: [] for name in contenders}
+        command = Command(tmp_path / "command", client, host)
+        stack.callback(command.close)
+        command.run()
+        again: dict[str, list[float]] = {name: [] for name in (*contenders, "towpath package")}
         changed: dict[str, list[float]] = {name: [] for name in contenders}
         for turn in range(TURNS + 1):  # the first one brings what they share into each repository
             for name, each in contenders.items():
@@ -261,6 +291,8 @@ def test_package(tmp_path: Path, new_set: Callable[[], Set], rtt_ms: int) -> Non
                 if turn:
                     changed[name].append(times[0])
                     again[name].append(times[1])
+            if turn:
+                again["towpath package"].append(command.run())
     for what, taken in (("all changed", changed), ("again", again)):
         _print(f"{FUNCTIONS} images, {what}, {rtt_ms} ms away", taken)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -168,3 +171,71 @@ def test_another_run_that_was_faster_with_the_same_image_is_no_failure(
     packager.build(carrier="oci-layout")
     monkeypatch.setattr(publish, "look", look)
     assert packager.package()["functions"] == first["functions"]
+
+
+def test_nothing_is_asked_for_when_nothing_is_pushed(
+    packager: Packager, plain: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that somebody else built stay in their registry: no repository, no environment, no engine, no request."""
+    packager.build()
+    packager.without_environment = True
+    held = packager.package(repository=f"{plain[0]}/app")
+    for name, function in held["functions"].items():
+        carrier = {"type": "registry", "name": f"{plain[0]}/app", "manifest": function["manifest"]}
+        packager.edit(name, carrier=carrier, source=None)
+    before = len(_requests(plain[1]))
+    _refuse_engine(monkeypatch)
+    release = packager.package()
+    assert {name: each["image"] for name, each in release["functions"].items()} == {
+        name: each["image"] for name, each in held["functions"].items()
+    }
+    assert len(_requests(plain[1])) == before
+
+
+class Cutting(threading.Thread):
+    """A proxy to a registry that hangs up on a connection once this much was sent to the registry, as often as it is told."""
+
+    def __init__(self, to: str, after_bytes: int, times: int) -> None:
+        super().__init__(daemon=True)
+        host, _, port = to.partition(":")
+        self.to, self.after_bytes, self.times = (host, int(port)), after_bytes, times
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def run(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            there = socket.create_connection(self.to)
+            threading.Thread(target=self._carry, args=(there, client, False), daemon=True).start()
+            threading.Thread(target=self._carry, args=(client, there, True), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:  # noqa: FBT001 - a thread's
+        carried = 0
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                carried += len(data)
+                if counted and self.times and carried > self.after_bytes:
+                    self.times -= 1
+                    break
+                sink.sendall(data)
+        for each in (source, sink):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+def test_a_connection_that_is_cut_in_the_middle_of_a_layer(packager: Packager, plain: tuple[str, Path]) -> None:
+    """Distribution's own registry behind a connection that breaks thrice, each time within the layer."""
+    packager.project.write("hello/code", "".join(f"{at:09d}" * 7 + "\n" for at in range(60_000)))
+    built = packager.build(carrier="oci-layout")
+    packager.without_environment = True
+    proxy = Cutting(plain[0], after_bytes=100_000, times=3)
+    proxy.start()
+    release = packager.package(repository=f"{proxy.host}/app")
+    assert proxy.times == 0
+    assert release["functions"]["HelloFunction"]["config"] == built["HelloFunction"]["config"]
+    assert _exists(plain[0], "app", release["functions"]["HelloFunction"]["manifest"])
+    proxy.listener.close()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.cli.progress import label, plain
+from pipeline.cli.progress import Lines, Live, label, plain
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,15 @@ def test_a_log_cannot_drive_the_terminal(text: str, shown: str) -> None:
 def test_a_label_names_the_function() -> None:
     assert label("build", {"function": "Hello"}) == "build Hello |"
     assert label("build", {}) == "build |"
+
+
+def test_how_far_something_is_shows_on_a_terminal_only(capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches a CI log of a line for every second of an upload."""
+    Lines().line("package", "34.2 MB sent", {"progress": True})
+    assert capsys.readouterr().err == ""
+    live = Live()
+    live.stage_started("package", 1)
+    live.line("package", "pushed it", {})
+    live.line("package", "34.2 MB sent", {"progress": True})
+    assert live._rows["package"][3] == "34.2 MB sent"
+    assert list(live._tails["package"]) == ["pushed it"]

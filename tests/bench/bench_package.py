@@ -257,7 +257,7 @@ class Command:
         return _run(argv, cwd=self.folder)
 
     def close(self) -> None:
-        argv = [Path(sys.executable).parent / "towpath", "status", "latest", "--json"]
+        argv = [str(Path(sys.executable).parent / "towpath"), "status", "latest", "--json"]
         told = subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, check=True).stdout
         functions = json.loads(told)["stages"]["build"]["facts"]["functions"]
         remove(self.client, {name: each["config"] for name, each in functions.items()})

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -102,6 +104,8 @@ def free_port() -> int:
 @contextmanager
 def second_machine(project: Path) -> Iterator[Machine]:
     """Give a machine with a network of its own, loopback included, a Docker Engine of its own and an embedded AWS of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may make a network and a Docker Engine")
     with tempfile.TemporaryDirectory(prefix="machine-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)  # short: a socket's path has at most 104 characters
         host = f"unix://{folder}/docker.sock"

@@ -182,8 +182,9 @@ def _describe_elsewhere(plan: Plan, found: dict[str, Found], carriers: dict[str,
             "platform": each.platform,
             "size": each.size_bytes,
             "base": None,
-            "bases": [],
+            "bases": None,
             "builder": None,
+            "alias": None,
             "carrier": each.carrier or carriers[each.config],
         }
     return described

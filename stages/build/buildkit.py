@@ -106,7 +106,6 @@ def _run(argv: list[str], reader: Reader, stop: threading.Event) -> int:
         watch.start()
         for line in process.stdout or ():
             reader.add(line.decode(errors="replace"))
-    watch.join()
     return process.returncode
 
 

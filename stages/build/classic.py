@@ -22,12 +22,18 @@ if TYPE_CHECKING:
 
 
 SENT_AT_ONCE_BYTES = 1 << 16
+_LOST = re.compile(r"(unable to find image|No such image:?) .?sha256:[0-9a-f]{64}")
+"""Steps of different builds that are equal are one image, and go with the image that somebody removes."""
 
 
 def build(client: APIClient, order: Order, say: Callable[[str], None], stop: threading.Event) -> Told:
     """Have an image built; each line of the log is said as soon as it is there. Raises parallel.Stopped, StageError."""
     transcript = Transcript(say)
     sent = _run(client, order, transcript, stop)
+    if _LOST.search(transcript.error or ""):
+        say("an image of one of its steps was removed meanwhile: building again")
+        transcript = Transcript(say)
+        sent = _run(client, order, transcript, stop)
     line = _line(order.text.decode(errors="replace"), transcript)
     return Told(transcript.image, transcript.error, line, transcript.instruction, transcript.last, sent)
 

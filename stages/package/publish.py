@@ -75,6 +75,9 @@ def look(wanted: list[Push], registries: Registries) -> dict[Push, Manifest]:
     by_place: dict[Place, list[Push]] = {}
     for push in wanted:
         by_place.setdefault(push.place, []).append(push)
+    for place in by_place:
+        if place.ecr:
+            registries.prepare(*place.ecr)
     answers = parallel.run(
         {place: partial(_ask_ecr, some, registries) for place, some in by_place.items() if place.ecr}, registries.jobs
     )

@@ -54,6 +54,10 @@ class Registries(contextlib.ExitStack):
             self._elsewhere[where] = self._session.elsewhere(account, region)
         return self._elsewhere[where]
 
+    def prepare(self, account: str, region: str) -> None:
+        """Make the session's client of ECR, before several threads use it: they must not all make one."""
+        _ = self.session(account, region).ecr
+
     def open(self, place: Place) -> Destination:
         """A repository of a registry, wherever that answers, with a login if there is one. Raises StageError."""
         if place not in self._opened:

@@ -89,7 +89,33 @@ def test_in_ecr_what_is_there_takes_neither_a_login_nor_an_engine_nor_the_regist
     _refuse_engine(monkeypatch)
     monkeypatch.setattr("stages.aws.ecr.login", refuse)
     monkeypatch.setattr("stages.images.registry.call", refuse)
+    asked = _calls_to_aws(monkeypatch)
     assert packager.package() == first
+    assert asked == ["GetCallerIdentity", "BatchGetImage"]
+
+
+def test_many_repositories_are_asked_by_one_session(packager: Packager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches threads that each find out who we are, and each make a client of their own."""
+    packager.build()
+    first = packager.package(application="shop")
+    asked = _calls_to_aws(monkeypatch)
+    assert packager.package(application="shop") == first
+    assert sorted(asked) == ["BatchGetImage", "BatchGetImage", "GetCallerIdentity"]
+
+
+def _calls_to_aws(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The operations that are called from now on."""
+    from botocore.client import BaseClient
+
+    asked: list[str] = []
+    call: Any = BaseClient._make_api_call  # type: ignore[attr-defined]  # private to botocore
+
+    def record(self: Any, operation: str, parameters: Any) -> Any:
+        asked.append(operation)
+        return call(self, operation, parameters)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", record)
+    return asked
 
 
 def test_a_made_repository_keeps_what_may_run_and_says_whose_it_is(packager: Packager, ecr: Any) -> None:

@@ -29,6 +29,11 @@ test: engine ## Run the tests, cheap ones first; TEST="tests/unit -k name" runs 
 	@scripts/test-tools
 	$(BIN)/python -m pytest $(TEST)
 
+.PHONY: chaos
+chaos: engine ## Kill the runner at every fault point there is, go on, and compare with an undisturbed run; takes an hour
+	@scripts/test-tools
+	EVERY_POINT=1 $(BIN)/python -m pytest tests/chaos
+
 .PHONY: check
 check: setup ## Lint, check formats, types, workflows, scripts, and that generated files are fresh
 	$(BIN)/ruff check

@@ -215,8 +215,8 @@ class _Attempt:
     def _take_over(self, last: Attempt) -> Outcome:
         """Adopt the result of an attempt that did all it had to do, and whose runner died before it could say so."""
         self.facts = last.facts
-        told = {"from": last.number, "outputs": last.outputs, "facts": last.facts}
-        self.writer.append(chain.RESULT_ADOPTED, told)
+        result = {"outputs": last.outputs, "facts": last.facts, "statements": list(last.statements)}
+        self.writer.append(chain.RESULT_ADOPTED, {"from": last.number, **result})
         if self.stage.rules:
             self._leave("succeeded")
         return "succeeded"

@@ -217,7 +217,8 @@ def _adopted(run: Run, attempt: Attempt, data: dict[str, Any], key: str) -> list
     before = next((each for each in run.attempts[attempt.stage] if each.number == attempt.number - 1), None)
     if data["from"] != attempt.number - 1 or before is None or not before.has_result:
         return [broken(key, f"adopts a result that {attempt.stage}.{data['from']} had not come to")]
-    if (before.outputs, before.facts) != (data["outputs"], data["facts"]):
+    result = (data["outputs"], data["facts"], tuple(data["statements"]))
+    if (before.outputs, before.facts, before.statements) != result:
         return [broken(key, f"adopts another result than that of {before.name}", before.outputs, data["outputs"])]
     return []
 

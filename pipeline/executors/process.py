@@ -4,8 +4,9 @@ What it gives: its own session and process group, ended as a whole; closed stand
 handed; a time limit; and, where `setpriv` is there, an end when the runner dies. What it does not give yet: it hides no
 files, no network and no other processes.
 
-Each job holds a lock on its work directory through an inherited descriptor. So a later runner can tell whether a job is
-still alive, and end it, even where a child has left the process group, as long as it kept the descriptor.
+Each job holds a lock on its work directory through an inherited descriptor, and has the directory's name in a variable. So a
+later runner can tell whether a job is still alive, and end it, even where a child has left the process group or was
+started by the job and outlived it, as long as it kept the descriptor or the variable: most programs close the one, few the other.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 LOCK = "lock"
 PID = "pid"
+MARK = "TOWPATH_WORK"
 _READ_BYTES = 65_536
 
 
@@ -162,7 +164,7 @@ def _start(job: Job) -> _Running:
         process = subprocess.Popen(
             [*_dies_with_us(), *job.argv],
             cwd=job.folder,
-            env=job.variables,
+            env={**job.variables, MARK: str(job.work)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -183,14 +185,17 @@ def _dies_with_us() -> list[str]:
 def end_leftovers(work: Path) -> bool:
     """End what is left of a job in this work directory; True once nothing of it lives."""
     deadline = time.monotonic() + LIMITS.grace_s
-    while _is_locked(work / LOCK):
-        for pid in _holders(work / LOCK):
+    while True:
+        locked = _is_locked(work / LOCK)
+        left = _members(work, locked=locked)
+        if not left and not locked:
+            return True
+        for pid in left:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
-    return True
 
 
 def _is_locked(lock: Path) -> bool:
@@ -207,16 +212,23 @@ def _is_locked(lock: Path) -> bool:
     return False
 
 
-def _holders(lock: Path) -> list[int]:
-    """Give the processes that have the lock's file open, other than ourselves."""
-    about = lock.stat()
+def _members(work: Path, *, locked: bool) -> list[int]:
+    """Give the processes, other than ourselves, that were handed the job's variables, and those that hold its lock."""
+    mark = f"{MARK}={work}".encode()
+    about = (work / LOCK).stat() if locked else None
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
             continue
-        with suppress(OSError):
-            for descriptor in (entry / "fd").iterdir():
-                if os.path.samestat(descriptor.stat(), about):
-                    found.append(int(entry.name))
-                    break
+        with suppress(OSError):  # it has ended meanwhile, or is somebody else's
+            if mark in (entry / "environ").read_bytes().split(b"\0") or (about and _has_open(entry, about)):
+                found.append(int(entry.name))
     return found
+
+
+def _has_open(process: Path, about: os.stat_result) -> bool:
+    for descriptor in (process / "fd").iterdir():
+        with suppress(OSError):
+            if os.path.samestat(descriptor.stat(), about):
+                return True
+    return False

@@ -31,7 +31,7 @@ class Attempt:
 
     `phase` is the last phase that was intended, `phase_outcome` how it ended, None while nobody knows; `finished` are the
     phases that ended well. `proposal` is what was proposed.
-    `outputs` maps an artifact's name to its digest.
+    `outputs` maps an artifact's name to its digest; `statements` are digests too.
     """
 
     stage: str
@@ -50,6 +50,7 @@ class Attempt:
     proposal: Proposal | None = None
     outputs: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    statements: tuple[str, ...] = ()
     failure: Failure | None = None
     status: int | None = None
 
@@ -163,7 +164,8 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
         elif event.type == chain.PROPOSAL_ADOPTED:
             state["proposal"] = Proposal(**event.data["proposal"])
         elif event.type == chain.RESULT_ADOPTED:
-            state |= {"outputs": event.data["outputs"], "facts": event.data["facts"], "finished": ("apply",)}
+            state |= {name: event.data[name] for name in ("outputs", "facts")}
+            state |= {"statements": tuple(event.data["statements"]), "finished": ("apply",)}
         elif event.type == chain.PHASE_FINISHED:
             state |= _phase(event.data, state.get("finished", ()))
         elif event.type == chain.GATE_LOOKED_AT:
@@ -177,7 +179,7 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
 
 def _phase(data: dict[str, Any], finished: tuple[Phase, ...]) -> dict[str, Any]:
     told: dict[str, Any] = {name: data[name] for name in ("outputs", "facts", "status")}
-    told["phase_outcome"] = data["outcome"]
+    told |= {"phase_outcome": data["outcome"], "statements": tuple(data["statements"])}
     if data["outcome"] == "succeeded":
         told["finished"] = (*finished, data["phase"])
     if data["proposal"]:

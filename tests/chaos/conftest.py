@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,11 +58,18 @@ def _make_key(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runners]:
+def workshop() -> Iterator[Path]:
+    """A folder in memory, where there is one: a process's death loses nothing that the kernel was given, flushed or not."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+    with tempfile.TemporaryDirectory(prefix="chaos-", dir=memory if memory.is_dir() else None) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def runners(workshop: Path) -> Iterator[Runners]:
     """Runners of pipelines that call nothing outside."""
-    folder = tmp_path_factory.mktemp("runners")
-    _make_key(folder)
-    made = Runners(folder, _variables(folder))
+    _make_key(workshop)
+    made = Runners(workshop, _variables(workshop))
     yield made
     made.close()
 
@@ -105,7 +113,8 @@ def small_base() -> Iterator[str]:
     repository, _, tag = name.partition(":")
     client.api.import_image_from_data(data, repository, tag, changes=["ENV LAMBDA_TASK_ROOT=/var/task"])
     yield name
-    client.images.remove(name, force=True)
+    with suppress(docker.errors.ImageNotFound):  # who tidies up this machine may have been here
+        client.images.remove(name, force=True)
     client.close()
 
 

@@ -245,9 +245,7 @@ class Example:
             self.client("lambda", self.account).get_function(FunctionName=each["FunctionName"])["Code"]["ImageUri"]
             for each in functions
         ]
-        ledgers = self.project / ".towpath/store/ledgers"
-        [ledger] = ledgers.glob(f"*.{self.account}.*")
-        entries = [json.loads(each.read_bytes())["type"] for each in sorted(ledger.glob("*.json"))]
+        entries = [each["type"] for each in gated.ledger(self.project, self.account)]
         return {
             "stack": sorted(each for each in whole if not each.startswith("REVIEW")),
             "change sets that wait": [

@@ -12,6 +12,7 @@ passed is written to a file before anything else happens, so it can be read afte
 
 from __future__ import annotations
 
+import base64
 import importlib
 import json
 import os
@@ -121,6 +122,8 @@ def named(key: str, data: bytes | Path) -> str:
         return f"{folder} a decision"
     if name.endswith(".json") and name[0].isdigit() and isinstance(data, bytes):
         event = json.loads(data)
+        if "payload" in event:  # signed, as in ledgers
+            event = json.loads(base64.b64decode(event["payload"]))
         phase = event["data"].get("phase")
         return f"{folder} {event['type']}{f' of {phase}' if phase else ''}"
     return f"{folder} {name}".strip()

@@ -102,6 +102,7 @@ class _Message:
         self.start = lines[0].decode("latin-1").split(None, 2) if len(lines) > 1 else []
         pairs = [line.decode("latin-1").partition(":") for line in lines[1:]]
         self.headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+        self.open_ended = False
         self._stream = stream
 
     @property
@@ -205,12 +206,17 @@ class Front:
         for piece in body:
             up.sendall(piece)
         answer = _Message(said)
-        while answer.start and answer.start[1].startswith("1"):
+        while answer.start and answer.start[1] == "100":
             down.sendall(answer.head)
             answer = _Message(said)
         if not answer.start:
             return False
         call.status = int(answer.start[1])
+        if call.status == 101:
+            threading.Thread(target=_pass_on, args=(asked, up), daemon=True).start()
+            answer.open_ended = True
+            down.sendall(answer.head)
+            answer.head = b""
         return self._answer(down, answer, call, head=request.start[0] == "HEAD")
 
     def _answer(self, down: socket.socket, answer: _Message, call: Call, *, head: bool) -> bool:
@@ -223,11 +229,22 @@ class Front:
             call.pieces += 1
             if call.pieces == 2 and self.calls.ends("amid", call):
                 return _gone(down)
+            if answer.open_ended:  # both sides talk: what one says the other must hear
+                down.sendall(held)
+                held = b""
         if self.calls.ends("after", call):
             return _gone(down)
         down.sendall(held)
         framed = empty or answer.chunked or answer.length is not None
         return framed and answer.headers.get("connection", "").lower() != "close"
+
+
+def _pass_on(asked: BufferedReader, up: socket.socket) -> None:
+    """What the caller says on a connection that is no longer HTTP, as BuildKit's sessions."""
+    with suppress(OSError, ValueError):
+        while data := asked.read1(CHUNK_BYTES):
+            up.sendall(data)
+        up.shutdown(socket.SHUT_WR)
 
 
 def _gone(down: socket.socket) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -176,8 +177,7 @@ class Gated:
         return {"state": status["state"], "stages": stages, "ledger": [each["type"] for each in self.ledger()]}
 
     def ledger(self) -> list[dict[str, Any]]:
-        folder = self.project / ".towpath/store/ledgers/aws.333333333333.eu-central-1.demo"
-        return [json.loads(each.read_bytes()) for each in sorted(folder.glob("*.json"))]
+        return ledger(self.project, "333333333333")
 
     def effects(self) -> list[str]:
         """What the programs did, in order: the names of their stages."""
@@ -202,6 +202,12 @@ def problems(gated: Gated, recovery: Recovery, killed: Done, kept: Mapping[str, 
     found += ["people had to approve again what they had approved"] * recovery.approved_again
     verified = gated.run("audit", "verify", "--all", "--trust", str(gated.trust))
     return found + [f"audit verify: {verified}"] * (verified.status not in (0, 7))
+
+
+def ledger(project: Path, account: str) -> list[dict[str, Any]]:
+    """The events of the one ledger of an account."""
+    entries = sorted((project / ".towpath/store/ledgers").glob(f"*.{account}.*/*.json"))
+    return [json.loads(base64.b64decode(json.loads(each.read_bytes())["payload"])) for each in entries]
 
 
 def finished(kept: Mapping[str, bytes]) -> set[str]:

@@ -58,11 +58,12 @@ class Runners:
             pass  # at the end of its input it ends
 
     def enrol(self) -> Path:
-        """Give a file that enrols the key that these runners seal with."""
+        """Give a file that enrols the key with which these runners seal and let pass."""
         argv = ["ssh-keygen", "-y", "-f", self.variables["TOWPATH_KEY"]]
         public = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
         trust = self.folder / "trust"
-        trust.write_text(f'builder namespaces="towpath" {" ".join(public.split()[:2])}\n')
+        roles = [f'{role} namespaces="towpath" {" ".join(public.split()[:2])}\n' for role in ("builder", "gate")]
+        trust.write_text("".join(roles))
         return trust
 
     def run(

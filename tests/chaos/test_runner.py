@@ -72,13 +72,13 @@ def undisturbed(runners: Runners, folder: Path, steps: tuple[tuple[str, ...], ..
 
 
 @pytest.fixture(scope="module")
-def typed(runners: Runners, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    return undisturbed(runners, tmp_path_factory.mktemp("typed"), STEPS)
+def typed(runners: Runners, workshop: Path) -> Undisturbed:
+    return undisturbed(runners, workshop / "typed", STEPS)
 
 
 @pytest.fixture(scope="module")
-def halves(runners: Runners, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    return undisturbed(runners, tmp_path_factory.mktemp("halves"), HALVES)
+def halves(runners: Runners, workshop: Path) -> Undisturbed:
+    return undisturbed(runners, workshop / "halves", HALVES)
 
 
 @pytest.mark.parametrize("step", range(len(STEPS)), ids=["run", "approve", "approve-again", "resume"])

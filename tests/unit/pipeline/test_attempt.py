@@ -14,10 +14,14 @@ from pipeline.executors import Ended
 from pipeline.record import artifacts, chain, runs, seals
 from pipeline.record.writer import read_chain, read_log
 from pipeline.signing import dsse
-from stages.contract import Result
+from stages.contract import Proposal, Result
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.plans import House
+
+    from pipeline.record.store.directory import DirectoryStore
 
 STATEMENT: dict[str, object] = {
     "_type": "https://in-toto.io/Statement/v1",
@@ -71,6 +75,41 @@ def test_who_takes_over_says_how_far_the_log_went_and_does_not_seal_for_the_dead
     assert follows is not None
     assert follows["log"] == chain.head(read_log(house.store, log), log).as_json()
     assert house.store.read(f"runs/{run_id}/slow.1/seal.json") is None
+
+
+def test_a_result_that_the_record_has_is_adopted_and_nothing_done_over_again(house: House) -> None:
+    script = f"echo x >>{house.project}/count; mkdir $TOWPATH_OUTPUTS/thing; echo it >$TOWPATH_OUTPUTS/thing/it"
+    run_id = house.open(command("once", script, idempotent=False, outputs=["thing"]))
+    assert run_process(house, run_id).returncode == 0
+    before = house.load(run_id).attempts["once"][0]
+    for name in ("00000003.json", "seal.json"):  # as if the runner had been killed before it closed the chain
+        (house.store.root / f"runs/{run_id}/once.1/{name}").unlink()
+    assert run_process(house, run_id).returncode == 0
+    after = house.load(run_id).done("once")
+    assert after is not None
+    assert (after.number, after.outputs, after.facts) == (2, before.outputs, before.facts)
+    types = [event.type for event in read_chain(house.store, f"runs/{run_id}/once.2")]
+    assert types == [chain.CHAIN_OPENED, chain.RESULT_ADOPTED, chain.CHAIN_CLOSED]
+    assert (house.project / "count").read_text() == "x\n"
+
+
+def test_what_the_record_says_of_the_end_of_a_log_is_stored_before_it_is_said(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = Result("succeeded", proposal=Proposal({}, {}, "a view\nof two lines"))
+    monkeypatch.setattr(jobs, "run", lambda *_: (Ended(0, "exited"), result))
+    stored: list[int] = []
+    put_new = type(house.store).put_new
+
+    def look(store: DirectoryStore, key: str, data: bytes | Path) -> bool:
+        if isinstance(data, bytes) and b'"type":"phase.finished"' in data:
+            said = json.loads(data)["data"]["log"]["length"]
+            stored.append(len(read_log(store, key.rpartition("/")[0] + "/log")) - said)
+        return put_new(store, key, data)
+
+    monkeypatch.setattr(type(house.store), "put_new", look)
+    house.drive(house.open(command("a", "true")))
+    assert stored == [0]
 
 
 def stating(monkeypatch: pytest.MonkeyPatch, *statements: dict[str, object]) -> None:

@@ -7,11 +7,14 @@ from support.plans import command
 
 from pipeline.audit import rules
 from pipeline.plan import Plan
-from pipeline.record.chain import Head
+from pipeline.record import chain
+from pipeline.record.chain import Event, Head
 from pipeline.record.replay import Attempt, Outcome, Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from stages.contract import Phase
 
 HEAD = Head("runs/r/open", "sha256:0", 3)
 PINNED = {
@@ -89,3 +92,28 @@ def test_a_request_for_something_else_than_planned_is_named() -> None:
         (found,) = rules.request(run(made), stage, made, {**document, name: other}, phase="apply", key="k")
         assert f"another {name} than the plan" in found.text
     assert rules.request(run(made), stage, made, [], phase="apply", key="k")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "finished", "outputs", "said"),
+    [
+        (None, ("apply",), {"thing": "sha256:aa"}, []),
+        (None, ("apply",), {"thing": "sha256:bb"}, ["adopts another result than that of a.1"]),
+        (None, (), {"thing": "sha256:aa"}, ["adopts a result that a.1 had not come to"]),
+        ("failed", ("apply",), {"thing": "sha256:aa"}, ["adopts a result that a.1 had not come to"]),
+    ],
+)
+def test_only_a_result_that_was_come_to_is_adopted(
+    outcome: Outcome | None, finished: tuple[Phase, ...], outputs: dict[str, str], said: list[str]
+) -> None:
+    before = Attempt("a", 1, HEAD, "", "", {}, {}, None, outcome=outcome, finished=finished, outputs=outputs)
+    after = Attempt("a", 2, HEAD, "", "", {}, {}, None, outcome="succeeded", outputs={"thing": "sha256:aa"})
+    result = {"outputs": {"thing": "sha256:aa"}, "facts": {}, "statements": []}
+    events = (
+        Event(0, None, chain.CHAIN_OPENED, "", {}, ""),
+        Event(1, "", chain.RESULT_ADOPTED, "", {"from": 1, **result}, ""),
+        Event(2, "", chain.CHAIN_CLOSED, "", {"outcome": "succeeded"}, ""),
+    )
+    stage = command("a", "true", outputs=["thing"])
+    found = [each.text for each in rules.phases(run(before, after), stage, after, events)]
+    assert found == said

@@ -81,7 +81,7 @@ def test_a_line_without_end_does_not_fill_the_memory(runner: Runner) -> None:
 def test_only_the_given_variables_and_no_input(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUR_SECRET", "x")
     runner.run("env | cut -d= -f1 | sort; read -r line && echo read")
-    assert {line for _, line in runner.lines} <= {b"PATH", b"PWD", b"SHLVL", b"_"}
+    assert {line for _, line in runner.lines} <= {b"PATH", b"TOWPATH_WORK", b"PWD", b"SHLVL", b"_"}
 
 
 def test_a_program_that_is_not_there(runner: Runner, tmp_path: Path) -> None:
@@ -155,10 +155,19 @@ def test_a_killed_runner_takes_its_stage_along(tmp_path: Path) -> None:
     assert wait_until_dead(pid)
 
 
-def test_what_outlived_a_killed_runner_is_found_and_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "start",
+    [
+        "setsid sleep 60",
+        f"setsid {sys.executable} -c 'import os, time; os.closerange(3, 99); time.sleep(60)'",
+        "setsid env -i sleep 60",
+    ],
+    ids=["with-both", "without-the-descriptor", "without-the-variable"],
+)
+def test_what_outlived_a_killed_runner_is_found_and_ended(tmp_path: Path, start: str) -> None:
     work = tmp_path / "h"
     work.mkdir()
-    argv = [sys.executable, "-c", RUNNER, str(work), "setsid sleep 60 & echo $!; while :; do sleep 0.05; done"]
+    argv = [sys.executable, "-c", RUNNER, str(work), f"{start} & sleep 0.3; echo $!; while :; do sleep 0.05; done"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as runner:
         assert runner.stdout
         pid = int(runner.stdout.readline())

@@ -61,6 +61,13 @@ def test_a_missing_store_is_a_mistake_of_the_user(tmp_path: Path) -> None:
         open_store(tmp_path / "no", create=False)
 
 
+def test_a_store_whose_first_write_was_cut_off_is_none_yet(tmp_path: Path) -> None:
+    (tmp_path / "aside").mkdir()
+    with pytest.raises(UsageError, match="there is no store"):
+        open_store(tmp_path, create=False)
+    assert open_store(tmp_path, create=True).names("") == ["aside", "format.json"]
+
+
 def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "format.json").write_text('{"format": "other"}')
     with pytest.raises(StoreError, match="is not a store"):

@@ -138,6 +138,25 @@ def proposed(run: Run, stage: str) -> Attempt | None:
     return None
 
 
+def distrust(context: Context) -> None:
+    """Where keys are pinned, forget what attempts that are not closed say they came to: nobody sealed that.
+
+    What they were about to apply is kept if the ledger, of which each event is signed, says that just this had begun.
+    """
+    if context.trust is None:
+        return
+    from pipeline import gating
+
+    for last in [each for attempts in context.run.attempts.values() for each in attempts if not each.closed_at]:
+        stage, proposal = context.plan.stages[last.stage], last.proposal
+        if proposal and not (
+            stage.rules and gating.has_begun(context.store, context.run, stage, proposal, context.trust)
+        ):
+            proposal = None
+        nothing: dict[str, Any] = {"phase_outcome": None, "finished": (), "outputs": {}, "facts": {}, "status": None}
+        context.run.add(dataclasses.replace(last, proposal=proposal, **nothing))
+
+
 def _follows(context: Context, last: Attempt) -> dict[str, Any]:
     """Say where the attempt before ends; if its writer died, also where its log does, which nobody else vouches for."""
     if last.closed_at:
@@ -226,10 +245,12 @@ class _Attempt:
         from pipeline import (
             gating,  # late, as most stages have no gate, and an unchanged build takes its time in imports
         )
+        from pipeline.gates import subjects
 
         context = self.context
         if self.proposal is None:
-            self.proposal = _by_request(self.stage, {name: each["artifact"] for name, each in self.inputs.items()})
+            given = {name: each["artifact"] for name, each in self.inputs.items()}
+            self.proposal = subjects.by_request(self.stage.kind, self.stage.options, given, self.stage.target)
             told = {"from": self.number, "proposal": dataclasses.asdict(self.proposal)}
             self.writer.append(chain.PROPOSAL_ADOPTED, told)
         gate = gating.look(context.store, context.plan, context.run, self.stage, self.proposal, trust=context.trust)
@@ -366,7 +387,8 @@ class _Attempt:
         outcome: Outcome = result.outcome
         if ended and ended.reason in ("canceled", "timed-out"):
             outcome = "canceled" if ended.reason == "canceled" else "timed-out"
-        self.proposal, self.facts = result.proposal or self.proposal, result.facts
+        proposal = result.proposal if phase == "propose" else None  # once its gate was looked at, it stays what it was
+        self.proposal, self.facts = proposal or self.proposal, result.facts
         self.log.flush()  # first: what is said of the log's end must be so, whatever happens next
         told = {
             "phase": phase,
@@ -377,7 +399,7 @@ class _Attempt:
             "statements": [
                 seals.put_statement(self.context.store, each, self.context.key) for each in result.statements
             ],
-            "proposal": dataclasses.asdict(result.proposal) if result.proposal else None,
+            "proposal": dataclasses.asdict(proposal) if proposal else None,
             "failure": dataclasses.asdict(result.failure) if result.failure else None,
             "log": self.log.head.as_json(),
         }
@@ -391,14 +413,6 @@ class _Attempt:
     def _say(self, data: dict[str, Any], fields: dict[str, Any]) -> None:
         self.log.line({**data, "fields": fields} if fields else data)
         self.context.reporter.line(self.stage.name, data["text"], fields)
-
-
-def _by_request(stage: PlannedStage, inputs: dict[str, str]) -> contract.Proposal:
-    """The proposal of a kind that has none of its own: what it is asked to do."""
-    target = dataclasses.asdict(stage.target) if stage.target else None
-    subject = {"v": 1, "kind": stage.kind, "options": stage.options, "inputs": inputs, "target": target}
-    view = f"{stage.kind} in {stage.target.environment if stage.target else 'no environment'}: {json.dumps(stage.options, sort_keys=True)}"
-    return contract.Proposal(subject, {}, view)
 
 
 def parse_line(line: bytes) -> tuple[str, dict[str, Any]]:

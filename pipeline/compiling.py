@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import beneath
 from pipeline.definition import resolve
 from pipeline.errors import InvalidDefinition
-from pipeline.plan import Plan, PlannedStage
+from pipeline.plan import GATED, Plan, PlannedStage
 from pipeline.record import digest
 from stages.contract import Target
 from stages.kinds import KINDS
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from pipeline.definition import Definition, Stage
     from pipeline.plan import Value
     from stages.contract import Problem
-
-
-GATED = frozenset({"deploy", "command"})
-"""Kinds that change what an environment runs."""
 
 
 def compile_plan(definition: Definition, values: Mapping[str, Value], project: Path) -> tuple[Plan, dict[str, bytes]]:

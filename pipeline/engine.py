@@ -90,6 +90,7 @@ def drive(context: Context, wish: Wish, jobs: int) -> Run:
 
     Raises the error of the first stage that failed, once all that were under way have ended; Interrupted on Ctrl-C.
     """
+    attempts.distrust(context)
     with _signals() as received:
         drive = _Drive(context, wish, jobs, received)
         try:
@@ -169,6 +170,7 @@ class _Drive:
     def _take(self, name: str, made: Attempt | None) -> None:
         if made is None:  # another runner claimed it first: see what it does
             self.context.run = runs.load(self.context.store, self.context.run.id)
+            attempts.distrust(self.context)
             return
         self.context.run.add(made)
         self.tried.add(name)  # once a command, however it ended

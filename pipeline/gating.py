@@ -10,16 +10,16 @@ rules if there is one, and the verdicts of the scan over the images. Any differe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.errors import VerificationFailed
+from pipeline.errors import Blocked, VerificationFailed
 from pipeline.gates import decide, rules, statements, subjects
 from pipeline.record import artifacts, ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from pipeline.gates.decide import Counted, Decision
     from pipeline.gates.rules import Change, Rules
@@ -35,6 +35,9 @@ State = Literal["open", "waiting", "rejected", "refused"]
 """`waiting`: people have to approve. `rejected`: somebody did not. `refused`: no approval opens it, as a scan is missing."""
 
 
+_LATEST_S = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+
+
 @dataclass(frozen=True)
 class Gate:
     """How the gate of a proposal stands, and what led to it.
@@ -45,6 +48,7 @@ class Gate:
 
     state: State
     reasons: list[str]
+    proposal: Proposal
     subject: dict[str, Any]
     digest: str
     wanted: Rules
@@ -52,7 +56,6 @@ class Gate:
     change: Change | None
     ledger: Ledger
     decision: Decision | None = None
-    documents: Mapping[str, bytes] = field(default_factory=dict)
     begun: bool = False
 
 
@@ -76,12 +79,17 @@ def look(
     in_force = rules.from_json(book.rules, book.name) if book.rules else None
     judged_by, change = subjects.judge(in_force, wanted)
     scans = [done.facts for name, each in plan.stages.items() if each.kind == "scan" and (done := run.done(name))]
-    subject = subjects.compose(
-        stage.name, proposal.subject, judged_by=judged_by, wanted=wanted, verdicts=subjects.verdicts(scans)
-    )
-    found = Gate("open", [], subject, decide.subject_digest(subject), wanted, judged_by, change, book)
+    try:
+        verdicts = subjects.verdicts(scans)
+        subject = subjects.compose(stage.name, proposal.subject, judged_by=judged_by, wanted=wanted, verdicts=verdicts)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        text = f"run {run.id}: what {stage.name} proposes, or what a scan found, is not of its form: {error!r}"
+        raise VerificationFailed(text) from error
+    found = Gate("open", [], proposal, subject, decide.subject_digest(subject), wanted, judged_by, change, book)
     if _begun(store, book, run, stage, proposal):
         return _with(found, "open", ["it had begun before: this goes on with it"], begun=True)
+    if any(each.rejected == found.digest for each in run.attempts.get(stage.name, [])):
+        return _with(found, "rejected", ["an older attempt found just this rejected"])
     missing = subjects.not_passed(subject, judged_by)
     if missing:
         return _with(found, "refused", [f"the image {each} has no scan of this run that it passed" for each in missing])
@@ -90,17 +98,20 @@ def look(
 
 def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: Target) -> Gate:
     prefix = inbox(run.id, stage.name)
-    received, documents = [], {}
+    received: list[decide.Received] = []
     for name in store.names(prefix):
         document, at = store.read(f"{prefix}/{name}"), store.written_at(f"{prefix}/{name}")
         if document is not None and at is not None:
-            received.append(decide.Received(document, datetime.fromtimestamp(at, UTC)))
-            documents[name] = document
+            received.append(decide.Received(document, _moment(at)))
     decision = decide.decide(
         received,
         found.judged_by,
         proposal=decide.Proposed(
-            run.id, stage.name, statements.target_of(target), found.digest, _differing(store, found, documents)
+            run.id,
+            stage.name,
+            statements.target_of(target),
+            found.digest,
+            _differing(store, found, [each.document for each in received]),
         ),
         now=datetime.now(UTC),
         requester=subjects.requesters(run.data),
@@ -110,18 +121,23 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: T
     reasons = list(decision.reasons)
     if found.change and found.change.kind == "weaker":
         reasons.append("the rules would become weaker, so the old ones decide: " + "; ".join(found.change.reasons))
-    return _with(found, decision.state, reasons, decision=decision, documents=documents)
+    return _with(found, decision.state, reasons, decision=decision)
 
 
-def _differing(store: Store, found: Gate, documents: Mapping[str, bytes]) -> dict[str, list[str]]:
+def _moment(seconds: float) -> datetime:
+    """A time of the store, within what can be reckoned with: anybody may set one of the year 30000."""
+    return datetime.fromtimestamp(min(max(seconds, 0), _LATEST_S), UTC)
+
+
+def _differing(store: Store, found: Gate, documents: Iterable[bytes]) -> dict[str, list[str]]:
     """Give the fields in which subjects that people signed differ from this one; only those that a gate of ours has recorded."""
     differing: dict[str, list[str]] = {}
-    for document in documents.values():
+    for document in documents:
         try:
             signed = statements.parse(statements.open_up(document)[0]).subject
             if signed not in (found.digest, *differing):
                 differing[signed] = decide.differences(artifacts.read_json(store, signed, "a subject"), found.subject)
-        except VerificationFailed:  # anybody may put anything into an inbox
+        except (VerificationFailed, ValueError, RecursionError):  # anybody may put anything into an inbox
             continue
     return differing
 
@@ -134,6 +150,12 @@ def barred(gate: Gate, key: Key, trust: Trust | None) -> Gate:
     return _with(gate, "refused", [*gate.reasons, text])
 
 
+def has_begun(store: Store, run: Run, stage: PlannedStage, proposal: Proposal, trust: Trust | None) -> bool:
+    """Tell whether the ledger says that just this was begun: what a dead writer left is signed by nobody, and this is."""
+    intent = ledger.read(store, ledger.name_of(_target(stage)), trust).intents.get((run.id, stage.name))
+    return intent is not None and intent.get("proposal") == subjects.proposal_digest(proposal)
+
+
 def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) -> Ledger:
     """Write into the ledger that this is about to begin; `tried` is the stage's kind and attempt.
 
@@ -142,7 +164,7 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
     if gate.begun:
         return gate.ledger
     kind, attempt = tried
-    approvals = [_approval(store, gate, each) for each in (gate.decision.counted if gate.decision else [])]
+    approvals = [_approval(store, each) for each in (gate.decision.counted if gate.decision else [])]
     entries: list[tuple[str, dict[str, Any]]] = []
     if gate.ledger.rules is None:
         entries.append((ledger.TARGET_ENROLLED, {"rules": gate.wanted.as_json(), "run": run.id}))
@@ -156,6 +178,7 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
         "attempt": attempt,
         "opening": run.head.digest,
         "subject": artifacts.put_json(store, gate.subject),
+        "proposal": subjects.proposal_digest(gate.proposal),
         "release": gate.subject["proposal"].get("release"),
         "commit": (run.data.get("source") or {}).get("commit"),
         "requester": run.data.get("requester"),
@@ -168,8 +191,13 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
 def leave(store: Store, stage: PlannedStage, told: dict[str, Any], key: Key, trust: Trust | None = None) -> None:
     """Write into the ledger what came of a deployment: `told` holds run, stage, outcome and the functions' images."""
     book = ledger.read(store, ledger.name_of(_target(stage)), trust)
-    if book.intent and (book.intent["run"], book.intent["stage"]) == (told["run"], told["stage"]):
-        ledger.append(store, book, [(ledger.DEPLOYMENT_FINISHED, told)], key)
+    while (told["run"], told["stage"]) in book.intents:
+        try:
+            ledger.append(store, book, [(ledger.DEPLOYMENT_FINISHED, told)], key)
+        except Blocked:  # by another deployment to the target; ours is over all the same
+            book = ledger.read(store, book.name, trust)
+        else:
+            return
 
 
 def _with(gate: Gate, state: State, reasons: list[str], **more: Any) -> Gate:
@@ -183,23 +211,18 @@ def _target(stage: PlannedStage) -> Target:
 
 
 def _begun(store: Store, book: Ledger, run: Run, stage: PlannedStage, proposal: Proposal) -> bool:
-    intent = book.intent
-    if intent is None or (intent["run"], intent["stage"]) != (run.id, stage.name):
+    intent = book.intents.get((run.id, stage.name))
+    if intent is None:
         return False
     recorded = artifacts.read_json(store, intent["subject"], book.name)
-    return decide.differences(recorded.get("proposal"), proposal.subject) == []
+    return isinstance(recorded, dict) and decide.differences(recorded.get("proposal"), proposal.subject) == []
 
 
-def _approval(store: Store, gate: Gate, counted: Counted) -> dict[str, Any]:
+def _approval(store: Store, counted: Counted) -> dict[str, Any]:
     """What the ledger says of a decision that counted; the document goes into the store beside it."""
-    [document] = [
-        each
-        for each in gate.documents.values()
-        if statements.parse(statements.open_up(each)[0]).digest == counted.digest
-    ]
     return {
         "statement": counted.digest,
-        "document": artifacts.put_blob(store, document),
+        "document": artifacts.put_blob(store, counted.document),
         "person": counted.person,
         "key": counted.key,
         "received_at": counted.received_at.isoformat(),

@@ -8,6 +8,7 @@ The files that stages name are part of it by digest.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,11 @@ from stages.contract import Target
 from stages.kinds import KINDS
 
 VERSION = 1
+GATED = frozenset({"deploy", "command"})
+"""Kinds that change something at their target; looking and packaging have no gate."""
+
+_IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
+"""What identifies a target. Each has one way to be written, so that it has one ledger."""
 
 Value = str | int | bool
 
@@ -78,6 +84,25 @@ def from_json(value: Any, what: str) -> Plan:
             PlannedStage(**{**each, "target": Target(**each["target"]) if each["target"] else None})
             for each in value["stages"]
         ]
-        return Plan(value["name"], value["parameters"], value["definition"], {each.name: each for each in stages})
-    except (KeyError, TypeError) as error:
+        for stage in stages:
+            _check_form(stage, what)
+        plan = Plan(value["name"], value["parameters"], value["definition"], {each.name: each for each in stages})
+        if len(plan.stages) != len(stages) or digest.canonical(plan.as_json()) != digest.canonical(value):
+            raise VerificationFailed(f"{what} is not in the form that plans are recorded in")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VerificationFailed(f"{what} is not a plan: {error!r}") from error
+    return plan
+
+
+def _check_form(stage: PlannedStage, what: str) -> None:
+    """Raise VerificationFailed for a stage that no definition compiles to, and that would get round its gate."""
+    if stage.kind not in KINDS:
+        raise VerificationFailed(f"{what}: stage {stage.name} is of the unknown kind {stage.kind!r}")
+    if stage.target and stage.kind in GATED and not stage.rules:
+        raise VerificationFailed(f"{what}: stage {stage.name} acts on a target, and no rules say who must approve that")
+    names = (
+        (stage.target.partition, stage.target.account, stage.target.region, stage.target.stack) if stage.target else ()
+    )
+    for name in names:
+        if name is not None and not _IDENTITY.fullmatch(name):
+            raise VerificationFailed(f"{what}: the target of stage {stage.name} is named by {name!r}, which is no name")

@@ -59,6 +59,8 @@ class Limits:
     """Runs that are looked at for something to reuse: it is nearly always the last one, and a store may hold thousands."""
     reused_bytes: int = 16 * 1024**2
     """A file that is reused: an images.json of 500 functions has below 1 MB."""
+    read_bytes: int = 512 * 1024**2
+    """An object of a record that is read as a whole: as large as the largest file that a stage's options name."""
     grace_s: float = 5.0
     """Between asking a stage to end and ending it: CI systems give about ten seconds in all."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from pipeline.audit.findings import Finding, broken, reading
@@ -39,7 +38,10 @@ class Blobs:
             into.append(wrong)
             return None
         with reading(artifacts.blob_key(sha256), into):
-            return json.loads(artifacts.read_blob(self._store, sha256, what))
+            value = digest.parse(artifacts.read_blob(self._store, sha256, what))
+            if value is None:
+                into.append(broken(artifacts.blob_key(sha256), f"says nothing: {what}"))
+            return value
         return None
 
     def read(self, sha256: str, what: str) -> bytes:

@@ -35,12 +35,12 @@ class Finding:
 
 def broken(key: str, text: str, expected: object = None, found: object = None) -> Finding:
     """Something does not hold."""
-    return Finding("broken", key, text, _text(expected), _text(found))
+    return Finding("broken", _printable(key), _printable(text), _text(expected), _text(found))
 
 
 def missing(key: str, text: str, expected: object = None, found: object = None) -> Finding:
     """Something is not there to hold."""
-    return Finding("missing", key, text, _text(expected), _text(found))
+    return Finding("missing", _printable(key), _printable(text), _text(expected), _text(found))
 
 
 class reading:  # noqa: N801 - used as a statement
@@ -58,11 +58,16 @@ class reading:  # noqa: N801 - used as a statement
             at = error.where or self.key
             self.into.append(broken(at, error.message.removeprefix(f"{at}: ").removeprefix(f"{at} ")))
             return True
-        if isinstance(error, (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)):
+        if isinstance(error, (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)):
             self.into.append(broken(self.key, f"is not of the form that its type must have: {error!r}"))
             return True
         return False
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Names of files need be no text, and JSON can hold halves of characters: neither can be printed."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

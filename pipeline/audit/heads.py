@@ -8,6 +8,7 @@ A chain that has been longer, or another, than it is now was cut off, changed or
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from pipeline.audit.findings import Finding, broken
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.record.store import Store
+
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,250}")
+_LONGEST = 10**8
+"""Events are numbered by eight digits."""
 
 
 def heads(store: Store) -> Iterator[dict[str, Any]]:
@@ -72,8 +78,8 @@ def _value(line: str) -> dict[str, Any] | None:
     fits = isinstance(value, dict) and set(value) == {"chain", "head", "length"}
     if not fits or not isinstance(value["chain"], str) or not digest.is_digest(value["head"]):
         return None
-    plain = all(part and part.strip(".") for part in value["chain"].split("/"))
-    return value if plain and type(value["length"]) is int and value["length"] > 0 else None
+    plain = all(_NAME.fullmatch(part) and part.strip(".") for part in value["chain"].split("/"))
+    return value if plain and type(value["length"]) is int and 0 < value["length"] < _LONGEST else None
 
 
 def _digest_at(store: Store, chain: str, seq: int) -> str | None:

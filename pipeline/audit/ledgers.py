@@ -4,11 +4,14 @@
    pinned, that key is enrolled as gate.
 2. Each has the digest that the one after it says, and fits those before it: opening, enrolment, changes, intents, outcomes.
 3. A change of rules is what it says it is, and people who may by the old rules approved a weaker set.
-4. A deployment was intended by an attempt of its run that had looked at its gate and went on, over just this subject.
+4. A deployment was intended by an attempt of its run that had looked at its gate and went on, over just this subject and on
+   the ledger just as it was.
 5. That subject is what the record gives: the attempt's proposal, the rules it was judged by, the verdicts of the run's scans.
 6. By those rules, at that time, the approvals that are recorded open the gate, and the ledger names just those that counted.
-7. What came of it is what the attempt says.
-8. Each attempt that applied something behind a gate stands in the ledger, and its outcome once it is closed.
+7. What came of it is what an attempt says that acted on it: the one that intended it, or one that went on after that had died.
+8. Each attempt that applied something behind a gate stands in the ledger, and its outcome once it is closed. The ledger is what
+   each attempt had seen of it.
+9. What an attempt found rejected, none that came after it was let through to do.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from pipeline.record import chain, digest, ledger
 from pipeline.record.writer import event_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pipeline.gates.decide import Decision
     from pipeline.gates.rules import Rules
@@ -81,18 +84,24 @@ class Looked:
     judged_by: str
     ledger: dict[str, Any] | None
 
+    @property
+    def length(self) -> int:
+        """How many events the ledger had then."""
+        return int(self.ledger["length"]) if self.ledger else 0
+
 
 @dataclass(frozen=True)
 class Evidence:
     """What the record holds of a run that stands in a ledger.
 
-    `looked` is how each attempt that went on looked at its gate, by the attempt's name; `documents` are approvals, `subjects`
-    what was approved, both by digest.
+    `looked` is how each attempt that went on looked at its gate, `applied` what came of that, both by the attempt's name;
+    `documents` are approvals, `subjects` what was approved, both by digest.
     """
 
     run: Run
     plan: Plan
     looked: Mapping[str, Looked]
+    applied: Mapping[str, tuple[str, Any] | None]
     documents: Mapping[str, bytes]
     subjects: Mapping[str, Any]
 
@@ -135,18 +144,24 @@ def rule_changes(book: Book, entry: Entry) -> list[Finding]:
 
 
 def weakened(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
-    """Rule 3 for a weaker set: it was approved by the old rules, as part of what was approved."""
+    """Rule 3 for a weaker set: an attempt that went on had asked for it, and by the old rules that was let through."""
     found: list[Finding] = []
     key, data = book.key(entry), entry.event.data
     with reading(key, found):
         old, new = rules.from_json(entry.before.rules, key), rules.from_json(data["rules"], key)
-        if not data["approvals"]:
+        if old.people and not data["approvals"]:
             return [broken(key, "makes the rules weaker, and nobody approved that")]
-        signed = statements.parse(statements.open_up(evidence.documents[data["approvals"][0]["document"]])[0])
-        subject = evidence.subjects[signed.subject]
-        if subject["rules"] != {"judged_by": old.digest, "wanted": new.digest}:
-            found.append(broken(key, "makes the rules weaker, and what was approved is something else"))
-        found += _opened(key, _decide(book, entry, evidence, old, subject), data["approvals"])
+        asked = {"judged_by": old.digest, "wanted": new.digest}
+        for attempt in (each for attempts in evidence.run.attempts.values() for each in attempts):
+            seen = evidence.looked.get(attempt.name)
+            stage = evidence.plan.stages.get(attempt.stage)
+            if seen and stage and seen.length == entry.event.seq and ledger_of(stage) == book.name:
+                subject = evidence.subjects[seen.subject]
+                if subject["rules"] == asked:
+                    return _let_through(book, entry, evidence, attempt, judged_by=old, wanted=new)
+        found.append(
+            broken(key, f"makes the rules weaker, and no attempt of run {evidence.run.id} that went on asked for that")
+        )
     return found
 
 
@@ -155,7 +170,15 @@ def looked(events: tuple[Event, ...]) -> Looked | None:
     for event in reversed(events):
         if event.type == chain.GATE_LOOKED_AT and event.data["goes_on"]:
             at = datetime.fromisoformat(event.at)
-            return Looked(at, event.data["subject"], event.data["judged_by"], event.data["ledger"])
+            return Looked(at, str(event.data["subject"]), str(event.data["judged_by"]), event.data["ledger"])
+    return None
+
+
+def applied(events: tuple[Event, ...]) -> tuple[str, Any] | None:
+    """Give what an attempt says of what it applied: the outcome, and the functions; None if it does not say."""
+    for event in reversed(events):
+        if event.type == chain.PHASE_FINISHED and event.data["phase"] == "apply":
+            return str(event.data["outcome"]), event.data["facts"].get("functions", {})
     return None
 
 
@@ -165,81 +188,144 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
     key, data, run = book.key(entry), entry.event.data, evidence.run
     with reading(key, found):
         stage = evidence.plan.stages.get(data["stage"])
-        if stage is None or stage.target is None or not stage.rules or ledger.name_of(stage.target) != book.name:
+        if stage is None or ledger_of(stage) != book.name:
             return [broken(key, f"run {run.id} has no stage {data['stage']!r} with a gate to this target")]
         attempt = next((each for each in run.attempts.get(stage.name, []) if each.number == data["attempt"]), None)
         seen = evidence.looked.get(attempt.name) if attempt else None
         if attempt is None or seen is None or attempt.proposal is None:
             return [broken(key, f"attempt {data['attempt']} of {stage.name} did not look at its gate and go on")]
         found += _as_recorded(key, data, run, stage, seen)
+        proposal = subjects.proposal_digest(attempt.proposal)
+        if data["proposal"] != proposal:
+            found.append(broken(key, "lets through another proposal than the attempt has", proposal, data["proposal"]))
+        between = book.entries[seen.length : entry.event.seq]
+        if seen.length > entry.event.seq or not all(_is_own(each.event, run.id) for each in between):
+            found.append(broken(key, f"was not decided on the ledger as it was then, but with {seen.length} events"))
+            return found
         wanted = rules.from_json(stage.rules, key)
-        judged_by, _ = subjects.judge(_in_force(book, entry, run), wanted)
+        in_force = book.entries[seen.length].before.rules
+        judged_by, _ = subjects.judge(rules.from_json(in_force, book.name) if in_force else None, wanted)
         found += _rules_in_place(key, entry, judged_by, wanted)
-        subject = evidence.subjects[data["subject"]]
-        expected = _composed(evidence, attempt, subject, judged_by, wanted)
-        for field in decide.differences(expected, subject):
-            found.append(broken(key, f"what was let through is not what the run proposed: {field}"))
-        for config in subjects.not_passed(subject, judged_by):
-            found.append(broken(key, f"was let through, though no scan passed the image {config}"))
-        found += _opened(key, _decide(book, entry, evidence, judged_by, subject, at=seen.at), data["approvals"])
+        found += _let_through(book, entry, evidence, attempt, judged_by=judged_by, wanted=wanted)
     return found
 
 
-def outcome(book: Book, entry: Entry, run: Run) -> list[Finding]:
+def outcome(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
     """Rule 7 for the outcome of a deployment of this run."""
     found: list[Finding] = []
-    key, data = book.key(entry), entry.event.data
+    key, data, run = book.key(entry), entry.event.data, evidence.run
     with reading(key, found):
-        first = (entry.before.intent or {}).get("attempt", 0)
         told = [
-            (each.outcome, each.facts.get("functions", {}))
+            evidence.applied.get(each.name)
             for each in run.attempts.get(data["stage"], [])
-            if each.number >= first
+            if (intent := governing(book, each, evidence)) and _closed_by(book, intent) is entry
         ]
         if (data["outcome"], data["functions"]) not in told:
             found.append(broken(key, f"tells of another outcome than the attempts of {data['stage']} in run {run.id}"))
     return found
 
 
-def accounted(book: Book, attempt: Attempt, evidence: Evidence) -> list[Finding]:
-    """Rule 8 for an attempt that went on after looking at its gate."""
+def governing(book: Book, attempt: Attempt, evidence: Evidence) -> Entry | None:
+    """Give the intent on which an attempt acted: its own, or that of an older attempt which had died, and which it goes on with."""
+    seen = evidence.looked.get(attempt.name)
+    if seen is None:
+        return None
+    which = (evidence.run.id, attempt.stage)
+    mine = [each for each in book.of(ledger.DEPLOYMENT_INTENDED) if _which(each.event.data) == which]
+    own = [each for each in mine if each.event.data["attempt"] == attempt.number]
+    if own:
+        return own[0]
+    begun = [each for each in mine if each.event.seq < seen.length and each.event.data["attempt"] < attempt.number]
+    closing = _closed_by(book, begun[-1]) if begun else None
+    if not begun or (closing and closing.event.seq < seen.length):
+        return None
+    theirs, ours = (evidence.subjects.get(each) for each in (begun[-1].event.data["subject"], seen.subject))
+    if not theirs or not ours:  # other rules may be in force by then, but not another proposal
+        return None
+    return begun[-1] if decide.differences(theirs["proposal"], ours["proposal"]) == [] else None
+
+
+def seen_so_far(book: Book, run: Run, name: str, heads: Iterable[Any]) -> list[Finding]:
+    """Rule 2 from outside: an attempt that looked at its gate, whether or not it went on, says how the ledger was then."""
     found: list[Finding] = []
-    run, seen = evidence.run, evidence.looked[attempt.name]
-    if seen.ledger and not book.is_at(seen.ledger["length"], seen.ledger["head"]):
-        text = f"is not what {attempt.name} of run {run.id} had seen of it"
-        found.append(broken(book.name, text, seen.ledger["head"], f"{len(book.entries)} events"))
-    mine = [each for each in book.of(ledger.DEPLOYMENT_INTENDED) if _is_of(each.event.data, attempt, evidence)]
-    if not mine and attempt.phase == "apply":
-        text = f"holds no intent of {attempt.name} of run {run.id}, which applied what it proposed"
-        return [*found, broken(book.name, text)]
-    if not mine:
-        return found  # it was killed between looking and writing that down
-    told = [
-        each
-        for each in book.of(ledger.DEPLOYMENT_FINISHED)
-        if each.event.seq > mine[-1].event.seq
-        and (each.event.data["run"], each.event.data["stage"]) == (run.id, attempt.stage)
-    ]
-    if attempt.outcome in ("succeeded", "failed") and not told:
-        text = f"does not hold that {attempt.name} of run {run.id} {attempt.outcome}: its end was cut off"
-        found.append(broken(book.name, text))
-    elif not told:
-        found.append(missing(book.key(mine[-1]), f"what {attempt.name} began has no outcome yet"))
+    for each in heads:
+        if each is not None and not book.is_at(each["length"], each["head"]):
+            text = f"is not what {name} of run {run.id} had seen of it"
+            found.append(broken(book.name, text, each["head"], f"{len(book.entries)} events"))
     return found
 
 
-def _is_of(intent: Mapping[str, Any], attempt: Attempt, evidence: Evidence) -> bool:
-    """Tell whether an attempt acted on this intent: it wrote it, or went on with what an older attempt had begun."""
-    if (intent["run"], intent["stage"]) != (evidence.run.id, attempt.stage) or intent["attempt"] > attempt.number:
-        return False
-    theirs, ours = intent["subject"], evidence.looked[attempt.name].subject
-    if theirs == ours:
-        return True
-    first, second = (
-        evidence.subjects.get(theirs, {}),
-        evidence.subjects.get(ours, {}),
-    )  # other rules may be in force by then
-    return bool(first) and bool(second) and decide.differences(first["proposal"], second["proposal"]) == []
+def accounted(book: Book, attempt: Attempt, evidence: Evidence) -> list[Finding]:
+    """Rule 8 for an attempt that went on after looking at its gate."""
+    run, intent = evidence.run, governing(book, attempt, evidence)
+    if intent is None:
+        if attempt.phase != "apply":
+            return []  # it was killed between looking and writing that down
+        text = f"holds no intent of {attempt.name} of run {run.id}, which applied what it proposed"
+        return [broken(book.name, text)]
+    closing = _closed_by(book, intent)
+    if attempt.outcome in ("succeeded", "failed"):
+        told = (closing.event.data["outcome"], closing.event.data["functions"]) if closing else None
+        if told is None:
+            text = f"does not hold that {attempt.name} of run {run.id} {attempt.outcome}: its end was cut off"
+            return [broken(book.name, text)]
+        if told != evidence.applied.get(attempt.name):
+            return [broken(book.name, f"tells of another outcome of {attempt.name} of run {run.id} than that has")]
+    elif closing is None and not _superseded(book, intent):
+        return [missing(book.key(intent), f"what {attempt.name} began has no outcome yet")]
+    return []
+
+
+def rejected(run: Run, events: Mapping[str, tuple[Event, ...]]) -> list[Finding]:
+    """Rule 9. Whoever removes a reject from the inbox cannot remove that it was seen."""
+    found: list[Finding] = []
+    for attempts in run.attempts.values():
+        subjects_rejected: set[str] = set()
+        for attempt in attempts:
+            name = f"runs/{run.id}/{attempt.name}"
+            for event in events[attempt.name]:
+                if event.type != chain.GATE_LOOKED_AT:
+                    continue
+                key = event_key(name, event.seq)
+                with reading(key, found):
+                    if event.data["goes_on"] and event.data["subject"] in subjects_rejected:
+                        found.append(broken(key, "goes on with what an older attempt had found rejected"))
+                    if event.data["state"] == "rejected":
+                        subjects_rejected.add(event.data["subject"])
+    return found
+
+
+def _which(data: Mapping[str, Any]) -> tuple[Any, Any]:
+    return data["run"], data["stage"]
+
+
+def _closed_by(book: Book, intent: Entry) -> Entry | None:
+    """Give the entry that ends what an intent began."""
+    following = next(_later(book, intent), None)
+    return following if following and following.event.type == ledger.DEPLOYMENT_FINISHED else None
+
+
+def _superseded(book: Book, intent: Entry) -> bool:
+    """Tell whether a later attempt of the stage, which proposed something else, was let through since."""
+    return any(each.event.type == ledger.DEPLOYMENT_INTENDED for each in _later(book, intent))
+
+
+def _later(book: Book, intent: Entry) -> Iterator[Entry]:
+    """Give what stands of the same run and stage after an intent."""
+    kinds = (ledger.DEPLOYMENT_INTENDED, ledger.DEPLOYMENT_FINISHED)
+    later = (each for each in book.entries[intent.event.seq + 1 :] if each.event.type in kinds)
+    return (each for each in later if _which(each.event.data) == _which(intent.event.data))
+
+
+def _is_own(event: Event, run_id: str) -> bool:
+    """Tell whether an event is what a runner writes just before its intent: opening, enrolment, or a change of rules."""
+    kinds = (ledger.TARGET_ENROLLED, ledger.RULES_CHANGED)
+    return event.type == chain.CHAIN_OPENED or (event.type in kinds and event.data["run"] == run_id)
+
+
+def ledger_of(stage: PlannedStage) -> str | None:
+    """Give the ledger in which what a stage does must stand; None if it has no gate."""
+    return ledger.name_of(stage.target) if stage.target and stage.rules else None
 
 
 def _check_place(event: Event, before: Ledger) -> None:
@@ -248,9 +334,9 @@ def _check_place(event: Event, before: Ledger) -> None:
         raise VerificationFailed(
             f"event {event.seq} is {event.type}: a target is enrolled right after the opening, and once"
         )
-    if event.type == ledger.DEPLOYMENT_INTENDED and before.intent and before.intent["run"] == event.data["run"]:
-        same = before.intent["stage"] == event.data["stage"]
-        if same and before.intent["attempt"] == event.data["attempt"]:
+    if event.type == ledger.DEPLOYMENT_INTENDED:
+        open_one = before.intents.get((event.data["run"], event.data["stage"]))
+        if open_one and open_one["attempt"] == event.data["attempt"]:
             raise VerificationFailed(f"event {event.seq} intends a second time what is under way")
 
 
@@ -271,14 +357,6 @@ def _as_recorded(key: str, data: Mapping[str, Any], run: Run, stage: PlannedStag
     ]
 
 
-def _in_force(book: Book, entry: Entry, run: Run) -> Rules | None:
-    """Give the rules that were in force when this run came: a change just before its intent is its own."""
-    before = book.entries[entry.event.seq - 1]
-    own = before.event.type in (ledger.RULES_CHANGED, ledger.TARGET_ENROLLED) and before.event.data["run"] == run.id
-    value = before.before.rules if own else entry.before.rules
-    return rules.from_json(value, book.name) if value else None
-
-
 def _rules_in_place(key: str, entry: Entry, judged_by: Rules, wanted: Rules) -> list[Finding]:
     found = []
     named = entry.event.data["judged_by"]
@@ -290,6 +368,35 @@ def _rules_in_place(key: str, entry: Entry, judged_by: Rules, wanted: Rules) -> 
     return found
 
 
+def _let_through(
+    book: Book, entry: Entry, evidence: Evidence, attempt: Attempt, *, judged_by: Rules, wanted: Rules
+) -> list[Finding]:
+    """Rules 5 and 6: ask the gate's own rules again, with what the ledger says was received, and when."""
+    key, run, seen = book.key(entry), evidence.run, evidence.looked[attempt.name]
+    subject, stage = evidence.subjects[seen.subject], evidence.plan.stages[attempt.stage]
+    found = [
+        broken(key, f"what was let through is not what the run proposed: {field}")
+        for field in decide.differences(_composed(evidence, attempt, subject, judged_by, wanted), subject)
+    ]
+    unscanned = subjects.not_passed(subject, judged_by)
+    found += [broken(key, f"was let through, though no scan passed the image {config}") for config in unscanned]
+    received = [
+        decide.Received(evidence.documents[each["document"]], datetime.fromisoformat(each["received_at"]))
+        for each in entry.event.data["approvals"]
+    ]
+    target = statements.target_of(stage.target) if stage.target else {}
+    decision = decide.decide(
+        received,
+        judged_by,
+        proposal=decide.Proposed(run.id, stage.name, target, decide.subject_digest(subject)),
+        now=seen.at - _SLACK,
+        requester=subjects.requesters(run.data),
+        authors=(run.data.get("authors") or {}).get(book.name),
+        used=book.entries[seen.length].before.used,
+    )
+    return found + _opened(key, decision, entry.event.data["approvals"])
+
+
 def _composed(evidence: Evidence, attempt: Attempt, subject: Any, judged_by: Rules, wanted: Rules) -> dict[str, Any]:
     """Give the subject as the record has it. Verdicts that nobody had by then are left out."""
     run, stages = evidence.run, evidence.plan.stages
@@ -298,29 +405,6 @@ def _composed(evidence: Evidence, attempt: Attempt, subject: Any, judged_by: Rul
     verdicts = {config: verdict for config, verdict in known.items() if subject["scan"].get(config) is not None}
     proposal = attempt.proposal.subject if attempt.proposal else {}
     return subjects.compose(attempt.stage, proposal, judged_by=judged_by, wanted=wanted, verdicts=verdicts)
-
-
-def _decide(
-    book: Book, entry: Entry, evidence: Evidence, judged_by: Rules, subject: Any, *, at: datetime | None = None
-) -> Decision:
-    """Ask the gate's own rules again, with what the ledger says was received, and when. Raises VerificationFailed."""
-    run, stage = evidence.run, evidence.plan.stages[subject["stage"]]
-    if stage.target is None or ledger.name_of(stage.target) != book.name:
-        raise VerificationFailed(f"{book.key(entry)}: what was approved is for another target", where=book.key(entry))
-    received = [
-        decide.Received(evidence.documents[each["document"]], datetime.fromisoformat(each["received_at"]))
-        for each in entry.event.data["approvals"]
-    ]
-    target = statements.target_of(stage.target)
-    return decide.decide(
-        received,
-        judged_by,
-        proposal=decide.Proposed(run.id, stage.name, target, decide.subject_digest(subject)),
-        now=(at or datetime.fromisoformat(entry.event.at)) - _SLACK,
-        requester=subjects.requesters(run.data),
-        authors=(run.data.get("authors") or {}).get(book.name),
-        used=entry.before.used,
-    )
 
 
 def _opened(key: str, decision: Decision, approvals: list[dict[str, Any]]) -> list[Finding]:

@@ -4,9 +4,11 @@
 2. Attempt n+1 follows attempt n, as it then was; none follows one that had succeeded.
 3. An attempt builds on just the stages its stage needs, each as a whole, closed and succeeded.
 4. Its inputs are those of the plan: each the output, by digest, of an attempt that succeeded.
-5. Its phases are its kind's; each is intended before it is finished, with a request for just this stage, attempt and target.
+5. Its phases are its kind's; each is intended before it is finished, with a request for just this stage, attempt, target and
+   proposal. What it applies is what it proposed, or took over as an older attempt had proposed it; and where the stage has
+   rules, it has found its gate open before, and nothing came in between.
 6. It succeeded only if its last phase did, or that of the attempt whose result it adopts, and handed on what its kind declares.
-7. What a succeeded deployment found running is what the release it was given pins.
+7. What a deployment proposed, and what it found running once it succeeded, is what the release that it was given pins.
 8. A run is complete once each stage has succeeded, or cannot be reached as one that it needs has not.
 """
 
@@ -17,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.audit.logs import Told
+from pipeline.gates import subjects
 from pipeline.record import chain, runs
 from pipeline.record.writer import event_key
 from stages.kinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pipeline.audit.chains import Examined
     from pipeline.plan import Plan, PlannedStage
@@ -60,7 +63,7 @@ def links(plan: Plan, run: Run, attempt: Attempt, chains: Mapping[str, Examined]
 
 
 def phases(run: Run, stage: PlannedStage, attempt: Attempt, events: tuple[Event, ...]) -> list[Finding]:
-    """Rules 5 (without the request itself) and 6 for one attempt."""
+    """Rules 5 (without requests, proposals and gates) and 6 for one attempt."""
     found: list[Finding] = []
     name, intended, finished, held = runs.chain_name(run.id, attempt.name), None, None, None
     handle = runs.handle(run.id, attempt.stage, attempt.number)
@@ -88,8 +91,57 @@ def phases(run: Run, stage: PlannedStage, attempt: Attempt, events: tuple[Event,
     return found
 
 
-def request(run: Run, stage: PlannedStage, attempt: Attempt, document: Any, *, phase: str, key: str) -> list[Finding]:
-    """Rule 5 for the request of one phase."""
+def gate(name: str, stage: PlannedStage, events: tuple[Event, ...]) -> list[Finding]:
+    """Rule 5 for the gate: nothing is applied but after it was found open, once, and nothing else comes in between."""
+    found: list[Finding] = []
+    state: str = "before"
+    for event in events[1:]:
+        key, data, after = event_key(name, event.seq), event.data, state != "before"
+        with reading(key, found):
+            applies = event.type == chain.PHASE_INTENDED and data["phase"] == "apply"
+            if applies and stage.rules and state != "open":
+                found.append(broken(key, "applies what was proposed, and its gate had not been found open"))
+            elif state == "shut" and event.type != chain.CHAIN_CLOSED:
+                found.append(broken(key, "follows a gate that was not open"))
+            elif after and (event.type in (chain.PROPOSAL_ADOPTED, chain.GATE_LOOKED_AT) or data.get("proposal")):
+                found.append(broken(key, "comes after the gate was looked at: by then a proposal is what it is"))
+            if event.type == chain.GATE_LOOKED_AT:
+                state = "open" if data["goes_on"] else "shut"
+                if data["goes_on"] and data["state"] != "open":
+                    found.append(broken(key, f"goes on, though the gate was {data['state']}"))
+    return found
+
+
+def proposals(
+    name: str, stage: PlannedStage, attempt: Attempt, events: tuple[Event, ...], older: Iterable[Attempt]
+) -> list[Finding]:
+    """Rule 5 for what was not proposed by the attempt itself: an older attempt had, or it is what the stage is asked to do."""
+    found: list[Finding] = []
+    for event in events:
+        if event.type != chain.PROPOSAL_ADOPTED:
+            continue
+        key = event_key(name, event.seq)
+        with reading(key, found):
+            known = [dataclasses.asdict(each.proposal) for each in older if each.proposal]
+            if "propose" not in KINDS[stage.kind].phases:
+                given = {source: each["artifact"] for source, each in attempt.inputs.items()}
+                known.append(dataclasses.asdict(subjects.by_request(stage.kind, stage.options, given, stage.target)))
+            if event.data["proposal"] not in known:
+                found.append(broken(key, "goes on with what no older attempt of the stage had proposed"))
+    return found
+
+
+def request(
+    run: Run,
+    stage: PlannedStage,
+    attempt: Attempt,
+    document: Any,
+    *,
+    phase: str,
+    proposal: Any,
+    key: str,
+) -> list[Finding]:
+    """Rule 5 for the request of one phase. `proposal` is what the attempt had proposed or taken over by then."""
     found: list[Finding] = []
     target = dataclasses.asdict(stage.target) if stage.target else None
     expected = {
@@ -98,6 +150,7 @@ def request(run: Run, stage: PlannedStage, attempt: Attempt, document: Any, *, p
         "handle": runs.handle(run.id, attempt.stage, attempt.number),
         "options": stage.options,
         "target": target,
+        "proposal": proposal,
     }
     with reading(key, found):
         for name, value in expected.items():
@@ -107,6 +160,20 @@ def request(run: Run, stage: PlannedStage, attempt: Attempt, document: Any, *, p
                         key, f"the request of {attempt.name} has another {name} than the plan", value, document[name]
                     )
                 )
+    return found
+
+
+def released(run: Run, attempt: Attempt, release: Any) -> list[Finding]:
+    """Rule 7 for the proposal: people approve images, and those are the release's."""
+    found: list[Finding] = []
+    key = runs.chain_name(run.id, attempt.name)
+    with reading(key, found):
+        subject = attempt.proposal.subject if attempt.proposal else {}
+        proposed = {name: (each["config"], each["manifest"]) for name, each in subject["images"].items()}
+        pinned = {name: (each["config"], each["manifest"]) for name, each in release["functions"].items()}
+        if proposed != pinned or subject["release"] != release["digest"]:
+            text = "proposes something else than the release that it was given"
+            found.append(broken(key, text, release["digest"], subject["release"]))
     return found
 
 
@@ -230,7 +297,8 @@ def _held(held: str, outcome: str, key: str) -> list[Finding]:
 
 def _outcome(stage: PlannedStage, outcome: str, finished: dict[str, Any] | None, key: str) -> list[Finding]:
     last = finished["outcome"] if finished else "canceled"
-    if outcome not in (last, "canceled"):
+    is_over = finished is not None and finished["phase"] == "apply"
+    if outcome != last and (outcome != "canceled" or is_over):
         return [broken(key, "closes with another outcome than its last phase", last, outcome)]
     if outcome != "succeeded" or finished is None:
         return []

@@ -119,7 +119,8 @@ class RunAudit:
 
     def _attempts(self, run: Run) -> None:
         for name in self.store.names(self.base):
-            if name == "open" or not name.rpartition(".")[2].isdecimal():
+            number = name.rpartition(".")[2]
+            if name == "open" or not (number.isascii() and number.isdecimal()):
                 continue
             full = f"{self.base}/{name}"
             if not self.store.names(full):
@@ -140,7 +141,10 @@ class RunAudit:
         for attempt in known:
             events = self._events(attempt)
             self.found += rules.links(plan, run, attempt, self.chains)
-            self.found += rules.phases(run, plan.stages[attempt.stage], attempt, events)
+            stage, name = plan.stages[attempt.stage], runs.chain_name(run.id, attempt.name)
+            older = [each for each in run.attempts[attempt.stage] if each.number < attempt.number]
+            self.found += rules.phases(run, stage, attempt, events)
+            self.found += rules.gate(name, stage, events) + rules.proposals(name, stage, attempt, events, older)
         for attempt in known:
             self._artifacts(attempt)
         for attempt in known:
@@ -170,15 +174,22 @@ class RunAudit:
 
     def _documents(self, plan: Plan, run: Run, attempt: Attempt) -> None:
         """Look at requests and statements."""
-        stage = plan.stages[attempt.stage]
+        stage, proposal = plan.stages[attempt.stage], None
         for event in self._events(attempt):
             with reading(event_key(f"{self.base}/{attempt.name}", event.seq), self.found):
+                proposal = event.data.get("proposal") or proposal
                 if event.type == chain.PHASE_INTENDED:
                     sha256, phase = event.data["request"], event.data["phase"]
                     document = self.blobs.json(sha256, f"the request of {attempt.name}, {phase}", self.found)
                     if document is not None:
                         self.found += rules.request(
-                            run, stage, attempt, document, phase=phase, key=artifacts.blob_key(sha256)
+                            run,
+                            stage,
+                            attempt,
+                            document,
+                            phase=phase,
+                            proposal=proposal,
+                            key=artifacts.blob_key(sha256),
                         )
                 elif event.type == chain.PHASE_FINISHED:
                     for sha256 in event.data["statements"]:
@@ -251,15 +262,17 @@ class RunAudit:
     def _read_back(self, plan: Plan, run: Run) -> None:
         for attempt in self._each(run):
             stage = plan.stages.get(attempt.stage)
-            if stage is None or stage.kind != "deploy" or attempt.outcome != "succeeded":
+            if stage is None or stage.kind != "deploy" or attempt.proposal is None:
                 continue
             with reading(f"{self.base}/{attempt.name}", self.found):
                 files = {
                     each.path: each for each in artifacts.manifest(self.store, attempt.inputs["release"]["artifact"])
                 }
                 release = json.loads(self.blobs.read(files["release.json"].sha256, "release.json"))
-                self.found += rules.read_back(run, attempt, release)
-                self.report.deployed.append(attempt.name)
+                self.found += rules.released(run, attempt, release)
+                if attempt.outcome == "succeeded":
+                    self.found += rules.read_back(run, attempt, release)
+                    self.report.deployed.append(attempt.name)
 
     def _strays(self, plan: Plan | None) -> None:
         """Name what stands in the run's place and is no part of it."""

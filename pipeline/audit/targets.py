@@ -10,7 +10,7 @@ from pipeline.audit import ledgers
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import TowpathError
 from pipeline.gates import statements
-from pipeline.record import artifacts, ledger, runs
+from pipeline.record import artifacts, chain, ledger, runs
 from pipeline.record.writer import read_chain
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ class Targets:
     def verify(self, run: Run, plan: Plan, events: Mapping[str, tuple[Event, ...]]) -> Judged:
         """Verify what the ledgers say of one run, and the run of them. `events` are those of each attempt."""
         judged = Judged()
-        books = [self.book(name) for name in sorted({_ledger_of(each) or "" for each in plan.stages.values()} - {""})]
+        books = [
+            self.book(name) for name in sorted({ledgers.ledger_of(each) or "" for each in plan.stages.values()} - {""})
+        ]
         evidence = self._evidence(run, plan, events, books, judged.findings)
         for book in books:
             judged.findings += self._history(book)
@@ -71,9 +73,14 @@ class Targets:
                         judged.ledgers = sorted({*judged.ledgers, book.name})
             for attempt in (each for attempts in run.attempts.values() for each in attempts):
                 stage = plan.stages.get(attempt.stage)
-                if stage and attempt.name in evidence.looked and _ledger_of(stage) == book.name:
-                    with reading(book.name, judged.findings):
+                if stage is None or ledgers.ledger_of(stage) != book.name:
+                    continue
+                with reading(book.name, judged.findings):
+                    seen = [each.data["ledger"] for each in events[attempt.name] if each.type == chain.GATE_LOOKED_AT]
+                    judged.findings += ledgers.seen_so_far(book, run, attempt.name, seen)
+                    if attempt.name in evidence.looked:
                         judged.findings += ledgers.accounted(book, attempt, evidence)
+        judged.findings += ledgers.rejected(run, events)
         return judged
 
     def rest(self) -> list[Finding]:
@@ -124,14 +131,17 @@ class Targets:
         self, run: Run, plan: Plan, events: Mapping[str, tuple[Event, ...]], books: list[Book], found: list[Finding]
     ) -> Evidence:
         looked: dict[str, Looked] = {}
+        applied: dict[str, tuple[str, Any] | None] = {}
         for name, each in events.items():
             with reading(runs.chain_name(run.id, name), found):
+                applied[name] = ledgers.applied(each)
                 seen = ledgers.looked(each)
                 if seen:
                     looked[name] = seen
         documents: dict[str, bytes] = {}
         wanted = {each.subject for each in looked.values()}
         for entry in (entry for book in books for entry in _of_run(book, run.id)):
+            wanted.add(str(entry.event.data.get("subject") or ""))
             for approval in entry.event.data.get("approvals") or []:
                 sha256, what = approval["document"], f"an approval of run {run.id}"
                 wrong = self._blobs.check(sha256, what)
@@ -145,17 +155,13 @@ class Targets:
         for sha256 in sorted(wanted):
             if sha256:
                 subjects[sha256] = self._blobs.json(sha256, f"a subject of run {run.id}", found)
-        return ledgers.Evidence(run, plan, looked, documents, subjects)
+        return ledgers.Evidence(run, plan, looked, applied, documents, subjects)
 
 
 def _entry(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
     if entry.event.type == ledger.DEPLOYMENT_INTENDED:
         return ledgers.intended(book, entry, evidence)
-    return ledgers.outcome(book, entry, evidence.run) if entry.event.type == ledger.DEPLOYMENT_FINISHED else []
-
-
-def _ledger_of(stage: Any) -> str | None:
-    return ledger.name_of(stage.target) if stage.target and stage.rules else None
+    return ledgers.outcome(book, entry, evidence) if entry.event.type == ledger.DEPLOYMENT_FINISHED else []
 
 
 def _of_run(book: Book, run_id: str) -> Iterator[Entry]:

@@ -34,12 +34,21 @@ class Audit:
         """Verify one run and all it refers to. Raises only if the store cannot be read."""
         report = Report(run_id, self.trust.path if self.trust else None)
         report.findings += _format(self.store)
-        RunAudit(self.store, self.trust, self.blobs, self.targets, report).walk()
+        with reading(f"runs/{run_id}", report.findings):  # whatever it is that stands there
+            RunAudit(self.store, self.trust, self.blobs, self.targets, report).walk()
         return report
 
     def rest(self) -> list[Finding]:
         """Verify what no run refers to: ledgers, every blob of the store, and that nothing stands among the runs that is none."""
-        found = self._dropped() + self.targets.rest()
+        found = self._dropped()
+        with reading("ledgers", found):
+            found += self.targets.rest()
+        found += self._strays()
+        return found
+
+    def _strays(self) -> list[Finding]:
+        """Look at every blob, and at what stands among the runs."""
+        found: list[Finding] = []
         known = set(runs.run_ids(self.store))
         found += [broken(f"runs/{name}", "is not a run") for name in self.store.names("runs") if name not in known]
         for algorithm in self.store.names("blobs"):

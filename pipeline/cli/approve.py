@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.signing.signers import Trust
 
 _EXIT = {"open": 0, "waiting": 75, "rejected": 5, "refused": 1}
+_VIEW_CHARACTERS = 100_000
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400}
 
 
@@ -311,16 +312,31 @@ def _seconds(text: str) -> int:
 def _print_proposal(last: Attempt, run: Run, stage: PlannedStage, gate: Gate) -> None:
     from pipeline.cli.progress import plain
 
-    source = run.data.get("source") or {}
-    click.echo(f"{stage.name} of run {run.id}, attempt {last.number}")
-    click.echo(
-        f"  source   {source.get('commit') or 'unknown'}{'' if source.get('clean') else ' (with changes that are in no commit)'}"
+    source, target = run.data.get("source") or {}, stage.target
+    changes = "" if source.get("clean") else " (with changes that are in no commit)"
+    told = [
+        f"{stage.name} of run {run.id}, attempt {last.number}",
+        f"  source   {source.get('commit') or 'unknown'}{changes}",
+    ]
+    if target:
+        where = f"{target.stack or 'no stack'} in {target.account}, {target.region}, {target.partition}"
+        told.append(f"  target   {target.environment}: {where}")
+    told += [f"  subject  {gate.digest}", ""]
+    view = last.proposal.view if last.proposal else ""
+    told += [f"  {line}" for line in view[:_VIEW_CHARACTERS].splitlines()]
+    if len(view) > _VIEW_CHARACTERS:
+        told.append(f"  ... and {len(view) - _VIEW_CHARACTERS:,} characters more: towpath logs {run.id} {stage.name}")
+    told.append("")
+    for name, image in gate.subject["proposal"].get("images", {}).items():
+        told.append(f"  {name} is {image.get('image')}, config {image['config']}")
+    told += [f"  scan of {config}: {verdict or 'none'}" for config, verdict in gate.subject["scan"].items()]
+    told.append(
+        f"  rules    {gate.judged_by.people} must approve, of: {', '.join(sorted(gate.judged_by.approvers)) or 'nobody'}"
     )
-    click.echo(f"  subject  {gate.digest}\n")
-    for line in (last.proposal.view if last.proposal else "").splitlines():
-        click.echo(f"  {plain(line)}")
-    for config, verdict in gate.subject["scan"].items():
-        click.echo(f"  scan of {config[:19]}: {verdict or 'none'}")
+    if gate.change and gate.change.kind != "equal":
+        told += [f"  rules become {gate.change.kind}: {reason}" for reason in gate.change.reasons]
+    for line in told:
+        click.echo(plain(line))
 
 
 def _print_gate(run: Run, stage: PlannedStage, gate: Gate) -> None:

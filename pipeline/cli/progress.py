@@ -31,7 +31,8 @@ _TAIL_LINES = 20
 _MOST_FUNCTIONS = 12
 """Rows for functions below a stage: a terminal has some forty lines in all."""
 _SETTLED = ("built", "reused")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+"""What drives a terminal, turns the direction of writing, cannot be seen, or is no character."""
 
 
 def plain(text: str) -> str:

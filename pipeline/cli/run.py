@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.signing.signers import Trust
 
 
+_COMMIT = re.compile(r"[0-9a-f]{40,64}")
 _CI_LOGINS = ("GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 """Variables in which CI systems say for whom they act. Who runs a workflow again is asking for it, whoever did before.
 
@@ -332,7 +334,9 @@ def _authors(store: Store, plan: Plan, project: Path, trust: Trust | None) -> di
         if stage.target and stage.rules:
             book = ledger.read(store, ledger.name_of(stage.target), trust)
             since = (book.current or {}).get("commit")
-            listed = source.git(project, "log", "--format=%ae", *([f"{since}..HEAD"] if since else ["-1", "HEAD"]))
+            known = since is None or _COMMIT.fullmatch(str(since))  # a ledger is not to hand options to Git
+            span = [f"{since}..HEAD"] if since else ["-1", "HEAD"]
+            listed = source.git(project, "log", "--format=%ae", *span) if known else None
             found[book.name] = sorted(set(listed.splitlines())) if listed is not None else None
     return found
 

@@ -70,7 +70,7 @@ def _keys(
     except UnicodeDecodeError:
         return {}, [], [Problem(f"{draft.signers!r} is not UTF-8", *positions.value("signers"))]
     keys, problems = gate_people.enrolled(text, contents.name)
-    lines = text.splitlines()
+    lines = gate_people.lines(text)
     for key in keys:
         if key.person not in draft.names["people"]:
             hint = did_you_mean(key.person, draft.names["people"], what="people")
@@ -88,7 +88,7 @@ def _people(draft: Draft, positions: Positions) -> Iterator[Problem]:
     for name, person in draft.people.items():
         for kind, known in (("emails", person.emails), ("logins", person.logins)):
             for index, each in enumerate(known):
-                first = seen.setdefault(each.lower(), name)
+                first = seen.setdefault(gate_people.identity(each), name)
                 if first != name:
                     place = positions.value("people", name, kind, index)
                     yield Problem(f"{each!r} is both {first!r} and {name!r}", *place, "Each is one person's.")

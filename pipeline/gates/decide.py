@@ -30,6 +30,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import VerificationFailed
+from pipeline.gates import people as gate_people
 from pipeline.gates import rules as gate_rules
 from pipeline.gates import sshkeys, sshsig, statements
 from pipeline.record import digest
@@ -69,7 +70,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Counted:
-    """A decision that counts. `until` is when an approval ends to; a reject does not end."""
+    """A decision that counts. `until` is when an approval ends to; a reject does not end. `document` is what lay in the inbox."""
 
     decision: ApprovalDecision
     person: str
@@ -78,6 +79,7 @@ class Counted:
     digest: str
     received_at: datetime
     until: datetime | None
+    document: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def check(
             until = _approval(statement, rules, (received_at, now), used, excluded or {})
     except (_Refusal, VerificationFailed) as error:
         return Refused(str(error), statement.digest, statement.person, statement.decision)
-    return Counted(statement.decision, statement.person, statement.reason, key, statement.digest, received_at, until)
+    decision, person, reason = statement.decision, statement.person, statement.reason
+    return Counted(decision, person, reason, key, statement.digest, received_at, until, document)
 
 
 class _Refusal(Exception):
@@ -258,7 +261,7 @@ _REMEDY = "Add the address or login to `people`."
 
 
 def _person(rules: Rules, identity: str) -> str | None:
-    return rules.identities.get(identity.strip().lower())
+    return rules.identities.get(gate_people.identity(identity))
 
 
 def _decision(

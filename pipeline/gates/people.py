@@ -45,9 +45,14 @@ def enrolled(text: str, file: str) -> tuple[list[Enrolled], list[Problem]]:
             _refuse_second(one, found)
             found[one.key] = one
         except _Refused as refused:
-            quote = text.splitlines()[line.line - 1]
+            quote = allowed_signers.lines(text)[line.line - 1]
             problems.append(Problem(str(refused), file, line.line, quote=quote, hint=refused.hint))
     return list(found.values()), problems
+
+
+def lines(text: str) -> list[str]:
+    """Give the lines of such a file."""
+    return allowed_signers.lines(text)
 
 
 class _Refused(Exception):
@@ -94,7 +99,12 @@ def members(names: Iterable[str], groups: Mapping[str, Iterable[str]]) -> list[s
 
 def identities(people: Mapping[str, Iterable[str]]) -> dict[str, str]:
     """Give for each mail address and login, in lower case, whose it is. `people` has those of each person."""
-    return {each.strip().lower(): person for person, known in people.items() for each in known}
+    return {identity(each): person for person, known in people.items() for each in known}
+
+
+def identity(text: str) -> str:
+    """Give the one way in which a mail address or login is known."""
+    return text.strip().lower()
 
 
 def resolve(

@@ -7,14 +7,19 @@ The runner composes it before it asks people, an audit composes it again from th
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import TYPE_CHECKING, Any
 
 from pipeline.gates import rules as gate_rules
+from pipeline.record import digest
+from stages.contract import Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pipeline.gates.rules import Change, Rules
+    from stages.contract import Target
 
 VERSION = 1
 PASSED = "PASS"
@@ -32,6 +37,19 @@ def compose(
         "rules": {"judged_by": judged_by.digest, "wanted": wanted.digest},
         "scan": {config: verdicts.get(config) for config in configs(proposal)},
     }
+
+
+def proposal_digest(proposal: Proposal) -> str:
+    """Give the digest that names a proposal as a whole: what people approve, and how to do it."""
+    return digest.of_bytes(digest.canonical(dataclasses.asdict(proposal)))
+
+
+def by_request(kind: str, options: Mapping[str, Any], inputs: Mapping[str, str], target: Target | None) -> Proposal:
+    """Give the proposal of a kind that has none of its own: what it is asked to do. `inputs` are digests of artifacts."""
+    where = dataclasses.asdict(target) if target else None
+    subject = {"v": 1, "kind": kind, "options": options, "inputs": inputs, "target": where}
+    view = f"{kind} in {target.environment if target else 'no environment'}: {json.dumps(options, sort_keys=True)}"
+    return Proposal(subject, {}, view)
 
 
 def judge(in_force: Rules | None, wanted: Rules) -> tuple[Rules, Change | None]:
@@ -66,4 +84,4 @@ def configs(proposal: Mapping[str, Any]) -> list[str]:
 def requesters(opening: Mapping[str, Any]) -> list[str]:
     """Give every name that a run's opening has for who asked: whoever sets one of them cannot hide behind it."""
     told = opening.get("requester") or {}
-    return [told[name] for name in ("email", "login", "user") if told.get(name)]
+    return [told[name] for name in ("email", "login", "user") if isinstance(told.get(name), str) and told[name]]

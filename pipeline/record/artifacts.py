@@ -11,7 +11,6 @@ link: anything that is not a regular file with one name, or a folder, is refused
 from __future__ import annotations
 
 import io
-import json
 import os
 import shutil
 import stat
@@ -85,8 +84,8 @@ def put_json(store: Store, value: Any) -> str:
 def read_json(store: Store, sha256: str, what: str) -> Any:
     """Give the value stored under this digest. Raises VerificationFailed."""
     try:
-        return json.loads(read_blob(store, sha256, what))
-    except ValueError as error:
+        return digest.parse(read_blob(store, sha256, what))
+    except (ValueError, RecursionError) as error:
         raise VerificationFailed(f"{what}: {sha256} is not JSON") from error
 
 

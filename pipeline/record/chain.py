@@ -70,17 +70,14 @@ def encode(seq: int, prev: str | None, kind: str, data: dict[str, Any], at: date
 def decode(line: bytes, chain: str) -> Event:
     """Read one line. Raises VerificationFailed if it is not an event of this version."""
     try:
-        event = json.loads(line)
+        event = digest.parse(line)
         if event["v"] != VERSION:
             raise VerificationFailed(f"{chain}: an event is of format version {event['v']}, not {VERSION}")
-        return Event(
-            int(event["seq"]),
-            event["prev"],
-            str(event["type"]),
-            str(event["at"]),
-            dict(event["data"]),
-            digest.of_bytes(line),
-        )
+        seq, prev, kind, at, data = (event[name] for name in ("seq", "prev", "type", "at", "data"))
+        fits = type(seq) is int and (prev is None or digest.is_digest(prev)) and isinstance(data, dict)
+        if not fits or not isinstance(kind, str) or not isinstance(at, str):
+            raise VerificationFailed(f"{chain}: a line is not an event: {line[:80]!r}")
+        return Event(seq, prev, kind, at, data, digest.of_bytes(line))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise VerificationFailed(f"{chain}: a line is not an event: {line[:80]!r}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,24 @@ def of_stream(stream: BinaryIO) -> tuple[str, int]:
 def is_digest(text: object) -> bool:
     """Tell whether `text` has the form of a digest."""
     return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
+
+
+def parse(data: bytes | str) -> Any:
+    """Read JSON that can be written again as `canonical`: without infinities, and without halves of characters. Raises ValueError."""
+    try:
+        value = json.loads(data, parse_constant=_number, parse_float=_number)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if (b"\\u" if isinstance(data, bytes) else "\\u") in data:  # type: ignore[operator] # each with its own kind
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number that JSON has")
+    return number
 
 
 def canonical(value: Any) -> bytes:

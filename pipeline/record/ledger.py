@@ -25,7 +25,7 @@ from pipeline.record.writer import event_key, writer_identity
 from pipeline.signing import dsse, signers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
@@ -45,15 +45,16 @@ class Ledger:
     """A target's ledger as its events tell it.
 
     `rules` is the JSON form of the rules in force, None before the target is enrolled. `used` are the digests of the
-    approvals that a finished deployment has consumed. `intent` is the last deployment that was intended and is not
-    finished, `current` the last `deploy` that succeeded: programs of the user's pass the same gate, and replace nothing.
+    approvals that a finished deployment has consumed. `intents` are the deployments that were intended and are not finished, by
+    run and stage; there may be several, since what died half-way keeps nobody else out. `current` is the last `deploy`
+    that succeeded: programs of the user's pass the same gate, and replace nothing.
     """
 
     name: str
     head: chain.Head | None = None
     rules: dict[str, Any] | None = None
     used: frozenset[str] = frozenset()
-    intent: dict[str, Any] | None = None
+    intents: Mapping[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     current: dict[str, Any] | None = None
     events: tuple[chain.Event, ...] = field(default=(), repr=False)
 
@@ -117,7 +118,7 @@ def replay(name: str, events: Iterable[chain.Event]) -> Ledger:
     for event in known:
         ledger = after(ledger, event)
     head = chain.head(known, name) if known else None
-    return Ledger(name, head, ledger.rules, ledger.used, ledger.intent, ledger.current, tuple(known))
+    return Ledger(name, head, ledger.rules, ledger.used, ledger.intents, ledger.current, tuple(known))
 
 
 def append(store: Store, ledger: Ledger, entries: list[tuple[str, dict[str, Any]]], key: Key) -> Ledger:
@@ -144,14 +145,14 @@ def after(ledger: Ledger, event: chain.Event) -> Ledger:
     told: dict[str, Any] = {
         "rules": ledger.rules,
         "used": ledger.used,
-        "intent": ledger.intent,
+        "intents": ledger.intents,
         "current": ledger.current,
     }
     try:
         if event.type in (TARGET_ENROLLED, RULES_CHANGED):
             told["rules"] = data["rules"]
         elif event.type == DEPLOYMENT_INTENDED:
-            told["intent"] = data
+            told["intents"] = {**ledger.intents, (data["run"], data["stage"]): data}
         elif event.type == DEPLOYMENT_FINISHED:
             told |= _finished(ledger, data)
         elif event.type != chain.CHAIN_OPENED:
@@ -162,11 +163,13 @@ def after(ledger: Ledger, event: chain.Event) -> Ledger:
 
 
 def _finished(ledger: Ledger, data: dict[str, Any]) -> dict[str, Any]:
-    intent = ledger.intent
-    if intent is None or (intent["run"], intent["stage"]) != (data["run"], data["stage"]):
+    which = (data["run"], data["stage"])
+    intent = ledger.intents.get(which)
+    if intent is None:
         raise VerificationFailed(f"{ledger.name}: a deployment of run {data['run']} finished that was not intended")
+    left = {each: other for each, other in ledger.intents.items() if each != which}
     if data["outcome"] != "succeeded":
-        return {"intent": None}
+        return {"intents": left}
     used = ledger.used | {each["statement"] for each in intent["approvals"]}
     current = {**intent, **data} if intent["kind"] == "deploy" else ledger.current
-    return {"intent": None, "current": current, "used": used}
+    return {"intents": left, "current": current, "used": used}

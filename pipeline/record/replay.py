@@ -16,11 +16,14 @@ The rules:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import VerificationFailed
 from pipeline.record import chain
 from stages.contract import Failure, Phase, Proposal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Outcome = Literal["succeeded", "failed", "canceled", "timed-out", "waiting", "rejected"]
 
@@ -30,8 +33,8 @@ class Attempt:
     """One attempt of one stage, as its chain tells it. `outcome` is None while it is not closed.
 
     `phase` is the last phase that was intended, `phase_outcome` how it ended, None while nobody knows; `finished` are the
-    phases that ended well. `proposal` is what was proposed.
-    `outputs` maps an artifact's name to its digest; `statements` are digests too.
+    phases that ended well. `proposal` is what was proposed. `outputs` maps an artifact's name to its digest; `statements` are
+    digests too. `rejected` is the digest of what its gate found rejected.
     """
 
     stage: str
@@ -53,6 +56,7 @@ class Attempt:
     statements: tuple[str, ...] = ()
     failure: Failure | None = None
     status: int | None = None
+    rejected: str | None = None
 
     @property
     def half_way(self) -> bool:
@@ -111,11 +115,46 @@ class Run:
         return last if last and last.outcome == "succeeded" else None
 
 
+def _is_authors(value: Any) -> bool:
+    """Tell whether this is, for each ledger, a list of names, or null where nobody knows."""
+    return isinstance(value, dict) and all(
+        names is None or (isinstance(names, list) and all(isinstance(each, str) for each in names))
+        for names in value.values()
+    )
+
+
+_OPENING: dict[str, Callable[[Any], bool]] = {
+    "requester": lambda value: value is None or isinstance(value, dict),
+    "source": lambda value: value is None or isinstance(value, dict),
+    "authors": lambda value: value is None or _is_authors(value),
+}
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_head(value: Any) -> bool:
+    """Tell whether this is the head of a chain, as others hold it."""
+    return _is_map(value) and isinstance(value.get("chain"), str) and type(value.get("length")) is int
+
+
+_CLAIM: dict[str, Callable[[Any], bool]] = {
+    "writer": _is_map,
+    "inputs": lambda value: _is_map(value) and all(map(_is_map, value.values())),
+    "builds_on": lambda value: isinstance(value, list) and all(map(_is_head, value)),
+    "follows": lambda value: value is None or _is_head(value),
+}
+
+
 def opening(run_id: str, events: list[chain.Event]) -> Run | None:
     """Replay a run's opening chain; None if it is not complete (rule 1)."""
     if [event.type for event in events] != [chain.CHAIN_OPENED, chain.RUN_OPENED, chain.CHAIN_CLOSED]:
         return None
     opened = events[1]
+    wrong = [name for name, form in _OPENING.items() if not form(opened.data.get(name))]
+    if wrong:
+        raise VerificationFailed(f"runs/{run_id}/open: what it says of {' and '.join(wrong)} is not of its form")
     try:
         return Run(run_id, chain.head(events, f"runs/{run_id}/open"), opened.at, opened.data["plan"], opened.data)
     except KeyError as error:
@@ -134,6 +173,9 @@ def attempt(run: Run, name: str, events: list[chain.Event]) -> Attempt:
         raise VerificationFailed(
             f"{full}: its first event is of stage {first.data.get('stage')!r}, attempt {first.data.get('attempt')}"
         )
+    wrong = [name for name, form in _CLAIM.items() if not form(first.data.get(name))]
+    if wrong:
+        raise VerificationFailed(f"{full}: what its first event says of {' and '.join(wrong)} is not of its form")
     try:
         base = Attempt(
             stage=first.data["stage"],
@@ -153,7 +195,8 @@ def attempt(run: Run, name: str, events: list[chain.Event]) -> Attempt:
 
 def _split(name: str) -> tuple[str, int]:
     stage, _, number = name.rpartition(".")
-    return stage, int(number) if number.isdecimal() else 0
+    is_number = number.isascii() and number.isdecimal() and not number.startswith("0")  # one attempt, one name
+    return stage, int(number) if is_number else 0
 
 
 def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
@@ -162,7 +205,7 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
         if event.type == chain.PHASE_INTENDED:
             state |= {"phase": event.data["phase"], "phase_outcome": None}
         elif event.type == chain.PROPOSAL_ADOPTED:
-            state["proposal"] = Proposal(**event.data["proposal"])
+            state["proposal"] = _proposal(event.data["proposal"])
         elif event.type == chain.RESULT_ADOPTED:
             state |= {name: event.data[name] for name in ("outputs", "facts")}
             state |= {"statements": tuple(event.data["statements"]), "finished": ("apply",)}
@@ -170,6 +213,7 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
             state |= _phase(event.data, state.get("finished", ()))
         elif event.type == chain.GATE_LOOKED_AT:
             state |= {"failure": Failure(**event.data["failure"])} if event.data["failure"] else {}
+            state |= {"rejected": event.data["subject"]} if event.data["state"] == "rejected" else {}
         elif event.type == chain.CHAIN_CLOSED:
             state["outcome"] = event.data["outcome"]
         else:
@@ -178,12 +222,21 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
 
 
 def _phase(data: dict[str, Any], finished: tuple[Phase, ...]) -> dict[str, Any]:
+    if not _is_map(data["outputs"]) or not _is_map(data["facts"]) or not isinstance(data["status"], int | None):
+        raise TypeError("outputs, facts or status")
     told: dict[str, Any] = {name: data[name] for name in ("outputs", "facts", "status")}
     told |= {"phase_outcome": data["outcome"], "statements": tuple(data["statements"])}
     if data["outcome"] == "succeeded":
         told["finished"] = (*finished, data["phase"])
-    if data["proposal"]:
-        told["proposal"] = Proposal(**data["proposal"])
+    if data["proposal"] and data["phase"] == "propose":
+        told["proposal"] = _proposal(data["proposal"])
     if data["failure"]:
         told["failure"] = Failure(**data["failure"])
     return told
+
+
+def _proposal(value: Any) -> Proposal:
+    proposal = Proposal(**value)
+    if not _is_map(proposal.subject) or not _is_map(proposal.handle) or not isinstance(proposal.view, str):
+        raise TypeError("the proposal")
+    return proposal

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
 
-_RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-z]{4}")
+_RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-z]{4}")
 _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"  # no letter that is read as another, none that makes words
 
 

@@ -6,7 +6,6 @@ closed the chain. Its payload is canonical JSON too: {"chain":NAME,"head":"sha25
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import VerificationFailed
@@ -51,11 +50,12 @@ def decode(data: bytes, chain: str) -> tuple[Envelope, Head]:
     if envelope.type != TYPE:
         raise VerificationFailed(f"{what} is of the type {envelope.type!r}, not {TYPE!r}", where=what)
     try:
-        value = json.loads(envelope.payload)
+        value = digest.parse(envelope.payload)
         head = Head(value["chain"], value["head"], value["length"])
-    except (ValueError, KeyError, TypeError) as error:
+        form = digest.canonical({"v": VERSION, **head.as_json()})
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise VerificationFailed(f"{what} does not seal a chain: {error!r}", where=what) from error
-    if digest.canonical({"v": VERSION, **head.as_json()}) != envelope.payload:
+    if type(head.length) is not int or form != envelope.payload:
         raise VerificationFailed(f"{what} has other keys than a seal of version {VERSION}", where=what)
     if head.chain != chain:
         raise VerificationFailed(f"{what} is the seal of another chain, {head.chain}", where=what)

@@ -58,8 +58,8 @@ def parse(data: bytes, what: str) -> Envelope:
     try:
         value = json.loads(data)
         listed = value["signatures"]
-        signatures = {str(each["keyid"]): _decode(each["sig"]) for each in listed}
-        envelope = Envelope(str(value["payloadType"]), _decode(value["payload"]), signatures)
+        signatures = {_text(each["keyid"]): _decode(each["sig"]) for each in listed}
+        envelope = Envelope(_text(value["payloadType"]), _decode(value["payload"]), signatures)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise VerificationFailed(f"{what} is not a DSSE envelope: {error!r}", where=what) from error
     if set(value) != {"payloadType", "payload", "signatures"} or not listed or len(signatures) != len(listed):
@@ -69,6 +69,12 @@ def parse(data: bytes, what: str) -> Envelope:
 
 def _encode(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.isascii():
+        raise ValueError("not ASCII")
+    return value
 
 
 def _decode(text: Any) -> bytes:

@@ -4,7 +4,7 @@
     <principals> [options] <key type> <base64 key> [comment]
 
 What OpenSSH takes and would let more in than was meant is refused: patterns (`*`, `?`, `!`), certificate authorities, options we
-do not know, times without a time zone, and one key in two lines of one principal. Every mistake is found at once.
+do not know, times without a time zone, characters that nobody sees, and one key in two lines of one principal. Every mistake is found at once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Role = Literal["builder", "gate"]
 _TOKEN = re.compile(r'(?:[^\s"]|"[^"]*")+')
 _PRINCIPAL = re.compile(r"[A-Za-z0-9._@+-]+")
 _KEY_TYPE = re.compile(r"(sk-)?(ssh|ecdsa)-[a-z0-9@.-]+")
-_TIME = re.compile(r"\d{8}(\d{4}(\d{2})?)?Z")
+_TIME = re.compile(r"\d{8}(\d{4}(\d{2})?)?Z", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -161,16 +161,29 @@ def read(text: str, file: str) -> tuple[list[Signer], list[Problem]]:
     """Give the lines, and what is wrong with those that are refused."""
     signers: list[Signer] = []
     problems: list[Problem] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
+    for number, line in enumerate(lines(text), 1):
         try:
+            _refuse_unseen(line)
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
             signer = _signer(line.strip(), number)
             _refuse_twice(signer, signers)
             signers.append(signer)
         except _Refused as error:
             problems.append(Problem(str(error), file, number, quote=line, hint=error.hint))
     return signers, problems
+
+
+def lines(text: str) -> list[str]:
+    """Give the lines as OpenSSH reads them: only a line feed ends one, so that nothing hides behind another character."""
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _refuse_unseen(line: str) -> None:
+    for character in line:
+        if character != "\t" and not character.isprintable():
+            hint = "Whoever reviews the file must see what it says. Remove it."
+            raise _Refused(f"the line holds {character!r}, which cannot be seen", hint)
 
 
 def _signer(line: str, number: int) -> Signer:

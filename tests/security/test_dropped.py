@@ -77,6 +77,9 @@ def test_what_came_since_is_no_difference(record: Record, tmp_path: Path) -> Non
         "no json",
         '{"chain":"../../etc","head":"sha256:' + "0" * 64 + '","length":1}',
         '{"chain":"runs/x/open","head":"x","length":1}',
+        '{"chain":"runs/x\\u0000/open","head":"sha256:' + "0" * 64 + '","length":1}',
+        '{"chain":"runs/x/open","head":"sha256:' + "0" * 64 + '","length":1' + "0" * 4000 + "}",
+        '{"chain":"' + "x" * 300 + '","head":"sha256:' + "0" * 64 + '","length":1}',
     ],
 )
 def test_a_file_of_something_else_is_a_mistake(record: Record, tmp_path: Path, line: str) -> None:

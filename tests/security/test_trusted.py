@@ -10,9 +10,9 @@ from support.machine import Machine
 from support.signing import new_key, trust_line
 
 from pipeline.gates.rules import NOBODY
-from pipeline.record import chain, digest, ledger
+from pipeline.record import artifacts, chain, digest, ledger
 from pipeline.record.store.directory import open_store
-from pipeline.record.writer import event_key
+from pipeline.record.writer import event_key, read_chain
 from pipeline.signing import keys
 
 if TYPE_CHECKING:
@@ -160,3 +160,60 @@ def test_a_runner_that_may_only_build_proposes_and_does_not_apply(machine: Machi
     machine.towpath("resume")  # the same proposal again: what was approved is still approved
     assert done(machine)
     machine.towpath("audit", "verify")
+
+
+def test_nothing_is_signed_on_the_word_of_an_attempt_that_nobody_sealed(machine: Machine) -> None:
+    """Who writes to the store shows an approver something harmless, and has the digest of something else signed."""
+    machine.towpath("run", code=75)
+    chain_of = event(machine, "migrate.1", "seal.json").parent
+    lines = [path for path in sorted(chain_of.glob("*.json")) if path.name != "seal.json"]
+    prev = None
+    for path in lines:
+        found = chain.decode(path.read_bytes(), "migrate.1")
+        if "proposal" in found.data:
+            found.data["proposal"]["view"] = "nothing to change"
+        path.chmod(0o640)
+        path.write_bytes(chain.encode(found.seq, prev, found.type, found.data))
+        prev = digest.of_bytes(path.read_bytes())
+    signing = ["--reason", "x", "--sign-with", str(machine.project.parent / "ada")]
+    for command in (["approve", "latest", "migrate", *signing], ["reject", "latest", "migrate", *signing]):
+        assert "migrate.1" in machine.towpath(*command, code=4).stderr
+    machine.towpath("gate", "check", "latest", "migrate", code=4)
+    (chain_of / "seal.json").unlink()
+    assert "migrate.1" in machine.towpath("approve", "latest", "migrate", *signing, code=4).stderr
+    assert "nothing waits" in machine.towpath("approvals").stdout
+    assert not list(machine.project.glob(".towpath/store/inbox/*/*/*"))
+
+
+def test_what_a_dead_attempt_had_proposed_is_not_taken_over_on_nobodys_word(machine: Machine) -> None:
+    """An attempt that died is sealed by nobody: what it was about to apply counts only if the ledger says that it had begun."""
+    machine.towpath("run", code=75)
+    approve(machine)
+    store = open_store(machine.project / ".towpath/store", create=False)
+    [run] = store.names("runs")
+    events = read_chain(store, f"runs/{run}/migrate.1")
+    told = {each.type: each.data for each in events}
+    proposal = {**told[chain.PROPOSAL_ADOPTED]["proposal"], "view": "forged"}
+    follows = {"chain": f"runs/{run}/migrate.1", "head": events[-1].digest, "length": len(events)}
+    name, prev = f"runs/{run}/migrate.2", None
+    writer = {**told[chain.CHAIN_OPENED]["writer"], "pid": 1, "started": "0"}
+    opened = {**told[chain.CHAIN_OPENED], "chain": name, "attempt": 2, "follows": follows, "writer": writer}
+    request = {
+        "v": 1, "kind": "command", "phase": "apply", "handle": f"{run}-migrate-2", "proposal": proposal,
+        "options": proposal["subject"]["options"], "target": proposal["subject"]["target"],
+    }  # fmt: skip
+    intended = {"phase": "apply", "handle": f"{run}-migrate-2-apply", "request": artifacts.put_json(store, request)}
+    looked = {**told[chain.GATE_LOOKED_AT], "state": "open", "goes_on": True}
+    for seq, (kind, data) in enumerate(
+        [
+            (chain.CHAIN_OPENED, opened),
+            (chain.PROPOSAL_ADOPTED, {"from": 1, "proposal": proposal}),
+            (chain.GATE_LOOKED_AT, looked),
+            (chain.PHASE_INTENDED, intended),
+        ]
+    ):
+        line = chain.encode(seq, prev, kind, data)
+        store.put_new(event_key(name, seq), line)
+        prev = digest.of_bytes(line)
+    assert machine.towpath("resume", "--again", "migrate", code=4).stderr
+    assert not done(machine)

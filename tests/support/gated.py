@@ -11,7 +11,7 @@ from support.plans import command
 
 from pipeline import gating
 from pipeline.gates import statements
-from pipeline.record import ledger
+from pipeline.record import digest, ledger
 from stages.contract import Target
 
 if TYPE_CHECKING:
@@ -62,5 +62,5 @@ def decide(house: House, run_id: str, person: str, decision: str = "approve", **
         "expires_at": now + timedelta(hours=1),
     }
     statement = statements.make(decision, **{**values, **changed})  # type: ignore[arg-type] # a test may say what it likes
-    name = f"{gating.inbox(run_id, 'migrate')}/{look(house, run_id).digest[7:20]}-{person}-{decision}.json"
+    name = f"{gating.inbox(run_id, 'migrate')}/{digest.of_bytes(statement)[7:]}.json"
     house.store.put_new(name, statements.seal_up(statement, key.sign(statement)))

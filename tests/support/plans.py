@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.record.replay import Run
     from pipeline.record.store.directory import DirectoryStore
     from pipeline.signing.keys import Key
+    from pipeline.signing.signers import Trust
 
 
 def command(
@@ -45,6 +46,7 @@ class House:
     project: Path
     store: DirectoryStore
     plans: dict[str, Plan] = field(default_factory=dict)
+    trust: Trust | None = None
 
     @property
     def key_path(self) -> Path:
@@ -67,9 +69,8 @@ class House:
     def context(self, run_id: str) -> Context:
         work = self.project / ".towpath/work"
         run = runs.load(self.store, run_id)
-        return Context(
-            self.store, self.plans[run_id], run, self.project, work, ProcessExecutor(work), Silent(), self.key
-        )
+        plan, executor = self.plans[run_id], ProcessExecutor(work)
+        return Context(self.store, plan, run, self.project, work, executor, Silent(), self.key, self.trust)
 
     def drive(self, run_id: str, wish: Wish | None = None, jobs: int = 2) -> Run:
         """Go on with a run."""

@@ -10,12 +10,14 @@ import errno
 import json
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, VerificationFailed
 from pipeline.record.store import StoreError
+from stages.limits import LIMITS
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -54,20 +56,30 @@ class DirectoryStore:
         return True
 
     def read(self, key: str) -> bytes | None:
-        try:
-            return (self.root / key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        file = self.open(key)
+        if file is None:
             return None
-        except OSError as error:
-            raise _failed("read", self.root / key, error) from error
+        with file:
+            if os.fstat(file.fileno()).st_size > LIMITS.read_bytes:
+                text = f"{self.root / key} is larger than {LIMITS.read_bytes:,} bytes, which nothing is that is read as a whole"
+                raise VerificationFailed(text, where=key)
+            return file.read()
 
     def open(self, key: str) -> BinaryIO | None:
+        path = self.root / key
         try:
-            return (self.root / key).open("rb")
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # what is no file must not keep us waiting
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise _failed("read", self.root / key, error) from error
+            raise _failed("read", path, error) from error
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            os.close(descriptor)
+            if stat.S_ISDIR(mode):
+                return None
+            raise VerificationFailed(f"{path} is no plain file, as every object is", where=key)
+        return os.fdopen(descriptor, "rb")
 
     def names(self, prefix: str) -> list[str]:
         try:
@@ -134,7 +146,7 @@ def _check_format(store: DirectoryStore) -> None:
     data = store.read("format.json")
     try:
         found = json.loads(data) if data is not None else None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if found != FORMAT:
         hint = "Name the folder of a store, or an empty one, with --store DIR."

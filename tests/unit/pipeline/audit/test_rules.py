@@ -86,12 +86,26 @@ def test_a_run_is_complete_once_nothing_can_follow(outcomes: dict[str, Outcome],
 
 def test_a_request_for_something_else_than_planned_is_named() -> None:
     stage, made = command("a", "true"), attempt("a")
-    document = {"kind": "command", "phase": "apply", "handle": "r-a-1", "options": stage.options, "target": None}
-    assert rules.request(run(made), stage, made, document, phase="apply", key="k") == []
-    for name, other in (("kind", "deploy"), ("phase", "propose"), ("handle", "r-b-1"), ("options", {})):
-        (found,) = rules.request(run(made), stage, made, {**document, name: other}, phase="apply", key="k")
-        assert f"another {name} than the plan" in found.text
-    assert rules.request(run(made), stage, made, [], phase="apply", key="k")
+    document = {
+        "kind": "command", "phase": "apply", "handle": "r-a-1", "options": stage.options, "target": None, "proposal": None,
+    }  # fmt: skip
+
+    def found(document: Any) -> list[str]:
+        return [
+            each.text for each in rules.request(run(made), stage, made, document, phase="apply", proposal=None, key="k")
+        ]
+
+    assert found(document) == []
+    for name, other in (
+        ("kind", "deploy"),
+        ("phase", "propose"),
+        ("handle", "r-b-1"),
+        ("options", {}),
+        ("proposal", {}),
+    ):
+        (text,) = found({**document, name: other})
+        assert f"another {name} than" in text
+    assert found([])
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,18 @@ def test_every_mistake_is_told_with_its_line() -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         signers.load_trust(tmp_path / "trust")
+
+
+@pytest.mark.parametrize("hidden", ["\f", "\v", "\x1c", "\x85", "\u2028", "\u202e", "\u200b", "\x00", "\r"])
+def test_what_nobody_sees_hides_no_key(hidden: str) -> None:
+    """Python ends lines where OpenSSH, editors and reviewers see none."""
+    text = f"{GOOD.rstrip()} my laptop{hidden}{trust_line(OTHER, 'gate')}"
+    with pytest.raises(InvalidDefinition, match="which cannot be seen") as error:
+        signers.trust(text, "trust")
+    assert "trust:1" in str(error.value)
+    with pytest.raises(InvalidDefinition):
+        signers.trust(f"# a comment{hidden}{GOOD}", "trust")
+
+
+def test_lines_of_another_system_are_lines() -> None:
+    assert signers.trust(GOOD.replace("\n", "\r\n"), "trust").key("builder", KEY.fingerprint)

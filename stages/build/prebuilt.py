@@ -13,6 +13,7 @@ import json
 import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from stages.contract import InvalidInput, StageError
 from stages.images import archive, engine, logins, registry
@@ -40,7 +41,7 @@ _LOADED = "Loaded image"
 class NoSuchImage(Exception):
     """An image that is not there, or is none that a function can run."""
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, hint: str | None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -97,6 +98,11 @@ def _each(plan: Plan, wanted: list[Prebuilt], look: Any) -> tuple[dict[str, Foun
                 known[key] = look(each)
             except NoSuchImage as error:
                 known[key] = error
+            except StageError as error:
+                if error.cls != "terminal":  # not a mistake of the template
+                    message = f"{each.function.id}: {each.reference.text}: {error.message}"
+                    raise StageError(message, hint=error.hint, cls=error.cls) from error
+                known[key] = NoSuchImage(error.message, error.hint)
         image = known[key]
         wrong = (image.message, image.hint) if isinstance(image, NoSuchImage) else _unfit(image, each)
         if wrong:
@@ -199,7 +205,7 @@ def _load(client: APIClient, path: Path, config: str) -> EngineImage:
 def _in_registry(reference: Reference) -> Found:
     """The image that a registry has under a tag or digest now, named by digest."""
     host = str(reference.host)
-    scheme = "http" if logins.is_loopback(host.rpartition(":")[0] or host) else "https"
+    scheme = "http" if logins.is_loopback(urlsplit(f"//{host}").hostname or "") else "https"
     url = f"{scheme}://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/{reference.name}"
     repository = registry.Repository(url, registry.connections(url, 1), logins.Auth(logins.configured(host)))
     try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.contract import InvalidInput, Problem, StageError
 from stages.limits import LIMITS
-from stages.template.application import assemble
+from stages.template.application import NESTED, assemble
 from stages.template.functions import SLOTS, full_id
 from stages.template.references import ecr_host, parse
 from stages.template.resolve import Unresolvable, resolve
@@ -119,15 +119,23 @@ def for_target(release: Release, target: Target) -> Release:
     stacks = assemble(templates, known | target.parameters)
     problems: list[Problem] = []
     images: dict[str, Image] = {}
+
+    def missing(stack: Stack, node: Node | None, what: str) -> None:
+        message = f"with the parameters of {target.environment} there is {what}"
+        hint = "Build with the values that environments have: give `build` the option `parameters`."
+        problems.append(stack.template.problem(node or stack.template.root, message, hint))
+
     for stack in stacks.values():
         for name, node, loops in image_uris(stack):
             image = release.images.get(name)
             if image is not None and _text(node, stack, loops) == image.uri:
                 images[name] = image
-                continue
-            message = f"with the parameters of {target.environment} there is a function {name}, of which the release has no image"
-            hint = "Build with the values that environments have: give `build` the option `parameters`."
-            problems.append(stack.template.problem(node or stack.template.root, message, hint))
+            else:
+                missing(stack, node, f"a function {name}, of which the release has no image")
+        for resource in stack.resources:
+            path = full_id(stack.path, resource.id)
+            if resource.type in NESTED and resource.scope.loops and path not in stacks:
+                missing(stack, resource.key, f"a nested stack {path}, of which the release has no template")
     if problems:
         raise InvalidInput(problems)
     return dataclasses.replace(release, images=images, stacks=stacks)

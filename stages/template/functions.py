@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from stages.template import references
 from stages.template.references import Reference
-from stages.template.resolve import Unresolvable, resolve, resolve_text, scalar_type, text
+from stages.template.resolve import NULL, Unresolvable, call, resolve, scalar_type, text
 from stages.template.resources import Path, Slot, find
 from stages.template.tree import Mapping, Scalar, Sequence
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stages.contract import Problem
+    from stages.template.resolve import Value
     from stages.template.resources import Resource
     from stages.template.tree import Node, Template
 
@@ -250,11 +251,21 @@ class _Reader:
         return self._string(node, name) if node is not None else None
 
     def _string(self, node: Node, name: str) -> str | None:
+        value = self._resolved(node, name)
+        if value is not None and not isinstance(value, str):
+            self._wrong(node, f"{name} cannot be told: it must be a string")
+        return value if isinstance(value, str) else None
+
+    def _resolved(self, node: Node, name: str) -> Value:
+        """What a node comes to; None, and a problem, if it comes to nothing."""
         try:
-            return resolve_text(node, self.resource.scope)
+            value = resolve(node, self.resource.scope)
         except Unresolvable as error:
             self._wrong(error.node, f"{name} cannot be told: {error.message}", error.hint)
             return None
+        if value is None:
+            self._wrong(node, f"{name} has no value")
+        return value
 
     def _tag(self) -> str | None:
         tag = self._optional("DockerTag")
@@ -275,12 +286,19 @@ class _Reader:
         node = self.metadata.get("DockerBuildArgs")
         if node is None:
             return {}
-        if not isinstance(node, Mapping) or node.tag is not None:
+        if isinstance(node, Mapping) and call(node) is None:
+            return self._written_args(node)
+        given = self._resolved(node, "DockerBuildArgs")
+        if isinstance(given, dict) and all(isinstance(each, str) for each in given.values()):
+            return {name: str(each) for name, each in given.items()}
+        if given is not None:
             self._wrong(node, "DockerBuildArgs must be a mapping of names to values")
-            return {}
+        return {}
+
+    def _written_args(self, node: Mapping) -> dict[str, str]:
         arguments = {}
         for key, value in node.named():
-            if isinstance(value, Scalar) and scalar_type(value) == "tag:yaml.org,2002:null":
+            if isinstance(value, Scalar) and scalar_type(value) == NULL:
                 self._wrong(key, f"the build argument {key.value} has no value", 'Write "" for an empty one.')
                 continue
             argument = self._string(value, f"the build argument {key.value}")
@@ -292,21 +310,21 @@ class _Reader:
         node = self.metadata.get("DockerBuildExtraParams")
         if node is None:
             return ()
-        if not isinstance(node, Sequence) or node.tag is not None:
+        value = self._resolved(node, "DockerBuildExtraParams")
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             self._wrong(node, "DockerBuildExtraParams must be a list of strings")
             return ()
-        items = [self._string(item, f"the extra parameter {at}") for at, item in enumerate(node.items, start=1)]
-        return tuple(item for item in items if item is not None)
+        return tuple(str(each) for each in value)
 
     def _platform(self) -> str:
         default = PLATFORMS["x86_64"]
         node = own_or_global(self.template, self.resource, "Architectures")
         if node is None:
             return default
-        try:
-            names = resolve(node, self.resource.scope)
-        except Unresolvable as error:
-            self._wrong(error.node, f"Architectures cannot be told: {error.message}", error.hint)
+        names = self._resolved(node, "Architectures")
+        if names is None:
             return default
         if isinstance(names, list) and len(names) != 1:
             self._wrong(node, f"a function has one architecture, and here are {len(names)}", "Keep one of them.")

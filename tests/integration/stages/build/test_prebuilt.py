@@ -12,7 +12,7 @@ from integration.stages.build.projects import Project
 from integration.stages.images.running import build_scratch, running_registry
 
 from stages import build, package
-from stages.contract import InvalidInput, Request
+from stages.contract import InvalidInput, Request, StageError
 from stages.images import engine
 from stages.limits import Limits
 
@@ -223,6 +223,13 @@ def test_an_image_too_large_for_lambda_is_refused_prebuilt_or_built(
     project.write_template({"Z": "Dockerfile: Dockerfile, DockerContext: app"})
     with pytest.raises(Exception, match=r"Z: the image has .* bytes, and Lambda takes at most 3"):
         project.build()
+
+
+def test_a_registry_that_does_not_answer_is_no_mistake_of_the_template(project: Project) -> None:
+    write_template(project, A="127.0.0.1:1/app:v1")
+    with pytest.raises(StageError, match=r"A: 127\.0\.0\.1:1/app:v1: .*Connection refused") as caught:
+        project.build()
+    assert caught.value.cls == "retryable"
 
 
 def test_skip_build_leaves_a_dockerfile_alone(project: Project, image: str) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from integration.stages.deploy.releases import TEMPLATE, add_nested, sha256, write_release
 
-from stages.contract import StageError, Target
-from stages.deploy.release import load, not_lambdas, release_digest
+from stages.contract import InvalidInput, StageError, Target
+from stages.deploy.release import for_target, load, not_lambdas, release_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,3 +187,30 @@ def test_an_image_of_a_registry_that_lambda_does_not_take(directory: Path) -> No
     )
     (problem,) = not_lambdas(load(directory))
     assert problem.message.startswith("HelloWorldFunction: Lambda runs images of Amazon ECR alone")
+
+
+LOOP_OF_STACKS = """\
+Transform: AWS::LanguageExtensions
+Parameters:
+  Names: {Type: CommaDelimitedList, Default: "Child"}
+Resources:
+  HelloWorldFunction:
+    Type: AWS::Lambda::Function
+    Properties: {PackageType: Image, Code: {ImageUri: IMAGE}}
+  Fn::ForEach::Stacks:
+    - Name
+    - !Ref Names
+    - ${Name}: {Type: AWS::CloudFormation::Stack, Properties: {TemplateURL: URL}}
+"""
+
+
+def test_a_loops_stacks_are_those_that_the_targets_parameters_make(tmp_path: Path) -> None:
+    write_release(tmp_path / "loop", TARGET, "one", LOOP_OF_STACKS.replace("TemplateURL: URL", f"TemplateURL: '{URL}'"))
+    add_nested(tmp_path / "loop", TARGET, "one", {"Child": (CHILD, URL)})
+    release = load(tmp_path / "loop")
+    assert set(release.images) == {"HelloWorldFunction", "Child/Fn"}
+    assert set(for_target(release, TARGET).images) == set(release.images)
+    fewer = for_target(release, replace(TARGET, parameters={"Names": ""}))
+    assert "Child/Fn" not in fewer.images
+    with pytest.raises(InvalidInput, match="there is a nested stack Other, of which the release has no template"):
+        for_target(release, replace(TARGET, parameters={"Names": "Child,Other"}))

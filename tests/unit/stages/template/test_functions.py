@@ -115,7 +115,11 @@ def test_architectures_come_from_globals_unless_they_are_ignored() -> None:
         ("", "DockerBuildArgs: {A: }", "the build argument A has no value"),
         ("", "DockerBuildArgs: {A: {B: 1}}", "the build argument A cannot be told: it must be a string"),
         ("", "DockerBuildExtraParams: --secret", "DockerBuildExtraParams must be a list of strings"),
-        ("", "DockerBuildExtraParams: [[x]]", "the extra parameter 1 cannot be told: it must be a string"),
+        ("", "DockerBuildExtraParams: [[x]]", "DockerBuildExtraParams must be a list of strings"),
+        ("", "DockerBuildExtraParams:", "DockerBuildExtraParams has no value"),
+        ("", "DockerBuildArgs: !Ref AWS::Region", "DockerBuildArgs cannot be told: AWS::Region is known only when"),
+        ("", "DockerBuildArgs: !Join [a, [b]]", "DockerBuildArgs must be a mapping"),
+        ("", "DockerTag: !Ref AWS::NoValue", "DockerTag has no value"),
         ("", "DockerImage: a:b", "t.yaml:10:20: Fn: DockerImage 'a:b' is no image's name"),
         ("", "SkipBuild: 3", "SkipBuild is '3', and must be true or false"),
     ],
@@ -194,3 +198,42 @@ def test_a_resource_that_is_no_map() -> None:
     assert _read("Resources: {A: x, B: [y], 'Fn::ForEach::L': [N, [A], {}]}")[1][0].startswith(
         "t.yaml:1:16: A: a resource"
     )
+
+
+RESOLVED = """\
+Parameters:
+  Stage: {Type: String, Default: dev}
+  Type: {Type: String, Default: Image}
+  Chips: {Type: CommaDelimitedList, Default: arm64}
+Conditions: {IsProd: !Equals [!Ref Stage, prod]}
+Mappings: {Args: {dev: {level: debug}, prod: {level: warn}}}
+Resources:
+  Fn:
+    Type: AWS::Serverless::Function
+    Properties: {PackageType: !Ref Type, Architectures: !Ref Chips, ImageUri: !GetAtt Anything.Uri}
+    Metadata:
+      Dockerfile: !If [IsProd, Dockerfile.prod, Dockerfile]
+      DockerContext: !Join [/, [src, !Ref Stage]]
+      DockerBuildArgs: !If [IsProd, {A: "1"}, {A: 2, LEVEL: !FindInMap [Args, !Ref Stage, level]}]
+      DockerBuildExtraParams: !If [IsProd, [], [--label, "x=y"]]
+      DockerBuildTarget: !Sub "${Stage}-target"
+"""
+
+
+def test_everything_that_says_how_to_build_may_be_an_intrinsic_function() -> None:
+    (function,), problems = _read(RESOLVED)
+    assert problems == []
+    assert function.platform == "linux/arm64"
+    assert function.image == BuiltImage(
+        "Dockerfile",
+        "src/dev",
+        build_args={"A": "2", "LEVEL": "debug"},
+        target="dev-target",
+        extra_params=("--label", "x=y"),
+    )
+
+
+def test_a_function_that_a_parameter_makes_no_image_function_is_none() -> None:
+    found, problems = _read(RESOLVED.replace("Default: Image", "Default: Zip"))
+    assert found == []
+    assert problems[0].startswith("t.yaml:8:3: Fn: it has a Dockerfile, but is not of PackageType Image")

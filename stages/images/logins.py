@@ -76,9 +76,14 @@ class Auth:
                 return True
             if challenge.lower().startswith("bearer "):
                 return self._ask_for_token(dict(_PARAMETER.findall(challenge)), http)
-            return self.renew()
+            return self._log_in()
 
-    def renew(self) -> bool:
+    def replace(self, used: Login | None) -> bool:
+        """See to it that there is another login than `used`, which was refused; False if there is not."""
+        with self._lock:
+            return self._login != used or self._log_in()
+
+    def _log_in(self) -> bool:
         """Log in anew; False if that is not possible, or was done just now."""
         if self._renew is None or time.monotonic() - self._renewed_at < RENEWED_EVERY_S:
             return False

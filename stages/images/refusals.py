@@ -93,7 +93,11 @@ REFUSALS = (
         cls="retryable",
     ),
     Refusal(
-        ("x509", "certificate verify failed", "tls: "),
+        ("server gave http response to https client", "wrong version number", "record layer failure"),
+        "The registry speaks plain HTTP at this address. That is used with loopback addresses only; give it a certificate.",
+    ),
+    Refusal(
+        ("x509", "certificate verify failed", "certificate_verify_failed", "tls: "),
         "The registry's certificate is not trusted here: install the authority that signed it.",
     ),
     Refusal(

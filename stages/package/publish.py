@@ -165,10 +165,11 @@ def _by_engine(push: Push, image: str, to: Destination, client: APIClient | None
     if client is None:
         raise StageError("an image is in the engine, but there is no connection to it", cls="fault")
     auth = to.repository.auth
+    login = auth.login
     try:
-        return engine.push(client, image, to.engine_name, push.tag, auth.login, sent=progress.add)
+        return engine.push(client, image, to.engine_name, push.tag, login, sent=progress.add)
     except RegistryError as error:
-        if not (error.login and auth.renew()):
+        if not (error.login and auth.replace(login)):
             _untag(push, to, client)
             raise
     try:

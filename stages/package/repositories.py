@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stages.aws import ecr, names
+from stages.aws import ecr
 from stages.contract import InvalidInput, Problem
+from stages.template.references import ecr_host
 
 if TYPE_CHECKING:
     from stages.contract import Json, Target
@@ -38,8 +39,8 @@ class Place:
     @property
     def ecr(self) -> tuple[str, str] | None:
         """Account and region of a registry of Amazon ECR, None for any other."""
-        match = names.ECR_HOST.fullmatch(self.host)
-        return (match["account"], match["region"]) if match else None
+        found = ecr_host(self.host)
+        return (found.account, found.region) if found else None
 
 
 def choose(functions: list[str], options: Json, target: Target | None) -> dict[str, Place]:

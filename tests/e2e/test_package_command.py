@@ -57,6 +57,29 @@ def test_it_builds_pushes_and_writes_the_template_and_the_second_time_does_nothi
         client.remove_image(told["config"], force=True)
 
 
+def test_for_an_environment_of_the_project(machine: Machine, embedded: dict[str, str]) -> None:
+    """An environment says account, region, repository, and that the AWS is the one on this machine."""
+    machine.variables |= embedded
+    account = "222200003333"
+    (machine.project / "pipeline.yaml").write_text(
+        f"""\
+version: 1
+name: demo
+environments:
+  artifacts: {{aws: embedded, account: "{account}", region: eu-west-1, repository: team/app}}
+stages:
+  build: {{uses: build, with: {{template: template.yaml}}}}
+  package: {{uses: package, needs: [build], environment: artifacts}}
+"""
+    )
+    told = machine.json("package", "--environment", "artifacts", "--output-template-file", "packaged.yaml")
+    function = told["stages"]["package"]["facts"]["functions"]["Hello"]
+    assert function["image"].startswith(f"{account}.dkr.ecr.eu-west-1.amazonaws.com/team/app@sha256:")
+    assert function["image"] in (machine.project / "packaged.yaml").read_text()
+    with engine.connect() as client:
+        client.remove_image(function["config"], force=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

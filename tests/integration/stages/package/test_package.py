@@ -204,6 +204,21 @@ def test_a_registry_that_refuses_the_login(packager: Packager, monkeypatch: pyte
     assert not packager.output.exists()
 
 
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_login_that_expires_on_the_way_is_renewed(
+    packager: Packager, ecr: Any, monkeypatch: pytest.MonkeyPatch, carrier: str
+) -> None:
+    """Catches a push that takes longer than a token lives, by an engine and by ourselves."""
+    packager.build(carrier=carrier)
+    logins = [("AWS", "expired")]
+    good = _login(ecr)
+    monkeypatch.setattr("stages.aws.ecr.login", lambda _: logins.pop() if logins else good)
+    monkeypatch.setattr(refusals, "FIRST_DELAY_S", 0)
+    packager.package()
+    assert logins == []
+    assert len(_images(ecr)) == 2
+
+
 def test_a_repository_deleted_under_our_feet(packager: Packager, monkeypatch: pytest.MonkeyPatch) -> None:
     packager.build(carrier="oci-layout")
     monkeypatch.setattr("stages.aws.ecr.ensure_repository", lambda *_: None)

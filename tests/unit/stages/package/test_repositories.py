@@ -37,7 +37,18 @@ def test_the_mapping_wins_over_the_option_and_that_over_the_environment() -> Non
 
 def test_full_names_need_no_environment() -> None:
     assert set(_chosen({"repository": "127.0.0.1:5000/app"}, None).values()) == {"127.0.0.1:5000/app"}
-    assert choose(["A"], {"repository": f"{ECR}/app"}, None)["A"].ecr == ("123456789012", "eu-central-1")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        ECR,
+        "123456789012.dkr.ecr-fips.eu-central-1.amazonaws.com",
+        "123456789012.dkr-ecr.eu-central-1.on.aws",
+    ],
+)
+def test_every_form_of_ecrs_hosts_is_ecr(host: str) -> None:
+    assert choose(["A"], {"repository": f"{host}/app"}, None)["A"].ecr == ("123456789012", "eu-central-1")
 
 
 def test_each_function_has_a_repository_of_its_own_by_the_applications_name() -> None:

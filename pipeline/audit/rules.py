@@ -202,6 +202,8 @@ def completeness(plan: Plan, run: Run) -> list[Finding]:
         if last is None and not unreached & set(stage.needs):
             text = "the stage has no attempt: the run is not finished, or its attempts were removed"
             found.append(missing(runs.chain_name(run.id, f"{name}.1"), text))
+        if last and last.outcome == "waiting":
+            found.append(missing(runs.chain_name(run.id, last.name), "waits for approval: the run is not finished"))
         if last is None or last.outcome != "succeeded":
             unreached.add(name)
     return found

@@ -30,6 +30,8 @@ _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@
 _TAIL_LINES = 20
 _MOST_FUNCTIONS = 12
 """Rows for functions below a stage: a terminal has some forty lines in all."""
+_NAME_WIDTH, _STATE_WIDTH, _TIME_WIDTH = 40, 9, 7
+"""Characters that the last word of a log does not take away from the other columns."""
 _SETTLED = ("built", "reused")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 """What drives a terminal, turns the direction of writing, cannot be seen, or is no character."""
@@ -174,9 +176,11 @@ class Live:
         table = Table(
             title=escape(self._title), title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False
         )
-        for ratio in (None, None, None, 1):
-            table.add_column(no_wrap=True, overflow="ellipsis", ratio=ratio)
-        for name, (state, start, took, text) in self._shown_rows():
+        rows = self._shown_rows()
+        widest = min(_NAME_WIDTH, max((len(name) for name, _ in rows), default=0))
+        for width, ratio in ((widest, None), (_STATE_WIDTH, None), (_TIME_WIDTH, None), (None, 1)):
+            table.add_column(no_wrap=True, overflow="ellipsis", min_width=width, ratio=ratio)
+        for name, (state, start, took, text) in rows:
             seconds = time.monotonic() - start if took is None and start else took
             shown = f"{seconds:.1f} s" if seconds else ""
             table.add_row(escape(name), f"[{colours.get(state, 'dim')}]{state}[/]", shown, escape(text))

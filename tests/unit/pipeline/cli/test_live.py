@@ -45,6 +45,15 @@ def test_functions_at_work_stand_below_their_stage(live: Live, shown: Callable[[
     assert lines[1].endswith("Step 2")
 
 
+def test_a_long_line_takes_no_room_from_the_others(live: Live, shown: Callable[[], list[str]]) -> None:
+    _build(live, "OrdersFunction", "building")
+    live.line("build", "x" * 500, {"function": "OrdersFunction"})
+    lines = shown()
+    assert lines[0].startswith("build ")
+    assert "running" in lines[0]
+    assert lines[1].startswith("  OrdersFunction  building ")
+
+
 def test_many_functions_leave_room_on_the_screen(live: Live, shown: Callable[[], list[str]]) -> None:
     for number in range(40):
         _build(live, f"F{number}", "reused")

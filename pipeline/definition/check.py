@@ -49,7 +49,7 @@ def check(draft: Draft, positions: Positions) -> Checked:
     wiring, unsettled = graph.wiring(draft, positions)
     unsettled += _other_environments(draft, wiring, positions)
     unsettled += _releases_without_environment(draft, wiring, positions)
-    return Checked(problems + unsettled, list(_habits(draft, positions)), wiring)
+    return Checked(problems + unsettled, [*_habits(draft, positions), *_nowhere_to_push(draft, positions)], wiring)
 
 
 # Parameters
@@ -103,7 +103,7 @@ def _environments(draft: Draft, positions: Positions) -> Iterator[Problem]:
 
 # Stages
 
-_TARGET = {"deploy": "stack", "package": "repository"}
+_TARGET = {"deploy": "stack"}
 """The key of an environment that a kind cannot do without."""
 _INSTEAD = ("repositories", "repository", "application")
 """Options that say where images go."""
@@ -121,8 +121,7 @@ def _environment(name: str, stage: Stage, draft: Draft, positions: Positions) ->
     rule = KINDS[stage.uses].environment
     place = positions.value("stages", name, "environment")
     if stage.environment is None:
-        needed = rule == "required" or (stage.uses in _TARGET and not any(map(stage.options.get, _INSTEAD)))
-        if needed and ("stages", name) not in draft.broken:
+        if rule == "required" and ("stages", name) not in draft.broken:
             message = f"{name!r} lacks an environment: {stage.uses} acts on one"
             known = ", ".join(sorted(draft.names["environments"])[:12])
             hint = (
@@ -143,7 +142,7 @@ def _environment(name: str, stage: Stage, draft: Draft, positions: Positions) ->
 
 def _target(name: str, stage: Stage, environment: Environment, positions: Positions) -> Iterator[Problem]:
     key = _TARGET.get(stage.uses)
-    if key and getattr(environment, key) is None and not any(map(stage.options.get, _INSTEAD)):
+    if key and getattr(environment, key) is None:
         message = f"{name!r} cannot {stage.uses}: environment {stage.environment!r} has no {key}"
         place = positions.key("environments", str(stage.environment))
         yield Problem(message, *place, f"Add to the environment: {key}: NAME")
@@ -184,6 +183,18 @@ def _releases_without_environment(
 
 
 # Habits
+
+
+def _nowhere_to_push(draft: Draft, positions: Positions) -> Iterator[Problem]:
+    """Packaging without a repository: it works for images that are in a registry already, and for no others."""
+    for name, stage in draft.stages.items():
+        if stage.uses != "package" or any(map(stage.options.get, _INSTEAD)):
+            continue
+        environment = draft.environments.get(stage.environment or "")
+        if environment is None or environment.repository is None:
+            message = f"{name!r} has nowhere to push images: neither it nor its environment names a repository"
+            hint = "Add to the environment: repository: NAME. Without one, only images that are in a registry already can be packaged."
+            yield Problem(message, *positions.key("stages", name), hint)
 
 
 def _habits(draft: Draft, positions: Positions) -> Iterator[Problem]:

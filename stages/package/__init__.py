@@ -33,7 +33,7 @@ def apply(request: Request, work: Path) -> Result:
     images = handed.read(work / request.inputs["images"])
     pinned = {image.function: image for image in images.images if carriers.is_pinned(image)}
     ours = [image for image in images.images if image.function not in pinned]
-    places = repositories.choose([image.function for image in ours], request.options, request.target)
+    places = repositories.choose([image.function for image in ours], request.options, request.target, pinned)
     bucket_name = artifacts.bucket_name(images, request)
     tried = {image.function: "tried.before.anything.is.pushed" for image in images.images}
     artifacts.pack(images, tried, None, None)

@@ -12,6 +12,8 @@ from stages.contract import InvalidInput, Problem
 from stages.template.references import ecr_host
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from stages.contract import Json, Target
 
 _NAME = re.compile(r"(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*")
@@ -43,14 +45,17 @@ class Place:
         return (found.account, found.region) if found else None
 
 
-def choose(functions: list[str], options: Json, target: Target | None) -> dict[str, Place]:
+def choose(
+    functions: list[str], options: Json, target: Target | None, pinned: Collection[str] = ()
+) -> dict[str, Place]:
     """The place of each function's image. In this order: `repositories`, one of its own if there is an `application`,
-    `repository` of the options, that of the environment.
+    `repository` of the options, that of the environment. Those `pinned` need none, and may be named all the same.
 
     Raises InvalidInput: a function that there is not, no repository, no repository's name.
     """
     mapping: dict[str, str] = options.get("repositories") or {}
-    problems = [_unknown(name, functions) for name in sorted(set(mapping) - set(functions))]
+    known = sorted({*functions, *pinned})
+    problems = [_unknown(name, known) for name in mapping if name not in known]
     chosen: dict[str, Place] = {}
     for function in functions:
         named = mapping.get(function)

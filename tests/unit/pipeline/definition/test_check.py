@@ -34,7 +34,6 @@ def test_a_sound_definition_has_no_warnings(load: Load) -> None:
     ("old", "new", "message"),
     [
         ("environment: s", "environment: r", "'deploy' cannot deploy: environment 'r' has no stack"),
-        ("environment: r", "environment: s", "'package' cannot package: environment 's' has no repository"),
         (", environment: s", "", "'deploy' lacks an environment: deploy acts on one"),
         ("uses: build,", "uses: build, environment: r,", "'build' has an environment, but build acts on none"),
         ("uses: build,", "uses: build, idempotent: true,", "'build' cannot say `idempotent`: build always is"),
@@ -43,6 +42,12 @@ def test_a_sound_definition_has_no_warnings(load: Load) -> None:
 )
 def test_rules_between_stages_kinds_and_environments(problems: Problems, old: str, new: str, message: str) -> None:
     assert messages(problems, BASE.replace(old, new)) == [message]
+
+
+def test_packaging_without_a_repository_is_a_warning(load: Load) -> None:
+    """It is fine if all images are in a registry already: nothing is asked for when nothing is pushed."""
+    warnings = [each.message for each in load(BASE.replace("environment: r", "environment: s")).warnings]
+    assert [each for each in warnings if each.startswith("'package' has nowhere to push images")]
 
 
 def test_repositories_stand_for_a_repository(load: Load) -> None:

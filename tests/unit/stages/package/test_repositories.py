@@ -63,6 +63,10 @@ def test_an_unknown_function_is_named_with_the_one_that_was_meant() -> None:
     assert "Did you mean Child/Handler? It has: A, B, Child/Handler." in problem
 
 
+def test_a_function_whose_image_stays_where_it_is_needs_no_repository_and_may_be_named() -> None:
+    assert choose([], {"repositories": {"A": "team/a"}}, None, ["A"]) == {}
+
+
 def test_no_repository_at_all_is_told_for_each_function() -> None:
     problems = _problems({}, _target())
     assert [problem.partition("\n")[0] for problem in problems] == [

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 When = Literal["before", "amid", "after"]
 CHUNK_BYTES = 1 << 16
 DIES_WITHIN_S = 10.0
+_LAST_CHUNK = b"0\r\n\r\n"
 _TLS = b"\x16"
 """The first byte of a handshake, RFC 8446, 5.1."""
 
@@ -220,16 +221,23 @@ class Front:
         return self._answer(down, answer, call, head=request.start[0] == "HEAD")
 
     def _answer(self, down: socket.socket, answer: _Message, call: Call, *, head: bool) -> bool:
-        """Hand on an answer, its last piece only once nothing is to happen after the call."""
+        """Hand on an answer, but its end only once nothing is to happen after the call.
+
+        A stream is handed on as it comes: its caller may have to answer before there is more.
+        """
         empty = head or call.status in (204, 304)
+        streams = answer.open_ended or (answer.chunked and not empty)
         held = answer.head
-        for piece in () if empty else answer.pieces(to_the_end=True):
+        if streams:
             down.sendall(held)
-            held = piece
+            held = b""
+        for piece in () if empty else answer.pieces(to_the_end=True):
             call.pieces += 1
             if call.pieces == 2 and self.calls.ends("amid", call):
                 return _gone(down)
-            if answer.open_ended:  # both sides talk: what one says the other must hear
+            down.sendall(held)
+            held = piece
+            if streams and piece != _LAST_CHUNK:
                 down.sendall(held)
                 held = b""
         if self.calls.ends("after", call):

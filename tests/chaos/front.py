@@ -107,6 +107,11 @@ class _Message:
         self._stream = stream
 
     @property
+    def is_last(self) -> bool:
+        """Whether who asks expects the connection to end with the answer."""
+        return "HTTP/1.0" in self.start[-1] or self.headers.get("connection", "").lower() == "close"
+
+    @property
     def chunked(self) -> bool:
         return "chunked" in self.headers.get("transfer-encoding", "").lower()
 
@@ -218,7 +223,8 @@ class Front:
             answer.open_ended = True
             down.sendall(answer.head)
             answer.head = b""
-        return self._answer(down, answer, call, head=request.start[0] == "HEAD")
+        goes_on = self._answer(down, answer, call, head=request.start[0] == "HEAD")
+        return goes_on and not request.is_last
 
     def _answer(self, down: socket.socket, answer: _Message, call: Call, *, head: bool) -> bool:
         """Hand on an answer, but its end only once nothing is to happen after the call.

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 
 EVERY_POINT = bool(os.environ.get("EVERY_POINT"))
 """Drive all points; else those that must be, and a few others of each part, which are others every day."""
-SAMPLE = bool(os.environ.get("CHAOS_TURN"))
-"""Whether a sample of the example's points was asked for."""
 TURN = int(os.environ.get("CHAOS_TURN") or datetime.now(UTC).toordinal())
 """Which points are a day's. It is printed, so that a day can be had again."""
 

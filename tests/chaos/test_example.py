@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from chaos.example import PARTS, Example, Fault, Part, Prepared
-from chaos.tally import EVERY_POINT, SAMPLE, TURN
+from chaos.tally import EVERY_POINT, TURN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from chaos.tally import Tally
 
 pytestmark = [
-    pytest.mark.skipif(not (EVERY_POINT or SAMPLE), reason="BuildKit's session can stall behind the front"),
     pytest.mark.engine,
     pytest.mark.slow,
     pytest.mark.timeout(3600 if EVERY_POINT else 600),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chaos import runner
+from support import projects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,26 +92,12 @@ def make(folder: Path) -> Path:
 
 def keys(folder: Path) -> None:
     """Make a key for each of the people, and enrol it in the project."""
-    (folder / "keys").mkdir()
-    signers = []
-    for person in APPROVERS:
-        key = folder / "keys" / person
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", person, "-f", key], check=True)
-        signers.append(f'{person} namespaces="towpath-approval" {key.with_suffix(".pub").read_text()}')
-    (folder / "project/allowed_signers").write_text("".join(signers))
+    projects.enrol(folder / "project", folder / "keys", *APPROVERS)
 
 
 def commit(project: Path) -> None:
     """Commit all there is, as somebody who approves nothing."""
-    (project / ".gitignore").write_text(".towpath/\neffects\nslow-*\n")
-    for arguments in (
-        ["init", "-q"],
-        ["config", "user.email", "author@example.com"],
-        ["config", "user.name", "Author"],
-        ["add", "-A"],
-        ["commit", "-qm", "one"],
-    ):
-        subprocess.run(["git", *arguments], cwd=project, check=True)
+    projects.commit(project, "author", ".towpath/\neffects\nslow-*\n")
 
 
 @dataclass

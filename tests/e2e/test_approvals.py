@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.machine import Machine
+from support.projects import commit, enrol
 
 from pipeline.record import digest, ledger
 from pipeline.record.store.directory import open_store
@@ -45,21 +46,8 @@ def machine(tmp_path: Path) -> Machine:
     project = tmp_path / "project"
     project.mkdir()
     (project / "pipeline.yaml").write_text(PIPELINE)
-    (project / ".gitignore").write_text(".towpath/\n")
-    signers = []
-    for person in ("ada", "grace", "linus"):
-        key = tmp_path / person
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", person, "-f", key], check=True)
-        signers.append(f'{person} namespaces="towpath-approval" {key.with_suffix(".pub").read_text()}')
-    (project / "allowed_signers").write_text("".join(signers))
-    for arguments in (
-        ["init", "-q"],
-        ["config", "user.email", "linus@example.com"],
-        ["config", "user.name", "Linus"],
-        ["add", "-A"],
-        ["commit", "-qm", "one"],
-    ):
-        subprocess.run(["git", *arguments], cwd=project, check=True)
+    enrol(project, tmp_path, "ada", "grace", "linus")
+    commit(project, "linus")
     return Machine(project, {"XDG_CONFIG_HOME": str(tmp_path / "config"), "HOME": str(tmp_path)})
 
 

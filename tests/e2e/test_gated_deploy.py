@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from support.projects import commit, enrol
 
 from pipeline.record import artifacts, ledger, runs
 from pipeline.record.store.directory import open_store
@@ -33,12 +34,7 @@ signers: allowed_signers
 def machine(example: Callable[..., Machine]) -> Machine:
     """The example, where ada must approve production, without the stages between package and it."""
     machine = example()
-    key = machine.project.parent / "ada"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    (machine.project / "allowed_signers").write_text(
-        f'ada namespaces="towpath-approval" {key.with_suffix(".pub").read_text()}'
-    )
-    (machine.project / ".gitignore").write_text(".towpath/\n")
+    enrol(machine.project, machine.project.parent, "ada")
     pipeline = machine.project / "pipeline.yaml"
     before, _, _ = pipeline.read_text().partition("  # Make a CloudFormation change set")
     stage = f"  {STAGE}: {{uses: deploy, needs: [package], environment: production}}\n"
@@ -47,10 +43,7 @@ def machine(example: Callable[..., Machine]) -> Machine:
     head, _, tail = environments.read_text().partition("\nproduction:")
     tail = tail.replace("approvals: none", "approvals: {people: 1, from: [ada]}\n  scan: required", 1)
     environments.write_text(f"{head}\nproduction:{tail}")
-    git(machine, "config", "user.email", "test@example.com")
-    git(machine, "config", "user.name", "Test")
-    git(machine, "add", "-A")
-    git(machine, "commit", "-qm", "with a gate")
+    commit(machine.project, "test")
     return machine
 
 

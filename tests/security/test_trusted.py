@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from support.machine import Machine
+from support.projects import commit, enrol
 from support.signing import new_key, trust_line
 
 from pipeline.gates.rules import NOBODY
@@ -52,15 +52,8 @@ def machine(tmp_path: Path) -> Machine:
     project = tmp_path / "project"
     project.mkdir()
     (project / "pipeline.yaml").write_text(PIPELINE)
-    (project / ".gitignore").write_text(".towpath/\n")
-    key = tmp_path / "ada"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    public = key.with_suffix(".pub").read_text()
-    (project / "allowed_signers").write_text(f'ada namespaces="towpath-approval" {public}')
-    for arguments in (["init", "-q"], ["config", "user.email", "linus@example.com"], ["config", "user.name", "Linus"]):
-        subprocess.run(["git", *arguments], cwd=project, check=True)
-    subprocess.run(["git", "add", "-A"], cwd=project, check=True)
-    subprocess.run(["git", "commit", "-qm", "one"], cwd=project, check=True)
+    enrol(project, tmp_path, "ada")
+    commit(project, "linus")
     keys.make(tmp_path / "runner")
     trust = tmp_path / "trust"
     trust.write_text(trust_line(runner_key(tmp_path).public, "builder,gate"))

@@ -210,12 +210,15 @@ def _explain_gates(context: Context, found: dict[str, Standing]) -> None:
             raise failure_of(last, run.id)
     held = [name for name, standing in found.items() if standing == "gated" and _look(context, name).state != "open"]
     if held:
-        reasons = [f"{name}: {reason}" for name in held for reason in _look(context, name).reasons]
-        commands = "\n".join(f"towpath approve {run.id} {name} --reason '...'" for name in held)
-        raise Waiting(
-            "waiting for approval\n" + "\n".join(f"  {each}" for each in reasons),
-            hint=f"{commands}\nthen: towpath resume {run.id}",
-        )
+        gates = {name: _look(context, name) for name in held}
+        reasons = [f"{name}: {reason}" for name, gate in gates.items() for reason in gate.reasons]
+        hint = "\n".join(f"towpath approve {run.id} {name} --reason '...'" for name in held)
+        hint += f"\nthen: towpath resume {run.id}"
+        if any(gate.decision and gate.decision.stuck for gate in gates.values()):
+            hint = (
+                "No approval opens this gate. Mend `people`, `approvals` or the commits, then start anew: towpath run"
+            )
+        raise Waiting("waiting for approval\n" + "\n".join(f"  {each}" for each in reasons), hint=hint)
 
 
 def _look(context: Context, name: str) -> Gate:
@@ -253,7 +256,7 @@ def _explain(context: Context, found: dict[str, Standing]) -> None:
             missing = [need for need in context.plan.stages[name].needs if not run.done(need)]
             raise StageFailed(
                 f"stage {name} needs {', '.join(missing)}, not done in run {run.id}",
-                hint=f"First: towpath resume {run.id}",
+                hint=f"First: towpath stage run {' '.join(missing)} --run {run.id}   or all that is left: towpath resume {run.id}",
             )
 
 

@@ -319,7 +319,8 @@ def _print_proposal(last: Attempt, run: Run, stage: PlannedStage, gate: Gate) ->
         f"  source   {source.get('commit') or 'unknown'}{changes}",
     ]
     if target:
-        where = f"{target.stack or 'no stack'} in {target.account}, {target.region}, {target.partition}"
+        partition = "embedded AWS" if target.embedded else target.partition
+        where = f"{target.stack or 'no stack'} in {target.account}, {target.region}, {partition}"
         told.append(f"  target   {target.environment}: {where}")
     told += [f"  subject  {gate.digest}", ""]
     view = last.proposal.view if last.proposal else ""

@@ -102,7 +102,7 @@ def build(*, project: str, store: str | None, key: str | None, trust: str | None
 
     folder = Path(project).absolute()
     options = given("build", values)
-    options.setdefault("template", _template(folder))
+    options["template"] = options.get("template") or _template(folder)
     plan, files = implicit.compile_plan("build", [implicit.Step("build", options)], folder)
     context = begin(plan, files, folder, store, Keys(key, trust), as_json=as_json)
     drive(context, Wish(), 1, as_json=as_json)
@@ -148,7 +148,7 @@ def package(
 
     folder = Path(project).absolute()
     building, packaging = given("build", values), given("package", values)
-    building.setdefault("template", _template(folder))
+    building["template"] = building.get("template") or _template(folder)
     if resolve_image_repos and "application" not in packaging:
         hint = "Its repositories are NAME/FUNCTION: --resolve-image-repos --application NAME"
         raise UsageError(

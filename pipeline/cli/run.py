@@ -96,10 +96,13 @@ def resume(
 
 
 def _tell_changes(context: Context) -> None:
-    """Say so if the definition was edited since the run was planned: people expect their edit to count, and it does not."""
+    """Say which file was edited since the run was planned: people expect their edit to count, and it does not."""
     from pipeline.record import digest
 
-    for name, planned in context.plan.definition.items():
+    files = dict(context.plan.definition)
+    for stage in context.plan.stages.values():
+        files |= stage.files
+    for name, planned in files.items():
         try:
             found = digest.of_bytes((context.project / name).read_bytes()) if context.project else planned
         except OSError:

@@ -94,13 +94,17 @@ class Refused:
 
 @dataclass(frozen=True)
 class Decision:
-    """How a gate stands. `missing` people have yet to approve; `reasons` say so, for people to read."""
+    """How a gate stands. `missing` people have yet to approve; `reasons` say so, for people to read.
+
+    `stuck`: no approval opens it, as it is not known who asked or wrote, or too few are left who may.
+    """
 
     state: Literal["open", "waiting", "rejected"]
     counted: list[Counted] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     missing: int = 0
     reasons: list[str] = field(default_factory=list)
+    stuck: bool = False
 
 
 def subject_digest(subject: Any) -> str:
@@ -277,7 +281,8 @@ def _decision(
     if not missing and not unknown:
         return Decision("open", counted, refused, 0, [so_far])
     waiting = [so_far, *_who_may(rules, people, excluded)] if missing else [so_far]
-    return Decision("waiting", counted, refused, missing, unknown + waiting)
+    able = set(rules.approvers) - people - set(excluded)
+    return Decision("waiting", counted, refused, missing, unknown + waiting, stuck=bool(unknown) or len(able) < missing)
 
 
 def _who_may(rules: Rules, people: Collection[str], excluded: Mapping[str, str]) -> list[str]:

@@ -163,3 +163,13 @@ def _built_upon(client: APIClient, application: Application, image: str) -> str:
 
 def test_prune_says_what_it_needs(application: Application) -> None:
     assert "towpath prune --images" in application.machine.towpath("prune", code=2).stderr
+
+
+def test_a_template_that_is_named_is_the_one_that_is_built(tmp_path: Path) -> None:
+    """Also where none has the usual name."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/other.yaml").write_text("Resources:\n  Topic: {Type: AWS::SNS::Topic}\n")
+    for command in (["build"], ["package", "--image-repository", "localhost:1/x", "--region", "eu-central-1"]):
+        said = Machine(tmp_path).towpath(*command, "--template", "app/other.yaml", code=2).stderr
+        assert "there is no template" not in said
+    assert "Name it: --template FILE" in Machine(tmp_path).towpath("build", code=2).stderr

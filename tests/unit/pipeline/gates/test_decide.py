@@ -371,3 +371,12 @@ def test_subjects_of_different_digests_differ_in_a_field(data: st.DataObject) ->
     )
     old, new = data.draw(values), data.draw(values)
     assert (gate.differences(old, new) == []) == (gate.subject_digest(old) == gate.subject_digest(new))
+
+
+def test_a_gate_that_no_approval_opens_says_so() -> None:
+    assert not decided().stuck
+    assert not decided(document("alice")).stuck
+    assert decided(requester="a stranger").stuck
+    assert decided(authors=None).stuck
+    assert decided(requester="alice", authors=("bob@example.com",)).stuck
+    assert not decided(document("alice"), document("bob")).stuck

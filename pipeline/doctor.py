@@ -43,12 +43,10 @@ def _engine() -> Finding:
     where = os.environ.get("DOCKER_HOST", "/var/run/docker.sock")
     if done.returncode == 0:
         return Finding("Docker Engine", "good", f"{done.stdout} at {where}")
-    return Finding(
-        "Docker Engine",
-        "bad",
-        f"none answers at {where}",
-        "sudo apt-get install docker.io && sudo systemctl start docker",
-    )
+    mend = "sudo apt-get install docker.io && sudo systemctl start docker"
+    if "DOCKER_HOST" in os.environ:
+        mend = "unset DOCKER_HOST   (or start the engine that it names)"
+    return Finding("Docker Engine", "bad", f"none answers at {where}", mend)
 
 
 def _git() -> Finding:

@@ -196,6 +196,9 @@ def _decide(
     from pipeline.gates import sshsig, statements
     from pipeline.record import digest
 
+    lasts_s = _seconds(expires)
+    if not reason.strip():
+        raise UsageError("--reason is empty", hint="Say in a sentence why: it is part of what you sign.")
     opened, trusted = common.open_store(store, Path(project)), common.trusted(trust)
     run, planned, found = _find(opened, run_id, stage, trusted)
     last = run.last(stage)
@@ -216,7 +219,7 @@ def _decide(
             target=statements.target_of(planned.target),
             subject=found.digest,
             made_at=now,
-            expires_at=now + timedelta(seconds=_seconds(expires)),
+            expires_at=now + timedelta(seconds=lasts_s),
             seen=[run.head.as_json(), last.head.as_json()],
         )
         document = statements.seal_up(statement, sshsig.sign(statement, statements.NAMESPACE, path))

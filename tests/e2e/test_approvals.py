@@ -238,3 +238,11 @@ def test_proposing_where_nobody_need_approve_leaves_a_record_that_holds(machine:
     machine.towpath("stage", "apply", "migrate", "--run", "latest")
     assert (machine.project / "migrated").exists()
     machine.towpath("audit", "verify", "latest", code=7)
+
+
+@pytest.mark.parametrize("options", [["--reason", " "], ["--reason", "x", "--expires", "soon"]])
+def test_a_mistake_is_told_before_the_proposal_is_shown(machine: Machine, options: list[str]) -> None:
+    machine.towpath("run", code=75)
+    done = machine.towpath("approve", "latest", "migrate", *options, code=2)
+    assert done.stdout == ""
+    assert options[-2] in done.stderr

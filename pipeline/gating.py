@@ -36,6 +36,7 @@ State = Literal["open", "waiting", "rejected", "refused"]
 
 
 _LATEST_S = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+"""A store may say any time of receipt; what is later than this cannot be reckoned with."""
 
 
 @dataclass(frozen=True)

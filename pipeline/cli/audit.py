@@ -33,7 +33,7 @@ def audit() -> None:
     "--trust",
     envvar="TOWPATH_TRUST",
     metavar="FILE",
-    help='The keys that count, as OpenSSH\'s allowed_signers: builder namespaces="towpath" ssh-ed25519 AAAA…',
+    help='The keys that count, as OpenSSH\'s allowed_signers: builder,gate namespaces="towpath" ssh-ed25519 AAAA…',
 )
 @click.option(
     "--heads",

@@ -72,6 +72,8 @@ class _Running:
     def __init__(self, job: Job, process: subprocess.Popen[bytes]) -> None:
         self.job = job
         self.process = process
+        self._exit = os.pidfd_open(process.pid)
+        """Readable once the process has ended, reaped or not."""
         self.canceled = threading.Event()
         self.deadline = time.monotonic() + job.timeout_s
 
@@ -87,6 +89,7 @@ class _Running:
         for stream in (self.process.stdout, self.process.stderr):
             if stream:
                 stream.close()
+        os.close(self._exit)
         if reason == "timed-out":
             return Ended(status, "timed-out", f"it ran longer than {self.job.timeout_s:g} s")
         return Ended(status, "canceled" if reason == "canceled" else "exited")
@@ -101,14 +104,12 @@ class _Running:
         reason, kill_at = "exited", None
         while True:
             done = self._has_exited()
-            ready, _, _ = select.select(list(lines), [], [], 0 if done else 0.1)
-            for descriptor in ready:
+            ready, _, _ = select.select([*lines, self._exit], [], [], 0.1)
+            for descriptor in lines.keys() & set(ready):
                 if not lines[descriptor].feed(os.read(descriptor, _READ_BYTES)):
                     lines.pop(descriptor).finish()
-            if done and not ready:
+            if done and ready == [self._exit]:
                 break
-            if not lines and not done:
-                time.sleep(0.02)
             on_quiet()
             now = time.monotonic()
             if kill_at is None and (self.canceled.is_set() or now >= self.deadline):

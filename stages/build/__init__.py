@@ -49,8 +49,9 @@ def apply(request: Request, work: Path) -> Result:
     home = Path(request.cache) if request.cache else None
     elsewhere = _elsewhere(plan)
     found = sources.gather(plan.definitions, how.deciding, home)
-    before = engine.images()
-    made = _make([sources.on(source, before) for source in found], how, before, _earlier(request, work))
+    known = _earlier(request, work)
+    before = engine.images([*sources.bases(found), *reuse.images(known)])
+    made = _make([sources.on(source, before) for source in found], how, before, known)
     given = _give_aliases(plan, made) if how.sam_tags else {}
     output = work / "outputs" / "images"
     output.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,7 @@ def _make(found: list[Source], how: Settings, before: Images, known: list[Json])
     from stages.build.builder import build_all  # late, as the engine's client costs 100 ms
 
     builder, built = build_all(missing, how)
-    after = engine.images()
+    after = engine.images(sources.bases(missing))
     return made + [
         Made(sources.after(source, after), built[source.recipe], builder.name, reused=False) for source in missing
     ]

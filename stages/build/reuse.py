@@ -30,6 +30,11 @@ def earlier(folder: Path | None) -> list[Json]:
         return []
 
 
+def images(known: list[Json]) -> set[str]:
+    """The engine's ids of what was built earlier."""
+    return {image.id for each in known if (image := _image(each))}
+
+
 def reusable(sources: list[Source], known: list[Json], images: Images, builder: str) -> dict[str, EngineImage]:
     """The images that need not be built, by source hash. `builder` is the one that must have built them, or `auto`.
 
@@ -41,7 +46,7 @@ def reusable(sources: list[Source], known: list[Json], images: Images, builder: 
     for source in sources:
         entry = by_source.get(source.hash) if source.bases is not None else None
         image = _image(entry) if entry and builder in ("auto", entry.get("builder")) else None
-        if image and image.id in images.ids and image.platform == source.definition.function.platform:
+        if image and images.find(image.id) and image.platform == source.definition.function.platform:
             found[source.hash] = image
     return found
 

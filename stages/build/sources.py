@@ -124,6 +124,11 @@ def _source(definition: Definition, found: Context, deciding: tuple[str, ...]) -
     return Source(definition, (definition.function.id,), found, text, reading, recipe)
 
 
+def bases(found: Iterable[Source]) -> set[str]:
+    """The images that these begin with, as their Dockerfiles name them."""
+    return {reference for source in found for reference in source.reading.images}
+
+
 def on(source: Source, images: Images) -> Source:
     """The source with its base images as an engine has them."""
     doubt = source.reading.doubt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -187,3 +188,21 @@ def test_the_last_name_of_an_image_is_not_taken_off(client: APIClient, scratch: 
 def test_an_image_that_is_gone_cannot_be_exported(client: APIClient, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="the engine does not export the image"):
         layout.write(engine.save(client, ["sha256:" + "0" * 64]), tmp_path / "oci", {"sha256:" + "0" * 64})
+
+
+def test_images_are_found_as_a_dockerfile_means_them(client: APIClient, scratch: Any) -> None:
+    """A name without a tag never means the start of an id, and what is no name is not there: asked directly, and by the client."""
+    image = scratch("found")
+    name = f"towpath-test/{uuid.uuid4().hex}"
+    client.tag(image, name, "latest")
+    client.tag(image, name, "one")
+    try:
+        short = image.removeprefix("sha256:")[:12]
+        there = [image, name, f"{name}:one", f"docker.io/{name}"]
+        others = [short, "Upper/Case", "$BASE", "a b", "a//b", "../..", "x@sha256:12", f"{name}:two", ""]
+        found = engine.images([*there, *others])
+        assert found.ids == dict.fromkeys(there, image)
+        assert not any(engine.details(client, f"{each}:latest") for each in ("Upper/Case", "$BASE", "a//b", short))
+    finally:
+        client.remove_image(f"{name}:one")
+        client.remove_image(name)

@@ -36,7 +36,7 @@ ENTRY: dict[str, Any] = {
     "builder": "classic",
     "carrier": {"type": "engine", "engine": "e", "image": CONFIG},
 }
-ENGINE = Images("e", frozenset({CONFIG}))
+ENGINE = Images("e", {CONFIG: CONFIG})
 
 
 def test_an_image_of_the_same_source_that_is_still_there_is_taken() -> None:

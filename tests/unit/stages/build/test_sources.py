@@ -47,8 +47,8 @@ def test_ids_that_differ_in_case_only_are_two_functions(context: Path) -> None:
 
 
 def test_all_that_decides_what_is_built_is_in_the_source_hash(context: Path) -> None:
-    engine = Images("e", names={"debian:12": "sha256:1"})
-    moved = Images("e", names={"debian:12": "sha256:2"})
+    engine = Images("e", ids={"debian:12": "sha256:1"})
+    moved = Images("e", ids={"debian:12": "sha256:2"})
     base = on(_one(context), engine)
     others = [
         on(_one(context, V="1"), engine),
@@ -95,14 +95,14 @@ def test_a_dockerfile_can_have_its_own_dockerignore(context: Path) -> None:
 def test_a_base_that_was_pulled_is_known_afterwards_and_one_that_moved_is_not(context: Path) -> None:
     source = on(_one(context), Images("e"))
     assert source.bases == {"debian:12": None}
-    pulled = after(source, Images("e", names={"debian:12": "sha256:1"}))
+    pulled = after(source, Images("e", ids={"debian:12": "sha256:1"}))
     assert (pulled.bases, pulled.base, pulled.doubt) == ({"debian:12": "sha256:1"}, "sha256:1", None)
-    moved = after(pulled, Images("e", names={"debian:12": "sha256:2"}))
+    moved = after(pulled, Images("e", ids={"debian:12": "sha256:2"}))
     assert (moved.bases, moved.doubt) == (None, "debian:12 became another image while it was built")
 
 
 def test_what_fetches_has_no_bases(context: Path) -> None:
     (context / "Dockerfile").write_text("FROM debian:12\nADD https://example.com/x /\n")
-    source = on(_one(context), Images("e", names={"debian:12": "sha256:1"}))
+    source = on(_one(context), Images("e", ids={"debian:12": "sha256:1"}))
     assert source.bases is None
     assert "ADD fetches https://example.com/x" in (source.doubt or "")

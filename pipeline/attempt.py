@@ -9,71 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pipeline import embedded, jobs, reuse, source
-from pipeline.errors import Blocked, StageFailed, VerificationFailed
+from pipeline import earlier, jobs, reuse, source
+from pipeline.errors import StageFailed, VerificationFailed
 from pipeline.record import artifacts, chain, runs, seals
-from pipeline.record.writer import (
-    ChainWriter,
-    LogWriter,
-    boot_id,
-    event_key,
-    pid_namespace,
-    process_started,
-    read_log,
-)
+from pipeline.record.writer import ChainWriter, LogWriter
 from stages import contract
 from stages.contract import Access, Earlier, Failure, Request, Result
 from stages.kinds import KINDS
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from threading import Event
 
-    from pipeline.executors import Ended, Executor, Stream
-    from pipeline.plan import Plan, PlannedStage
+    from pipeline.context import Context
+    from pipeline.executors import Ended, Stream
+    from pipeline.plan import PlannedStage
     from pipeline.record.replay import Attempt, Outcome, Run
-    from pipeline.record.store import Store
-    from pipeline.reporting import Reporter
-    from pipeline.signing.keys import Key
-    from pipeline.signing.signers import Trust
 
-_INTERRUPTED = (None, "canceled", "timed-out")
 _STATEMENT = "https://in-toto.io/Statement/v1"
-
-
-@dataclass
-class Context:
-    """All that an attempt needs beside its stage. `project` is None where only the record is at hand.
-
-    `key` seals what this runner writes, and signs what stages state; no stage is ever handed it. `trust` are the keys whose
-    ledgers count; without it a ledger need only be consistent.
-    """
-
-    store: Store
-    plan: Plan
-    run: Run
-    project: Path | None
-    work: Path
-    executor: Executor
-    reporter: Reporter
-    key: Key
-    trust: Trust | None = None
-    propose_only: bool = False
-    _endpoint: list[str] = field(default_factory=list)
-    _lock: Lock = field(default_factory=Lock)
-
-    def endpoint(self) -> str:
-        """Give the embedded AWS's URL, asked for once."""
-        with self._lock:
-            if not self._endpoint:
-                self._endpoint.append(embedded.endpoint(self.reporter.note))
-            return self._endpoint[0]
 
 
 def make(context: Context, name: str, stop: Event) -> Attempt | None:
@@ -81,7 +37,7 @@ def make(context: Context, name: str, stop: Event) -> Attempt | None:
     run, stage = context.run, context.plan.stages[name]
     last = run.last(name)
     number = last.number + 1 if last else 1
-    earlier = _earlier(context, name)
+    unknown = earlier.unknown(context, name)
     writer = ChainWriter(context.store, runs.chain_name(run.id, f"{name}.{number}"), context.key)
     inputs = {each: _input(run, source, each) for each, source in stage.inputs.items()}
     claim = {
@@ -91,13 +47,13 @@ def make(context: Context, name: str, stop: Event) -> Attempt | None:
         "executor": context.executor.name,
         "inputs": inputs,
         "builds_on": [done.head.as_json() for need in stage.needs if (done := run.done(need))],
-        "follows": _follows(context, last) if last else None,
+        "follows": earlier.follows(context, last) if last else None,
     }
     if not writer.open(claim):
         return None
     context.reporter.stage_started(name, number)
     log = LogWriter(context.store, runs.log_name(run.id, name, number), run.head.digest)
-    outcome = _Attempt(context, stage, number, earlier, writer, log, stop, inputs).phases()
+    outcome = _Attempt(context, stage, number, unknown, writer, log, stop, inputs).phases()
     log.flush()
     writer.close({"outcome": outcome, "log": log.head.as_json()})
     made = runs.load_attempt(context.store, run, f"{name}.{number}")
@@ -112,86 +68,11 @@ def cancel(context: Context, name: str) -> None:
             context.executor.cancel(f"{runs.handle(context.run.id, name, number)}-{phase}")
 
 
-def alive(store: Store, plan: Plan, run: Run, attempt: Attempt) -> bool:
-    """Tell whether the writer of an attempt that is not closed may still be at it.
-
-    On this machine we look; of another machine we only know how long an attempt may last.
-    """
-    writer, stage = attempt.writer, plan.stages[attempt.stage]
-    if (writer["boot"], writer["pid_namespace"]) == (boot_id(), pid_namespace()):
-        return process_started(int(writer["pid"])) == str(writer["started"])
-    limit_s = stage.timeout_s * len(KINDS[stage.kind].phases)
-    claimed_at = store.written_at(event_key(runs.chain_name(run.id, attempt.name), 0))
-    return claimed_at is None or time.time() < claimed_at + limit_s + LIMITS.grace_s
-
-
-def proposed(run: Run, stage: str) -> Attempt | None:
-    """Give the attempt with whose proposal to go on, rather than propose something else: it is waited for, or was being applied.
-
-    An attempt that died before it began a phase adds nothing to what stood before it.
-    """
-    for last in reversed(run.attempts.get(stage, [])):
-        if last.outcome == "waiting" or (last.outcome in _INTERRUPTED and last.phase == "apply"):
-            return last
-        if last.outcome not in _INTERRUPTED or last.phase:
-            break
-    return None
-
-
-def distrust(context: Context) -> None:
-    """Where keys are pinned, forget what attempts that are not closed say they came to: nobody sealed that.
-
-    What they were about to apply is kept if the ledger, of which each event is signed, says that just this had begun.
-    """
-    if context.trust is None:
-        return
-    from pipeline import gating
-
-    for last in [each for attempts in context.run.attempts.values() for each in attempts if not each.closed_at]:
-        stage, proposal = context.plan.stages[last.stage], last.proposal
-        if proposal and not (
-            stage.rules and gating.has_begun(context.store, context.run, stage, proposal, context.trust)
-        ):
-            proposal = None
-        nothing: dict[str, Any] = {"phase_outcome": None, "finished": (), "outputs": {}, "facts": {}, "status": None}
-        context.run.add(dataclasses.replace(last, proposal=proposal, **nothing))
-
-
-def _follows(context: Context, last: Attempt) -> dict[str, Any]:
-    """Say where the attempt before ends; if its writer died, also where its log does, which nobody else vouches for."""
-    if last.closed_at:
-        return last.head.as_json()
-    name = runs.log_name(context.run.id, last.stage, last.number)
-    try:
-        lines = read_log(context.store, name)
-    except VerificationFailed:  # going on does not depend on it, and an audit will name what is wrong with it
-        return last.head.as_json()
-    return {**last.head.as_json(), "log": chain.head(lines, name).as_json() if lines else None}
-
-
 def _input(run: Run, source: str, name: str) -> dict[str, Any]:
     done = run.done(source)
     if done is None or name not in done.outputs:
         raise VerificationFailed(f"runs/{run.id}: stage {source} is recorded as done, without its output {name}")
     return {"stage": source, "attempt": done.number, "artifact": done.outputs[name]}
-
-
-def _earlier(context: Context, name: str) -> list[Earlier]:
-    """Give the attempts just before that ended without anybody knowing how, once nothing of them is alive any more."""
-    found: list[Earlier] = []
-    for last in reversed(context.run.attempts.get(name, [])):
-        if last.outcome not in _INTERRUPTED:
-            break
-        if last.phase is None:
-            continue
-        handle = runs.handle(context.run.id, name, last.number)
-        if not context.executor.lost(f"{handle}-{last.phase}"):
-            hint = f"Look at it, and end it: ps -ef | grep {handle}"
-            raise Blocked(
-                f"stage {name}: a process of attempt {last.number} is still alive and does not end", hint=hint
-            )
-        found.append(Earlier(handle, last.phase, last.proposal))
-    return found
 
 
 @dataclass
@@ -201,7 +82,7 @@ class _Attempt:
     context: Context
     stage: PlannedStage
     number: int
-    earlier: list[Earlier]
+    unknown: list[Earlier]
     writer: ChainWriter
     log: LogWriter
     stop: Event
@@ -215,7 +96,7 @@ class _Attempt:
         if last and last.has_result:
             return self._take_over(last)
         phases = [phase for phase in KINDS[self.stage.kind].phases if phase != "check"]
-        adopted = proposed(self.context.run, self.stage.name)
+        adopted = earlier.proposed(self.context.run, self.stage.name)
         if adopted and adopted.proposal:
             self.proposal, phases = adopted.proposal, ["apply"]
             told = {"from": adopted.number, "proposal": dataclasses.asdict(adopted.proposal)}
@@ -331,7 +212,7 @@ class _Attempt:
             target=stage.target,
             access=self._access(),
             proposal=self.proposal,
-            earlier=self.earlier,
+            earlier=self.unknown,
             previous=previous.folders if previous else {},
             cache=self._cache(),
             commit=self._commit(),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pipeline import attempt as attempts
+from pipeline import earlier
 from pipeline.errors import (
     Blocked,
     Interrupted,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from types import FrameType
 
-    from pipeline.attempt import Context
+    from pipeline.context import Context
     from pipeline.gating import Gate
     from pipeline.plan import Plan
     from pipeline.record.replay import Attempt, Run
@@ -90,7 +91,7 @@ def drive(context: Context, wish: Wish, jobs: int) -> Run:
 
     Raises the error of the first stage that failed, once all that were under way have ended; Interrupted on Ctrl-C.
     """
-    attempts.distrust(context)
+    earlier.distrust(context)
     with _signals() as received:
         drive = _Drive(context, wish, jobs, received)
         try:
@@ -144,7 +145,7 @@ class _Drive:
 
     def _alive(self, last: Attempt) -> bool:
         known = self.context
-        return last.stage in self.under_way.values() or attempts.alive(known.store, known.plan, known.run, last)
+        return last.stage in self.under_way.values() or earlier.alive(known.store, known.plan, known.run, last)
 
     def _is_held(self, last: Attempt) -> bool:
         """Tell whether a proposal that waits has still to wait: people have to approve, or to be asked to."""
@@ -170,7 +171,7 @@ class _Drive:
     def _take(self, name: str, made: Attempt | None) -> None:
         if made is None:  # another runner claimed it first: see what it does
             self.context.run = runs.load(self.context.store, self.context.run.id)
-            attempts.distrust(self.context)
+            earlier.distrust(self.context)
             return
         self.context.run.add(made)
         self.tried.add(name)  # once a command, however it ended

@@ -14,7 +14,7 @@ from stages.kinds import KINDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pipeline.attempt import Context
+    from pipeline.context import Context
     from stages.kinds import Option
 
 TEMPLATES = ("template.yaml", "template.yml", "template.json")

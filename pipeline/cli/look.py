@@ -170,7 +170,7 @@ def _follow(store: Store, run_id: str, wanted: _Wanted, *, as_json: bool) -> Non
 
 def _under_way(store: Store, plan: Plan, run: Run) -> tuple[bool, bool]:
     """Tell whether a stage is under way, and whether none can follow as all are done. Asked before the logs are read."""
-    from pipeline.attempt import alive
+    from pipeline.earlier import alive
 
     lasts = [run.last(name) for name in plan.stages]
     busy = any(last and last.outcome is None and alive(store, plan, run, last) for last in lasts)
@@ -202,8 +202,8 @@ def _listed(store: Store, run_id: str) -> dict[str, Any]:
 
 
 def _summary(store: Store, run_id: str) -> dict[str, Any]:
-    from pipeline.attempt import alive
     from pipeline.cli import report
+    from pipeline.earlier import alive
     from pipeline.record import runs as records
 
     run = records.load(store, records.find(store, run_id))

@@ -17,7 +17,7 @@ from pipeline.cli import common
 from pipeline.errors import TowpathError
 
 if TYPE_CHECKING:
-    from pipeline.attempt import Context
+    from pipeline.context import Context
     from pipeline.engine import Wish
     from pipeline.plan import Plan
     from pipeline.record.store import Store
@@ -201,13 +201,13 @@ def stage_apply(
 
     Exit code 75 if people have yet to approve it.
     """
-    from pipeline import attempt
+    from pipeline import earlier
     from pipeline.engine import Wish
     from pipeline.errors import UsageError
 
     context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
     common.known(context.plan, (name,))
-    if not attempt.proposed(context.run, name) and not context.run.done(name):
+    if not earlier.proposed(context.run, name) and not context.run.done(name):
         raise UsageError(
             f"stage {name} has nothing proposed", hint=f"First: towpath stage propose {name} --run {context.run.id}"
         )
@@ -288,8 +288,8 @@ def _load_keys(keys: Keys) -> tuple[Key, Trust | None]:
 def _context(
     store: Store, run_id: str, plan: Plan, project: Path, key: Key, *, trust: Trust | None, as_json: bool
 ) -> Context:
-    from pipeline.attempt import Context
     from pipeline.cli import progress
+    from pipeline.context import Context
     from pipeline.executors.process import ProcessExecutor
     from pipeline.record import runs
 
@@ -315,8 +315,8 @@ def drive(context: Context, wish: Wish, jobs: int, *, as_json: bool) -> None:
 
 
 def _report(context: Context, *, as_json: bool) -> None:
-    from pipeline.attempt import alive
     from pipeline.cli import report
+    from pipeline.earlier import alive
 
     state = report.summary(
         context.run, context.plan, lambda last: alive(context.store, context.plan, context.run, last)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline import engine
-from pipeline.attempt import Context
+from pipeline.context import Context
 from pipeline.engine import Wish
 from pipeline.errors import Blocked
 from pipeline.executors.process import ProcessExecutor
@@ -92,7 +92,7 @@ RUNNER = """
 import json, sys
 from pathlib import Path
 from pipeline import engine, plan
-from pipeline.attempt import Context
+from pipeline.context import Context
 from pipeline.errors import TowpathError
 from pipeline.executors.process import ProcessExecutor
 from pipeline.record import artifacts, runs

@@ -1,0 +1,97 @@
+"""What earlier attempts of a stage leave to the next one: whether their writer lives, what they proposed, what nobody vouches for."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import Blocked, VerificationFailed
+from pipeline.record import chain, runs
+from pipeline.record.writer import boot_id, event_key, pid_namespace, process_started, read_log
+from stages.contract import Earlier
+from stages.kinds import KINDS
+from stages.limits import LIMITS
+
+if TYPE_CHECKING:
+    from pipeline.context import Context
+    from pipeline.plan import Plan
+    from pipeline.record.replay import Attempt, Run
+    from pipeline.record.store import Store
+
+_INTERRUPTED = (None, "canceled", "timed-out")
+
+
+def alive(store: Store, plan: Plan, run: Run, attempt: Attempt) -> bool:
+    """Tell whether the writer of an attempt that is not closed may still be at it.
+
+    On this machine we look; of another machine we only know how long an attempt may last.
+    """
+    writer, stage = attempt.writer, plan.stages[attempt.stage]
+    if (writer["boot"], writer["pid_namespace"]) == (boot_id(), pid_namespace()):
+        return process_started(int(writer["pid"])) == str(writer["started"])
+    limit_s = stage.timeout_s * len(KINDS[stage.kind].phases)
+    claimed_at = store.written_at(event_key(runs.chain_name(run.id, attempt.name), 0))
+    return claimed_at is None or time.time() < claimed_at + limit_s + LIMITS.grace_s
+
+
+def proposed(run: Run, stage: str) -> Attempt | None:
+    """Give the attempt with whose proposal to go on, rather than propose something else: it is waited for, or was being applied.
+
+    An attempt that died before it began a phase adds nothing to what stood before it.
+    """
+    for last in reversed(run.attempts.get(stage, [])):
+        if last.outcome == "waiting" or (last.outcome in _INTERRUPTED and last.phase == "apply"):
+            return last
+        if last.outcome not in _INTERRUPTED or last.phase:
+            break
+    return None
+
+
+def distrust(context: Context) -> None:
+    """Where keys are pinned, forget what attempts that are not closed say they came to: nobody sealed that.
+
+    What they were about to apply is kept if the ledger, of which each event is signed, says that just this had begun.
+    """
+    if context.trust is None:
+        return
+    from pipeline import gating
+
+    for last in [each for attempts in context.run.attempts.values() for each in attempts if not each.closed_at]:
+        stage, proposal = context.plan.stages[last.stage], last.proposal
+        if proposal and not (
+            stage.rules and gating.has_begun(context.store, context.run, stage, proposal, context.trust)
+        ):
+            proposal = None
+        nothing: dict[str, Any] = {"phase_outcome": None, "finished": (), "outputs": {}, "facts": {}, "status": None}
+        context.run.add(dataclasses.replace(last, proposal=proposal, **nothing))
+
+
+def follows(context: Context, last: Attempt) -> dict[str, Any]:
+    """Say where the attempt before ends; if its writer died, also where its log does, which nobody else vouches for."""
+    if last.closed_at:
+        return last.head.as_json()
+    name = runs.log_name(context.run.id, last.stage, last.number)
+    try:
+        lines = read_log(context.store, name)
+    except VerificationFailed:  # going on does not depend on it, and an audit will name what is wrong with it
+        return last.head.as_json()
+    return {**last.head.as_json(), "log": chain.head(lines, name).as_json() if lines else None}
+
+
+def unknown(context: Context, name: str) -> list[Earlier]:
+    """Give the attempts just before that ended without anybody knowing how, once nothing of them is alive any more."""
+    found: list[Earlier] = []
+    for last in reversed(context.run.attempts.get(name, [])):
+        if last.outcome not in _INTERRUPTED:
+            break
+        if last.phase is None:
+            continue
+        handle = runs.handle(context.run.id, name, last.number)
+        if not context.executor.lost(f"{handle}-{last.phase}"):
+            hint = f"Look at it, and end it: ps -ef | grep {handle}"
+            raise Blocked(
+                f"stage {name}: a process of attempt {last.number} is still alive and does not end", hint=hint
+            )
+        found.append(Earlier(handle, last.phase, last.proposal))
+    return found

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline import earlier, jobs, reuse, source
+from pipeline import earlier, inherit, jobs, reuse, source
 from pipeline.errors import StageFailed, VerificationFailed
 from pipeline.record import artifacts, chain, runs, seals
 from pipeline.record.writer import ChainWriter, LogWriter
@@ -22,9 +22,7 @@ from stages.kinds import KINDS
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
-    from threading import Event
-
-    from pipeline.context import Context
+    from pipeline.context import Context, Stop
     from pipeline.executors import Ended, Stream
     from pipeline.plan import PlannedStage
     from pipeline.record.replay import Attempt, Outcome, Run
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 _STATEMENT = "https://in-toto.io/Statement/v1"
 
 
-def make(context: Context, name: str, stop: Event) -> Attempt | None:
+def make(context: Context, name: str, stop: Stop) -> Attempt | None:
     """Attempt a stage and give the attempt as recorded; None if another runner has claimed it. Raises Blocked."""
     run, stage = context.run, context.plan.stages[name]
     last = run.last(name)
@@ -85,13 +83,16 @@ class _Attempt:
     unknown: list[Earlier]
     writer: ChainWriter
     log: LogWriter
-    stop: Event
+    stop: Stop
     inputs: dict[str, dict[str, Any]]
     proposal: contract.Proposal | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def phases(self) -> Outcome:
         """Run what phases there are to run, and give the outcome."""
+        older = inherit.taken_over(self.context.store, self.context.run, self.stage.name)
+        if older:
+            return self._inherit(older)
         last = self.context.run.last(self.stage.name)
         if last and last.has_result:
             return self._take_over(last)
@@ -110,6 +111,17 @@ class _Attempt:
                 self._leave(outcome)
             if outcome != "succeeded":
                 return outcome
+        return "succeeded"
+
+    def _inherit(self, older: Attempt) -> Outcome:
+        """Take over what an older run's attempt came to: nothing is done again."""
+        told = self.context.run.data["inherits"]["stages"][self.stage.name]
+        self._say(
+            {"phase": None, "stream": "runner", "text": f"taken over from run {told['run']}, attempt {older.number}"},
+            {},
+        )
+        result = {"outputs": older.outputs, "facts": older.facts, "statements": list(older.statements)}
+        self.writer.append(chain.RESULT_INHERITED, {"from": told, **result})
         return "succeeded"
 
     def _take_over(self, last: Attempt) -> Outcome:
@@ -185,6 +197,8 @@ class _Attempt:
         ended, result = jobs.run(
             job, self.context.executor, lambda stream, line: self._line(phase, stream, line), self.log.flush_if_due
         )
+        if ended.reason == "canceled":
+            result = self._canceled(phase)
         outputs: dict[str, str] = {}
         if result.outcome == "succeeded":
             result, outputs = self._collect(phase, job, result)
@@ -195,6 +209,12 @@ class _Attempt:
         if outcome == "succeeded":
             jobs.discard(job.work)
         return outcome
+
+    def _canceled(self, phase: contract.Phase) -> Result:
+        """Say who ended it, and what nobody ended thereby."""
+        outside = KINDS[self.stage.kind].outside if phase == "apply" else ""
+        text = f"it was canceled{f' by {self.stop.by}' if self.stop.by else ''}{f'; {outside}' if outside else ''}"
+        return Result("failed", failure=Failure("terminal", text))
 
     def _prepare(self, phase: contract.Phase) -> jobs.Phase:
         run, stage = self.context.run, self.stage
@@ -231,7 +251,7 @@ class _Attempt:
         """Say at which commit the project is that a stage is about to read, once it is held to the run's own."""
         if self.context.project is None or "source" not in KINDS[self.stage.kind].needs:
             return None
-        state = source.state(self.context.project)
+        state = self.context.source_state(self.context.project)
         source.compare(self.context.run.data.get("source"), state)
         return state
 

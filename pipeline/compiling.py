@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 from typing import TYPE_CHECKING, Any
 
 from pipeline import beneath
@@ -42,12 +43,21 @@ def compile_plan(definition: Definition, values: Mapping[str, Value], project: P
 
 def in_order(definition: Definition) -> list[str]:
     """Give the names of all stages so that each stands after what it needs, else in the order of the file."""
+    place = {name: at for at, name in enumerate(definition.stages)}
+    open_needs = {name: len(set(stage.needs)) for name, stage in definition.stages.items()}
+    needed_by: dict[str, list[str]] = {name: [] for name in place}
+    for name, stage in definition.stages.items():
+        for need in set(stage.needs):
+            needed_by[need].append(name)
+    ready = [(place[name], name) for name, number in open_needs.items() if not number]
     order: list[str] = []
-    waiting = list(definition.stages)
-    while waiting:
-        name = next(each for each in waiting if set(definition.stages[each].needs) <= set(order))
-        waiting.remove(name)
+    while ready:
+        _, name = heapq.heappop(ready)
         order.append(name)
+        for each in needed_by[name]:
+            open_needs[each] -= 1
+            if not open_needs[each]:
+                heapq.heappush(ready, (place[each], each))
     return order
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
-from threading import Lock
-from typing import TYPE_CHECKING
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any
 
-from pipeline import embedded
+from pipeline import embedded, source
+from stages.limits import LIMITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +20,21 @@ if TYPE_CHECKING:
     from pipeline.reporting import Reporter
     from pipeline.signing.keys import Key
     from pipeline.signing.signers import Trust
+
+
+class Stop:
+    """Whether an attempt is to stop, and on whose word, if it is somebody else's than this runner's user."""
+
+    def __init__(self) -> None:
+        self._event = Event()
+        self.by = ""
+
+    def set(self, by: str = "") -> None:
+        self.by = self.by or by
+        self._event.set()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
 
 
 @dataclass
@@ -39,7 +56,15 @@ class Context:
     trust: Trust | None = None
     propose_only: bool = False
     _endpoint: list[str] = field(default_factory=list)
+    _source: tuple[float, dict[str, Any]] | None = None
     _lock: Lock = field(default_factory=Lock)
+
+    def source_state(self, project: Path) -> dict[str, Any]:
+        """Say how the project stands in git, asked at most once a second: Git takes 10 ms, and a plan may have thousands of stages."""
+        with self._lock:
+            if self._source is None or time.monotonic() - self._source[0] > LIMITS.source_look_s:
+                self._source = (time.monotonic(), source.state(project))
+            return self._source[1]
 
     def endpoint(self) -> str:
         """Give the embedded AWS's URL, asked for once."""

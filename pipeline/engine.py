@@ -1,20 +1,20 @@
 """Walk a plan: replay, decide, attempt what is ready, until nothing is.
 
 There is one algorithm, for a new run, a resumed one and a single stage alike: what is recorded is replayed, and whatever
-is not done yet is done. `standings` is the decision, and pure; `drive` carries it out.
+is not done yet is done. `pipeline.standings` is the decision, and pure; `drive` carries it out.
 """
 
 from __future__ import annotations
 
 import signal
-import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from pipeline import attempt as attempts
-from pipeline import earlier
+from pipeline import cancel, earlier
+from pipeline.context import Stop
 from pipeline.errors import (
     Blocked,
     Interrupted,
@@ -27,63 +27,18 @@ from pipeline.errors import (
     Waiting,
 )
 from pipeline.record import runs
+from pipeline.record.store import StoreError
+from pipeline.standings import Standings, Wish
+from stages.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Iterator
     from types import FrameType
 
     from pipeline.context import Context
     from pipeline.gating import Gate
-    from pipeline.plan import Plan
     from pipeline.record.replay import Attempt, Run
-
-Standing = Literal["done", "ready", "running", "unknown", "failed", "gated", "rejected", "waiting", "unreachable"]
-"""`ready`: an attempt may start. `running`: another runner is at it. `unknown`: an attempt died and may not be repeated.
-`gated`: people have to approve what it proposes. `rejected`: somebody did not.
-`waiting`: something it needs is not done yet. `unreachable`: something it needs will not be done by going on."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What this command wants. `only`: these stages and no others. `again`: stages whose fate is unknown, to be repeated.
-
-    `failed_now`: stages that failed since the command began. What failed before it began is tried again.
-    """
-
-    only: frozenset[str] | None = None
-    again: frozenset[str] = frozenset()
-    failed_now: frozenset[str] = frozenset()
-
-
-def standings(
-    plan: Plan, run: Run, wish: Wish, alive: Callable[[Attempt], bool], is_held: Callable[[Attempt], bool]
-) -> dict[str, Standing]:
-    """Say how each stage stands. Pure, but for what `alive` tells of attempts that are not closed, and `is_held` of gates."""
-    found: dict[str, Standing] = {}
-    for name, stage in plan.stages.items():
-        last = run.last(name)
-        if last and last.outcome == "succeeded":
-            found[name] = "done"
-        elif last and last.outcome is None and alive(last):
-            found[name] = "running"
-        elif name in wish.failed_now:
-            found[name] = "failed"
-        elif last and last.outcome == "rejected" and name not in wish.again:
-            found[name] = "rejected"
-        elif last and last.outcome == "waiting" and is_held(last):
-            found[name] = "gated"
-        elif last and last.half_way and not stage.idempotent and name not in wish.again:
-            found[name] = "unknown"
-        else:
-            found[name] = _reach([found[need] for need in stage.needs])
-    return found
-
-
-def _reach(needs: Collection[Standing]) -> Standing:
-    if all(each == "done" for each in needs):
-        return "ready"
-    hopeful = ("done", "ready", "running", "gated", "waiting")
-    return "waiting" if all(each in hopeful for each in needs) else "unreachable"
+    from pipeline.standings import Standing
 
 
 def drive(context: Context, wish: Wish, jobs: int) -> Run:
@@ -110,21 +65,29 @@ class _Drive:
         self.jobs = jobs
         self.received = received
         self.pool = ThreadPoolExecutor(jobs, thread_name_prefix="stage")
-        self.stop = threading.Event()
+        self.requests = cancel.Requests(context.store, context.run.id)
+        self.looked_at = time.monotonic()
+        self.stops: dict[str, Stop] = {}
+        self.canceled_by = ""
         self.under_way: dict[Future[Attempt | None], str] = {}
         self.failures: list[TowpathError] = []
         self.tried: set[str] = set()
+        self.standings = Standings(context.plan, context.run, wish, self._alive, self._is_held)
 
     def walk(self) -> Run:
         wanted = self.wish.only if self.wish.only is not None else frozenset(self.context.plan.stages)
+        standings, found = self.standings, self.standings.found
         while True:
-            found = standings(self.context.plan, self.context.run, self.wish, self._alive, self._is_held)
-            if not self.received:
+            if not self.received and not self.canceled_by:
                 self._start([name for name in found if name in wanted and found[name] == "ready"])
             if not self.under_way:
                 break
-            for future in self._next():
-                self._take(self.under_way.pop(future), future.result())
+            taken = {self.under_way.pop(future): future.result() for future in self._next()}
+            for name, made in taken.items():
+                self._take(name, made)
+            standings.run, standings.wish = self.context.run, self.wish
+            elsewhere = [name for name, standing in found.items() if standing in ("running", "gated")]
+            standings.look_again(found if None in taken.values() else [*taken, *elsewhere])
         if self.received:
             name = signal.Signals(self.received[0]).name
             raise Interrupted(
@@ -132,6 +95,9 @@ class _Drive:
                 code=128 + self.received[0],
                 hint=f"Go on with: towpath resume {self.context.run.id}",
             )
+        if self.canceled_by:
+            hint = f"Go on with: towpath resume {self.context.run.id}"
+            raise Interrupted(f"canceled by {self.canceled_by}", code=143, hint=hint)
         if self.failures:
             raise self.failures[0]
         _explain(self.context, {name: standing for name, standing in found.items() if name in wanted})
@@ -139,9 +105,27 @@ class _Drive:
 
     def cancel(self) -> None:
         """Ask everything that is under way to end."""
-        self.stop.set()
         for name in self.under_way.values():
-            attempts.cancel(self.context, name)
+            self._stop(name)
+
+    def _stop(self, name: str, by: str = "") -> None:
+        self.stops[name].set(by)
+        attempts.cancel(self.context, name)
+
+    def _obey(self) -> None:
+        """Stop what somebody asked to, of what this runner makes. A store that does not answer now may the next time."""
+        if time.monotonic() - self.looked_at < LIMITS.cancel_look_s:
+            return
+        self.looked_at = time.monotonic()
+        run = self.context.run
+        mine = {name: f"{name}.{len(run.attempts.get(name, [])) + 1}" for name in self.under_way.values()}
+        with suppress(StoreError):
+            for asked in self.requests.new():
+                named = [name for name, attempt in mine.items() if attempt in asked.attempts]
+                if named and asked.whole:
+                    self.canceled_by = asked.by
+                for name in mine if named and asked.whole else named:
+                    self._stop(name, asked.by)
 
     def _alive(self, last: Attempt) -> bool:
         known = self.context
@@ -157,7 +141,8 @@ class _Drive:
     def _start(self, ready: list[str]) -> None:
         for name in ready:
             if len(self.under_way) < self.jobs and name not in self.under_way.values() and name not in self.tried:
-                self.under_way[self.pool.submit(attempts.make, self.context, name, self.stop)] = name
+                self.stops[name] = Stop()
+                self.under_way[self.pool.submit(attempts.make, self.context, name, self.stops[name])] = name
 
     def _next(self) -> set[Future[Attempt | None]]:
         """Wait until an attempt ends; a signal in the meantime asks all of them to."""
@@ -165,10 +150,12 @@ class _Drive:
             done, _ = wait(self.under_way, timeout=0.1, return_when=FIRST_COMPLETED)
             if self.received:
                 self.cancel()
+            self._obey()
             if done:
                 return done
 
     def _take(self, name: str, made: Attempt | None) -> None:
+        del self.stops[name]
         if made is None:  # another runner claimed it first: see what it does
             self.context.run = runs.load(self.context.store, self.context.run.id)
             earlier.distrust(self.context)

@@ -114,9 +114,7 @@ def _job(phase: Phase, handle: str) -> Job:
 
 
 def _result(phase: Phase, ended: Ended) -> Result:
-    if ended.reason == "canceled":
-        return _failed("terminal", "it was canceled")
-    if ended.reason in ("timed-out", "not-started"):
+    if ended.reason in ("canceled", "timed-out", "not-started"):
         return _failed("terminal", ended.message or ended.reason)
     if phase.stage.kind == "command" and ended.status != 0:
         return _failed("terminal", f"the program {_end_of(ended.status)}")

@@ -65,6 +65,8 @@ class Kind:
     environment: Literal["required", "optional", "none"] = "none"
     idempotent: bool = True
     """Whether an attempt that died in the middle may simply be followed by another."""
+    outside: str = ""
+    """What goes on outside when its apply phase is ended in the middle, in words for whoever ended it."""
 
 
 KINDS: dict[str, Kind] = {
@@ -232,6 +234,7 @@ KINDS: dict[str, Kind] = {
             phases=("propose", "apply"),
             needs=frozenset({"network", "credentials"}),
             environment="required",
+            outside="what CloudFormation has begun goes on there, and `towpath resume` follows it to its end",
         ),
         Kind(
             "invoke",

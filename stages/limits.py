@@ -63,6 +63,12 @@ class Limits:
     """An object of a record that is read as a whole: as large as the largest file that a stage's options name."""
     grace_s: float = 5.0
     """Between asking a stage to end and ending it: CI systems give about ten seconds in all."""
+    source_look_s: float = 1.0
+    """For which a look at the project's commit counts: whoever edits later than that is noticed at the next stage."""
+    cancel_look_s: float = 1.0
+    """Between two looks whether somebody asked to stop the run: one request of a store in a bucket."""
+    cancel_s: float = 15.0
+    """Until who asked to stop gives up waiting: a look, the grace, and what it takes to write that down."""
 
 
 LIMITS = Limits()

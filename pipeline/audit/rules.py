@@ -7,9 +7,11 @@
 5. Its phases are its kind's; each is intended before it is finished, with a request for just this stage, attempt, target and
    proposal. What it applies is what it proposed, or took over as an older attempt had proposed it; and where the stage has
    rules, it has found its gate open before, and nothing came in between.
-6. It succeeded only if its last phase did, or that of the attempt whose result it adopts, and handed on what its kind declares.
+6. It succeeded only if its last phase did, or that of the attempt whose result it adopts or takes over, and handed on what its
+   kind declares.
 7. What a deployment proposed, and what it found running once it succeeded, is what the release that it was given pins.
-8. A run is complete once each stage has succeeded, or cannot be reached as one that it needs has not.
+8. What it takes over from an older run is what its opening says, and what that run's record has; it then does nothing itself.
+9. A run is complete once each stage has succeeded, or cannot be reached as one that it needs has not.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from pipeline.record.writer import event_key
 from stages.kinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pipeline.audit.chains import Examined
     from pipeline.plan import Plan, PlannedStage
@@ -80,8 +82,8 @@ def phases(run: Run, stage: PlannedStage, attempt: Attempt, events: tuple[Event,
                 if intended != data["phase"] and data["outcome"] == "succeeded":
                     found.append(broken(key, f"phase {data['phase']} succeeded without being intended"))
                 intended, finished = None, data
-            elif event.type == chain.RESULT_ADOPTED:
-                found += _adopted(run, attempt, data, key)
+            elif event.type in (chain.RESULT_ADOPTED, chain.RESULT_INHERITED):
+                found += _adopted(run, attempt, data, key) if event.type == chain.RESULT_ADOPTED else []
                 finished = {**data, "phase": "apply", "outcome": "succeeded"}
             elif event.type == chain.GATE_LOOKED_AT:
                 ends = {"open": "waiting", "waiting": "waiting", "rejected": "rejected"}
@@ -193,8 +195,44 @@ def read_back(run: Run, attempt: Attempt, release: Any) -> list[Finding]:
     return found
 
 
+def inherited(
+    run: Run, attempt: Attempt, events: tuple[Event, ...], older: Callable[[str], Run | None]
+) -> list[Finding]:
+    """Rule 8 for one attempt. `older` gives another run of the store as its record has it, None if it is not there."""
+    found: list[Finding] = []
+    name = runs.chain_name(run.id, attempt.name)
+    told = (run.data.get("inherits") or {}).get("stages", {}).get(attempt.stage)
+    for event in events[1:]:
+        key, taken = event_key(name, event.seq), event.type == chain.RESULT_INHERITED
+        if told is None and taken:
+            found.append(broken(key, "takes over a result, and the run's opening says nothing of that"))
+        elif told is not None and not taken and event.type != chain.CHAIN_CLOSED:
+            found.append(broken(key, "does what the run's opening says is taken over"))
+        elif told is not None and taken:
+            with reading(key, found):
+                found += _taken_over(attempt, event.data, told, key, older(str(told["run"])))
+    return found
+
+
+def _taken_over(
+    attempt: Attempt, data: dict[str, Any], told: dict[str, Any], key: str, run: Run | None
+) -> list[Finding]:
+    if data["from"] != told:
+        return [broken(key, "takes over another attempt than the run's opening says", told, data["from"])]
+    if run is None:
+        return [missing(f"runs/{told['run']}", f"is not here, and {key} takes over what it came to", told["head"])]
+    source = next((each for each in run.attempts.get(attempt.stage, []) if each.number == told["attempt"]), None)
+    head = source.head.as_json() if source else None
+    if source is None or head != {name: told[name] for name in ("chain", "head", "length")}:
+        return [broken(str(told["chain"]), f"is not what {key} took over", told, head)]
+    result = (data["outputs"], data["facts"], tuple(data["statements"]))
+    if source.outcome != "succeeded" or (source.outputs, source.facts, source.statements) != result:
+        return [broken(key, f"takes over another result than that of {source.name} in run {run.id}")]
+    return []
+
+
 def completeness(plan: Plan, run: Run) -> list[Finding]:
-    """Rule 8. Attempts that are still open are told of by themselves."""
+    """Rule 9. Attempts that are still open are told of by themselves."""
     found = []
     unreached: set[str] = set()
     for name, stage in plan.stages.items():

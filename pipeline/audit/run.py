@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pipeline import plan as plans
 from pipeline.audit import chains, logs, rules, scans
@@ -19,7 +19,7 @@ from pipeline.record.writer import event_key
 from pipeline.signing import dsse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pipeline.audit.blobs import Blobs
     from pipeline.audit.chains import Examined
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from pipeline.record.replay import Attempt, Run
     from pipeline.record.store import Store
     from pipeline.signing.signers import Trust
+
+Others: TypeAlias = "Callable[[str], Report]"
+"""Verifies another run of the store."""
 
 Verdict = Literal["authentic", "consistent", "incomplete", "broken"]
 
@@ -65,8 +68,11 @@ class Report:
 class RunAudit:
     """One run, while it is verified."""
 
-    def __init__(self, store: Store, trust: Trust | None, blobs: Blobs, targets: Targets, report: Report) -> None:
+    def __init__(
+        self, store: Store, trust: Trust | None, blobs: Blobs, targets: Targets, report: Report, *, others: Others
+    ) -> None:
         self.store, self.trust, self.blobs, self.targets, self.report = store, trust, blobs, targets, report
+        self.others = others
         self.found = report.findings
         self.base = f"runs/{report.run}"
         self.chains: dict[str, Examined] = {}
@@ -144,6 +150,7 @@ class RunAudit:
             stage, name = plan.stages[attempt.stage], runs.chain_name(run.id, attempt.name)
             older = [each for each in run.attempts[attempt.stage] if each.number < attempt.number]
             self.found += rules.phases(run, stage, attempt, events)
+            self.found += rules.inherited(run, attempt, events, self._older)
             self.found += rules.gate(name, stage, events) + rules.proposals(name, stage, attempt, events, older)
         for attempt in known:
             self._artifacts(attempt)
@@ -154,6 +161,17 @@ class RunAudit:
                 self._scan(plan.stages[attempt.stage], attempt)
         for attempt in known:
             self._log(run, attempt)
+
+    def _older(self, run_id: str) -> Run | None:
+        """Give a run from which this one takes something over, once it is verified itself; None if it is not here."""
+        if not self.store.names(f"runs/{run_id}"):
+            return None
+        wrong = next((each for each in self.others(run_id).findings if each.grade == "broken"), None)
+        if wrong:
+            self.found.append(
+                broken(f"runs/{run_id}", f"is what this run takes results over from, and is broken: {wrong}")
+            )
+        return runs.load(self.store, run_id)
 
     def _artifacts(self, attempt: Attempt) -> None:
         for event in self._events(attempt):

@@ -28,14 +28,17 @@ class Audit:
 
     def __post_init__(self) -> None:
         self.blobs = Blobs(self.store)
+        self.reports: dict[str, Report] = {}
         self.targets = Targets(self.store, self.trust, self.blobs)
 
     def run(self, run_id: str) -> Report:
-        """Verify one run and all it refers to. Raises only if the store cannot be read."""
-        report = Report(run_id, self.trust.path if self.trust else None)
+        """Verify one run and all it refers to, once. Raises only if the store cannot be read."""
+        if run_id in self.reports:
+            return self.reports[run_id]
+        report = self.reports[run_id] = Report(run_id, self.trust.path if self.trust else None)
         report.findings += _format(self.store)
         with reading(f"runs/{run_id}", report.findings):  # whatever it is that stands there
-            RunAudit(self.store, self.trust, self.blobs, self.targets, report).walk()
+            RunAudit(self.store, self.trust, self.blobs, self.targets, report, others=self.run).walk()
         return report
 
     def rest(self) -> list[Finding]:

@@ -98,7 +98,7 @@ def build(*, project: str, store: str | None, key: str | None, trust: str | None
     """
     from pipeline import implicit
     from pipeline.cli.run import Keys, begin, drive
-    from pipeline.engine import Wish
+    from pipeline.standings import Wish
 
     folder = Path(project).absolute()
     options = given("build", values)
@@ -144,7 +144,7 @@ def package(
     from pipeline import implicit
     from pipeline.cli import targets
     from pipeline.cli.run import Keys, begin, drive
-    from pipeline.engine import Wish
+    from pipeline.standings import Wish
 
     folder = Path(project).absolute()
     building, packaging = given("build", values), given("package", values)

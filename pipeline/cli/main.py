@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "package": ("direct", "Build, push the images and write the packaged template, without a pipeline."),
     "run": ("run", "Run the pipeline."),
     "resume": ("run", "Go on with a run that was stopped, killed or failed."),
+    "rerun": ("run", "Do stages of an older run again, in a new run that takes over the rest."),
+    "cancel": ("cancel", "Stop a run, or a stage of it, wherever it is under way."),
     "stage": ("run", "Run single stages of a run."),
     "approve": ("approve", "Approve what a stage is about to do, with your SSH key."),
     "reject": ("approve", "Reject what a stage is about to do."),

@@ -44,6 +44,7 @@ def show(state: dict[str, Any]) -> None:
     click.echo(f"\nrun {state['run']}  {state['name']}  {_coloured(state['state'])}")
     for name, stage in state["stages"].items():
         attempt = f"attempt {stage['attempt']}" if stage["attempt"] else ""
+        attempt = f"from {stage['inherited_from']}" if stage["inherited_from"] else attempt
         took = f"{stage['took_s']:.1f} s" if stage["took_s"] is not None else ""
         click.echo(f"  {name:<{width}}  {_coloured(stage['state'], 9)}  {attempt:<10} {took:>8}")
         for key, url in stage["facts"].get("endpoints", {}).items():
@@ -52,12 +53,21 @@ def show(state: dict[str, Any]) -> None:
 
 def _stage(last: Attempt | None, alive: Callable[[Attempt], bool]) -> dict[str, Any]:
     if last is None:
-        return {"state": "pending", "attempt": None, "took_s": None, "outputs": {}, "facts": {}, "failure": None}
+        return {
+            "state": "pending",
+            "attempt": None,
+            "inherited_from": None,
+            "took_s": None,
+            "outputs": {},
+            "facts": {},
+            "failure": None,
+        }
     state: str = last.outcome or ("running" if alive(last) else "lost")
     failure = last.failure if last.outcome not in (None, "succeeded") else None
     return {
         "state": state,
         "attempt": last.number,
+        "inherited_from": last.inherited["run"] if last.inherited else None,
         "took_s": _seconds(last.opened_at, last.closed_at) if last.closed_at else None,
         "outputs": last.outputs,
         "facts": last.facts,

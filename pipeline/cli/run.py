@@ -8,7 +8,7 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,11 +18,11 @@ from pipeline.errors import TowpathError
 
 if TYPE_CHECKING:
     from pipeline.context import Context
-    from pipeline.engine import Wish
     from pipeline.plan import Plan
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
     from pipeline.signing.signers import Trust
+    from pipeline.standings import Wish
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
@@ -55,7 +55,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Run the pipeline: check everything, open a run, then attempt each stage once what it needs is done."""
-    from pipeline.engine import Wish
+    from pipeline.standings import Wish
 
     context = _open(common.definition_file(file, project), parameters, store, Keys(key, trust), as_json=as_json)
     drive(context, Wish(), jobs, as_json=as_json)
@@ -87,12 +87,72 @@ def resume(
     as_json: bool,
 ) -> None:
     """Go on with RUN (default: the latest): what is recorded as done stays done, everything else is attempted."""
-    from pipeline.engine import Wish
+    from pipeline.standings import Wish
 
     context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
     common.known(context.plan, again)
     _tell_changes(context)
+    _tell_done(context)
     drive(context, Wish(again=frozenset(again)), jobs, as_json=as_json)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option(
+    "--from",
+    "begins",
+    multiple=True,
+    required=True,
+    metavar="STAGE",
+    help="Do this stage again, and all that come after it; may be repeated. What else RUN has done is taken over.",
+)
+@common.project
+@common.store
+@common.jobs
+@common.key
+@common.trust
+@common.as_json
+def rerun(
+    *,
+    run_id: str,
+    begins: tuple[str, ...],
+    project: str,
+    store: str | None,
+    jobs: int,
+    key: str | None,
+    trust: str | None,
+    as_json: bool,
+) -> None:
+    """Open a new run with the plan and the source of RUN, take over what came before STAGE, and do the rest again.
+
+    RUN stays as it is. What is taken over is not done again, only held against RUN's record; what changes something at a target
+    proposes anew, and is approved anew.
+    """
+    from pipeline.standings import Wish
+
+    older = _find(run_id, project, store, Keys(key, trust), as_json=True)
+    common.known(older.plan, begins)
+    context = _take_over(older, begins, as_json=as_json)
+    for stage, told in context.run.data["inherits"]["stages"].items():
+        context.reporter.note(f"{stage} is taken over from run {told['run']}, attempt {told['attempt']}")
+    drive(context, Wish(), jobs, as_json=as_json)
+
+
+def _take_over(older: Context, begins: tuple[str, ...], *, as_json: bool) -> Context:
+    """Open a run that takes over from an older one what does not come after the stages that it begins with."""
+    from pipeline import inherit, source
+    from pipeline.record import runs
+    from stages.kinds import KINDS
+
+    plan, project = older.plan, older.project or Path()
+    taken = inherit.begin_at(plan, older.run, begins)
+    inherit.refuse_replaced(older.store, plan, older.run, taken, older.trust)
+    if any("source" in KINDS[each.kind].needs for name, each in plan.stages.items() if name not in taken):
+        source.compare(older.run.data.get("source"), source.state(project))
+    told = {"plan": older.run.plan, "inherits": inherit.as_json(older.run, taken)}
+    about = _about(older.store, plan, project, older.run.data.get("source"), older.trust)
+    new = runs.open_run(older.store, {**about, **told}, older.key)
+    return _context(older.store, new, plan, project, older.key, trust=older.trust, as_json=as_json)
 
 
 def _tell_changes(context: Context) -> None:
@@ -112,6 +172,15 @@ def _tell_changes(context: Context) -> None:
                 f"{name} was changed since this run was planned; the run keeps its plan. To use the change: towpath run"
             )
             context.reporter.note(text)
+
+
+def _tell_done(context: Context) -> None:
+    """Say which attempt's outputs are built upon."""
+    for name in context.plan.stages:
+        done = context.run.done(name)
+        if done:
+            handed_on = f": {', '.join(done.outputs)}" if done.outputs else ""
+            context.reporter.note(f"{name} was done in attempt {done.number}{handed_on}")
 
 
 @click.group()
@@ -150,8 +219,8 @@ def stage_run(
     as_json: bool,
 ) -> None:
     """Run the stages NAME... of a run. A stage that is done already is left as it is; one whose needs are not done is refused."""
-    from pipeline.engine import Wish
     from pipeline.errors import UsageError
+    from pipeline.standings import Wish
 
     path = common.definition_file(file, project)
     if run_id == "new":
@@ -178,7 +247,7 @@ def stage_propose(
     *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, as_json: bool
 ) -> None:
     """Have stage NAME say what it would do, and go no further. Exit code 75 if people have to approve it, 0 if nobody need."""
-    from pipeline.engine import Wish
+    from pipeline.standings import Wish
 
     context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
     common.known(context.plan, (name,))
@@ -202,8 +271,8 @@ def stage_apply(
     Exit code 75 if people have yet to approve it.
     """
     from pipeline import earlier
-    from pipeline.engine import Wish
     from pipeline.errors import UsageError
+    from pipeline.standings import Wish
 
     context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
     common.known(context.plan, (name,))
@@ -244,16 +313,23 @@ def begin(
     for data in files.values():
         artifacts.put_blob(opened, data)
     recorded = artifacts.put_json(opened, plan.as_json())
-    about = {
-        "plan": recorded,
+    about = _about(opened, plan, project, source.state(project), trust)
+    run_id = runs.open_run(opened, {"plan": recorded, **about}, signing)
+    return _context(opened, run_id, plan, project, signing, trust=trust, as_json=as_json)
+
+
+def _about(
+    store: Store, plan: Plan, project: Path, state: dict[str, Any] | None, trust: Trust | None
+) -> dict[str, Any]:
+    """What the opening of a run says of it; `state` is that of its source."""
+    until = str((state or {}).get("commit") or "HEAD")
+    return {
         "name": plan.name,
         "requester": _requester(project),
-        "source": source.state(project),
-        "authors": _authors(opened, plan, project, trust),
+        "source": state,
+        "authors": _authors(store, plan, project, trust, until),
         "version": pipeline.__version__,
     }
-    run_id = runs.open_run(opened, about, signing)
-    return _context(opened, run_id, plan, project, signing, trust=trust, as_json=as_json)
 
 
 def _find(run_id: str, project: str, store: str | None, keys: Keys, *, as_json: bool) -> Context:
@@ -327,8 +403,8 @@ def _report(context: Context, *, as_json: bool) -> None:
         report.show(state)
 
 
-def _authors(store: Store, plan: Plan, project: Path, trust: Trust | None) -> dict[str, list[str] | None]:
-    """Say, for each target, who wrote the commits since the last deployment to it; before there was one, the last commit."""
+def _authors(store: Store, plan: Plan, project: Path, trust: Trust | None, until: str) -> dict[str, list[str] | None]:
+    """Say, for each target, who wrote the commits since the last deployment to it, up to `until`; before there was one, the last commit."""
     from pipeline import source
     from pipeline.record import ledger
 
@@ -337,8 +413,10 @@ def _authors(store: Store, plan: Plan, project: Path, trust: Trust | None) -> di
         if stage.target and stage.rules:
             book = ledger.read(store, ledger.name_of(stage.target), trust)
             since = (book.current or {}).get("commit")
-            known = since is None or _COMMIT.fullmatch(str(since))  # a ledger is not to hand options to Git
-            span = [f"{since}..HEAD"] if since else ["-1", "HEAD"]
+            known = all(
+                each in (None, "HEAD") or _COMMIT.fullmatch(str(each)) for each in (since, until)
+            )  # a ledger is not to hand options to Git
+            span = [f"{since}..{until}"] if since else ["-1", until]
             listed = source.git(project, "log", "--format=%ae", *span) if known else None
             found[book.name] = sorted(set(listed.splitlines())) if listed is not None else None
     return found

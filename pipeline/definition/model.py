@@ -232,7 +232,7 @@ class Document(_Model):
         min_length=1,
         description="A file below the project with the approvers' SSH keys, in OpenSSH's allowed_signers format.",
     )
-    stages: dict[Label, Stage] = Field(min_length=1, max_length=200, description="Stages, by name.")
+    stages: dict[Label, Stage] = Field(min_length=1, max_length=1_000, description="Stages, by name.")
 
 
 @dataclass(frozen=True)

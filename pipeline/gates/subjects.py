@@ -82,6 +82,10 @@ def configs(proposal: Mapping[str, Any]) -> list[str]:
 
 
 def requesters(opening: Mapping[str, Any]) -> list[str]:
-    """Give every name that a run's opening has for who asked: whoever sets one of them cannot hide behind it."""
-    told = opening.get("requester") or {}
-    return [told[name] for name in ("email", "login", "user") if isinstance(told.get(name), str) and told[name]]
+    """Give every name that a run's opening has for who asked: whoever sets one of them cannot hide behind it.
+
+    With them those who asked for the run that it takes results over from.
+    """
+    asked = [opening.get("requester"), *(opening.get("inherits") or {}).get("requesters", [])]
+    names = ("email", "login", "user")
+    return [told[name] for told in asked if told for name in names if isinstance(told.get(name), str) and told[name]]

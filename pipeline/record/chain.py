@@ -31,6 +31,7 @@ PHASE_INTENDED = "phase.intended"
 PHASE_FINISHED = "phase.finished"
 PROPOSAL_ADOPTED = "proposal.adopted"
 RESULT_ADOPTED = "result.adopted"
+RESULT_INHERITED = "result.inherited"
 GATE_LOOKED_AT = "gate.looked-at"
 LOG_LINE = "log.line"
 

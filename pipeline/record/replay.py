@@ -57,6 +57,7 @@ class Attempt:
     failure: Failure | None = None
     status: int | None = None
     rejected: str | None = None
+    inherited: dict[str, Any] | None = None
 
     @property
     def half_way(self) -> bool:
@@ -123,10 +124,24 @@ def _is_authors(value: Any) -> bool:
     )
 
 
+def _is_inheritance(value: Any) -> bool:
+    """Tell whether this says which attempts of an older run are taken over, each by the head of its chain."""
+    if not isinstance(value, dict) or not isinstance(value.get("stages"), dict):
+        return False
+    stages, asked = value["stages"], value.get("requesters")
+    if not isinstance(asked, list) or not all(each is None or _is_map(each) for each in asked):
+        return False
+    return all(
+        _is_head(each) and isinstance(each.get("run"), str) and type(each.get("attempt")) is int
+        for each in stages.values()
+    )
+
+
 _OPENING: dict[str, Callable[[Any], bool]] = {
     "requester": lambda value: value is None or isinstance(value, dict),
     "source": lambda value: value is None or isinstance(value, dict),
     "authors": lambda value: value is None or _is_authors(value),
+    "inherits": lambda value: value is None or _is_inheritance(value),
 }
 
 
@@ -209,6 +224,9 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
         elif event.type == chain.RESULT_ADOPTED:
             state |= {name: event.data[name] for name in ("outputs", "facts")}
             state |= {"statements": tuple(event.data["statements"]), "finished": ("apply",)}
+        elif event.type == chain.RESULT_INHERITED:
+            state |= {name: event.data[name] for name in ("outputs", "facts")}
+            state |= {"statements": tuple(event.data["statements"]), "inherited": _inherited(event.data["from"])}
         elif event.type == chain.PHASE_FINISHED:
             state |= _phase(event.data, state.get("finished", ()))
         elif event.type == chain.GATE_LOOKED_AT:
@@ -219,6 +237,12 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
         else:
             raise VerificationFailed(f"{full}: event {event.seq} is of the unknown type {event.type!r}")
     return Attempt(**{**vars(base), **state})
+
+
+def _inherited(told: Any) -> dict[str, Any]:
+    if not _is_head(told) or not isinstance(told.get("run"), str) or type(told.get("attempt")) is not int:
+        raise TypeError("what it was taken over from")
+    return dict(told)
 
 
 def _phase(data: dict[str, Any], finished: tuple[Phase, ...]) -> dict[str, Any]:

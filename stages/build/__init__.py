@@ -51,7 +51,7 @@ def apply(request: Request, work: Path) -> Result:
     found = sources.gather(plan.definitions, how.deciding, home)
     known = _earlier(request, work)
     before = engine.images([*sources.bases(found), *reuse.images(known)])
-    made = _make([sources.on(source, before) for source in found], how, before, known)
+    made = _make([sources.on(source, before) for source in found], how, before, known, home)
     given = _give_aliases(plan, made) if how.sam_tags else {}
     output = work / "outputs" / "images"
     output.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def _earlier(request: Request, work: Path) -> list[Json]:
     return reuse.earlier(work / folder if folder else None)
 
 
-def _make(found: list[Source], how: Settings, before: Images, known: list[Json]) -> list[Made]:
+def _make(found: list[Source], how: Settings, before: Images, known: list[Json], home: Path | None) -> list[Made]:
     """Give an image for each source: one that is there already, or build it."""
     ready = reuse.reusable(found, known, before, how.builder) if how.skips else {}
     missing = [source for source in found if source.hash not in ready]
@@ -110,7 +110,7 @@ def _make(found: list[Source], how: Settings, before: Images, known: list[Json])
         return made
     from stages.build.builder import build_all  # late, as the engine's client costs 100 ms
 
-    builder, built = build_all(missing, how)
+    builder, built = build_all(missing, how, home)
     after = engine.images(sources.bases(missing))
     return made + [
         Made(sources.after(source, after), built[source.recipe], builder.name, reused=False) for source in missing

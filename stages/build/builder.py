@@ -7,7 +7,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stages.build import builders, buildkit, classic
+from stages.build import builders, buildkit, classic, clients
 from stages.build.order import Order
 from stages.build.settings import withhold
 from stages.contract import StageError
@@ -18,6 +18,7 @@ from stages.log import log
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
+    from pathlib import Path
 
     from stages.build.builders import Builder
     from stages.build.order import Told
@@ -32,15 +33,19 @@ TAG_CHARACTERS = 128
 """Of a function in the name of an image. An engine takes names of at most 255 in all, and a logical id alone may have so many."""
 
 
-def build_all(sources: list[Source], settings: Settings) -> tuple[Builder, dict[str, EngineImage]]:
+def build_all(sources: list[Source], settings: Settings, home: Path | None) -> tuple[Builder, dict[str, EngineImage]]:
     """Build every source; gives the builder, and the images by recipe. Raises StageError that names each function that failed.
 
-    With `fail_fast` nothing new is started after a failure, and builds that run are ended; else the others are finished.
+    `home` is the folder of the kind's cache. With `fail_fast` nothing new is started after a failure, and builds that run are ended; else the others are finished.
     """
-    builder = choose(settings, sources)
+    builder = choose(settings, sources, home)
     log(builder.told)
     if builder.name == "buildkit":
-        return builder, _run(partial(buildkit.build, builder), sources, settings)
+        try:
+            return builder, _run(partial(buildkit.build, builder), sources, settings)
+        except StageError:
+            clients.forget(home)
+            raise
     with engine.connect(settings.jobs) as client:
         return builder, _run(partial(classic.build, client), sources, settings)
 
@@ -50,11 +55,11 @@ def _run(build: Build, sources: list[Source], settings: Settings) -> dict[str, E
     return parallel.run(tasks, settings.jobs, fail_fast=settings.fail_fast)
 
 
-def choose(settings: Settings, sources: list[Source]) -> Builder:
+def choose(settings: Settings, sources: list[Source], home: Path | None) -> Builder:
     """Find the builder. Raises StageError if it cannot be had, or does not know what is asked for."""
     docker = builders.engine_here()
     asked = docker.is_docker and settings.builder != "classic"
-    builder = builders.choose(settings.builder, docker, builders.clients() if asked else [])
+    builder = builders.choose(settings.builder, docker, clients.find(home) if asked else [])
     if builder.name == "classic":
         _refuse_buildkits(builder, settings, sources)
     return builder

@@ -1,20 +1,15 @@
-"""Which builder is used: BuildKit where it can be had, else the engine's classic one. Probing is apart from deciding."""
+"""Which builder is used: BuildKit where it can be had, else the engine's classic one. Finding clients is apart from deciding."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from stages.contract import StageError
 from stages.images import engine
 
 Name = Literal["buildkit", "classic"]
-PROBE_TIMEOUT_S = 20
 _WITHOUT_BUILDX = 23
 """The first version of the docker client whose DOCKER_BUILDKIT=1 needs the buildx plugin."""
 _BUILDKIT_API = (1, 39)
@@ -101,42 +96,6 @@ def engine_here() -> Engine:
     name = str(components[0].get("Name") or "Engine")
     shown = "Docker" if name == "Engine" else name.removesuffix(" Engine")
     return Engine(shown, str(about.get("Version", "?")), numbers(str(about.get("ApiVersion", ""))))
-
-
-def clients() -> list[Client]:
-    """The docker clients on PATH, in its order. They are asked at the same time: each takes its time to start."""
-    paths = [Path(folder, "docker") for folder in os.get_exec_path()]
-    different = {str(path.resolve()): str(path) for path in reversed(paths) if os.access(path, os.X_OK)}
-    with ThreadPoolExecutor(2 * len(different) or 1) as pool:
-        asked = [
-            (path, pool.submit(_ask, path, "--version"), pool.submit(_ask, path, "buildx", "version"))
-            for path in reversed(different.values())
-        ]
-    found = [(path, version.result(), buildx.result()) for path, version, buildx in asked]
-    return [
-        Client(path, numbers(version), numbers(buildx) if buildx else None)
-        for path, version, buildx in found
-        if version
-    ]
-
-
-def _ask(*argv: str) -> str | None:
-    """What a program says of itself, or None if it does not work."""
-    environment = {**os.environ, "DOCKER_HOST": engine.host()}
-    try:
-        done = subprocess.run(
-            argv,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=PROBE_TIMEOUT_S,
-            check=False,
-            env=environment,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def numbers(text: str) -> tuple[int, ...]:

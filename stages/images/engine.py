@@ -57,10 +57,11 @@ def images(wanted: Iterable[str]) -> Images:
 
     They are asked for one by one, 1 ms each: a list of all takes as long as there are images, 110 ms for a thousand.
     """
-    about, names = _get("/info", lambda client: client.info()), sorted(set(wanted))
+    names = sorted(set(wanted))
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        about = pool.submit(_get, "/info", lambda client: client.info())
         found = dict(zip(names, pool.map(_find, names), strict=True))
-    return Images(_id_of(about), {name: id_ for name, id_ in found.items() if id_})
+    return Images(_id_of(about.result()), {name: id_ for name, id_ in found.items() if id_})
 
 
 def _find(reference: str) -> str | None:
@@ -190,13 +191,13 @@ def find(client: APIClient, name: str) -> str | None:
 
 def details(client: APIClient, image: str) -> Json | None:
     """All that the engine says of an image, or None if it has none of that name or id."""
-    from docker.errors import APIError
+    from docker.errors import APIError, NotFound
 
     ask: Any = client.inspect_image  # its stub has no types
     try:
         data: Json = ask(image)
     except APIError as error:
-        if error.status_code in (400, 404):
+        if isinstance(error, NotFound) or error.status_code == 400:
             return None
         raise
     return data

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stages.aws import ecr, names
-from stages.contract import Access, Target
+from stages.contract import Access, StageError, Target
 from stages.images import logins, registry
 from stages.images.logins import Auth, Login
 from stages.images.registry import Repository
+from stages.log import log
 
 if TYPE_CHECKING:
     from urllib3 import PoolManager
@@ -71,7 +72,10 @@ class Registries(contextlib.ExitStack):
         return self._opened[place]
 
     def _auth(self, place: Place) -> Auth:
-        """ECR's token is good for all of a region, so it is asked for once; other registries' are for one repository."""
+        """ECR's token is good for all of a region, so it is asked for once; other registries' are for one repository.
+
+        A login to ECR that the user's Docker configuration has is used for as long as the registry takes it.
+        """
         if place.ecr is None:
             return Auth(logins.configured(place.host))
         if place.host not in self._auths:
@@ -80,8 +84,18 @@ class Registries(contextlib.ExitStack):
             def log_in() -> Login:
                 return Login(*ecr.login(session))
 
-            self._auths[place.host] = Auth(log_in(), log_in)
+            self._auths[place.host] = Auth(self._existing(place.host) or log_in(), log_in)
         return self._auths[place.host]
+
+    def _existing(self, host: str) -> Login | None:
+        """The user's login to a registry of ECR's, if there is one that can be used; it says nothing of an embedded one."""
+        if self.access.endpoint_url:
+            return None
+        try:
+            return logins.configured(host)
+        except StageError as error:
+            log(f"{error.message}; ECR is asked for a token instead", level="warning")
+            return None
 
     def make_missing(self, place: Place, making: ecr.Making) -> None:
         """Make sure that ECR has the repository; other registries make theirs when something is pushed."""

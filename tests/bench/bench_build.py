@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import rival
 
-from stages.build import builders
+from stages.build import builders, clients
 from stages.images import engine
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def client() -> Iterator[APIClient]:
 
 @pytest.fixture
 def chosen() -> builders.Builder:
-    return builders.choose("auto", builders.engine_here(), builders.clients())
+    return builders.choose("auto", builders.engine_here(), clients.find(None))
 
 
 Contenders = dict[str, Any]

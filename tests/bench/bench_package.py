@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from integration.stages.images.running import build_scratch, running_registry
+from support import rival
 from support.far_away import far_away
 
 from stages.contract import Request, write
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 FUNCTIONS = 30
 TURNS = 5
 RTT_MS = 40
-RIVAL = "aws-sam-cli==1.170.0"
 HEAD = 'AWSTemplateFormatVersion: "2010-09-09"\nTransform: AWS::Serverless-2016-10-31\nResources:\n'
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -85,15 +84,6 @@ def new_set(client: APIClient) -> Iterator[Callable[[], Set]]:
     yield make
     for each in sets:
         remove(client, each.images)
-
-
-def sam() -> Path:
-    """The rival's program."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "towpath-bench" / RIVAL
-    if not (home / "bin" / "sam").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        subprocess.run([home / "bin" / "pip", "install", "--quiet", RIVAL], check=True)
-    return home / "bin" / "sam"
 
 
 class Ecr(BaseHTTPRequestHandler):
@@ -143,18 +133,7 @@ class Rival:
 
     def __init__(self, folder: Path, images: Set, registry: str, endpoint: str) -> None:
         self.images, self.repository, self.folder = images, f"{registry}/rival", folder
-        self.variables = {
-            **os.environ,
-            "SAM_CLI_TELEMETRY": "0",
-            "AWS_ACCESS_KEY_ID": "x",
-            "AWS_SECRET_ACCESS_KEY": "x",
-            "AWS_DEFAULT_REGION": "eu-west-1",
-            "AWS_ENDPOINT_URL": endpoint,
-            "HOME": str(folder),
-        }
-        configuration = folder / ".aws-sam" / "metadata.json"  # else it asks PyPI for a newer version
-        configuration.parent.mkdir(parents=True)
-        configuration.write_text(json.dumps({"lastVersionCheck": f"{time.strftime('%Y-%m-%dT%H:%M:%S')}.000000"}))
+        self.variables = {**rival.variables(folder), "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ENDPOINT_URL": endpoint}
 
     def prepare(self) -> None:
         text = HEAD
@@ -165,7 +144,7 @@ class Rival:
         (self.folder / "template.yaml").write_text(text)
 
     def run(self) -> float:
-        argv = [sam(), "package", "--template-file", "template.yaml", "--image-repository", self.repository]
+        argv = [rival.program(), "package", "--template-file", "template.yaml", "--image-repository", self.repository]
         return _run([*argv, "--output-template-file", "packaged.yaml"], cwd=self.folder, env=self.variables)
 
 

@@ -19,7 +19,6 @@ from support.plans import House
 from support.signing import trust_line
 
 from pipeline.audit import verify
-from pipeline.engine import Wish
 from pipeline.errors import Rejected, StageFailed, VerificationFailed, Waiting
 from pipeline.gates import statements
 from pipeline.gates.rules import NOBODY, Rules
@@ -27,6 +26,7 @@ from pipeline.record import artifacts, chain, digest, ledger, runs, seals
 from pipeline.record.store.directory import open_store
 from pipeline.record.writer import event_key, read_chain
 from pipeline.signing import signers
+from pipeline.standings import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable

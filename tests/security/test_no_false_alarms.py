@@ -21,13 +21,13 @@ from support.signing import trust_line
 
 from pipeline import engine, gating
 from pipeline.audit import verify
-from pipeline.engine import Wish
 from pipeline.errors import Rejected, TowpathError, Waiting
 from pipeline.gates import statements
 from pipeline.gates.rules import NOBODY, Rules
 from pipeline.record import ledger, runs
 from pipeline.record.store.directory import DirectoryStore, open_store
 from pipeline.signing import signers
+from pipeline.standings import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import engine
 from pipeline.context import Context
-from pipeline.engine import Wish
 from pipeline.errors import Blocked
 from pipeline.executors.process import ProcessExecutor
 from pipeline.plan import Plan, PlannedStage
 from pipeline.record import artifacts, runs
 from pipeline.reporting import Silent
 from pipeline.signing import keys
+from pipeline.standings import Wish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,6 +99,7 @@ from pipeline.record import artifacts, runs
 from pipeline.record.store.directory import open_store
 from pipeline.reporting import Silent
 from pipeline.signing import keys
+from pipeline.standings import Wish
 root, project, run_id = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 key = keys.load(Path(sys.argv[4]))
 store = open_store(root, create=False)
@@ -107,7 +108,7 @@ compiled = plan.from_json(artifacts.read_json(store, run.plan, "plan"), "plan")
 work = project / ".towpath/work"
 try:
     context = Context(store, compiled, run, project, work, ProcessExecutor(work), Silent(), key)
-    engine.drive(context, engine.Wish(), 2)
+    engine.drive(context, Wish(), 2)
 except TowpathError as error:
     print(error, file=sys.stderr)
     sys.exit(error.code)

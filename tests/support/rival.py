@@ -1,4 +1,4 @@
-"""AWS SAM CLI, to be measured and compared with: installed into a virtual environment of its own when first needed."""
+"""Programs to be measured and compared with: each installed into a virtual environment of its own when first needed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ RIVAL = "aws-sam-cli==1.170.0"
 
 
 def program() -> Path:
-    """The rival's program, below ~/.cache."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "towpath-bench" / RIVAL
-    if not (home / "bin" / "sam").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        subprocess.run([home / "bin" / "pip", "install", "--quiet", RIVAL], check=True)
-    return home / "bin" / "sam"
+    """AWS SAM CLI's program."""
+    return installed(RIVAL) / "sam"
+
+
+def installed(requirement: str) -> Path:
+    """The folder of the programs that a requirement brings, below ~/.cache."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "towpath-bench" / requirement
+    if not (home / "installed").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+        subprocess.run([home / "bin" / "pip", "install", "--quiet", requirement], check=True)
+        (home / "installed").touch()
+    return home / "bin"
 
 
 def variables(home: Path) -> dict[str, str]:

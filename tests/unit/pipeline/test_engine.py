@@ -11,7 +11,6 @@ import pytest
 from support.plans import command, engine_run, killed_in, run_process
 
 from pipeline import engine
-from pipeline.engine import Wish
 from pipeline.errors import Blocked, StageFailed, TimedOut, VerificationFailed
 from pipeline.plan import Plan
 from pipeline.record import artifacts, runs
@@ -19,6 +18,7 @@ from pipeline.record.chain import Head
 from pipeline.record.replay import Attempt, Run
 from pipeline.record.store import StoreError
 from pipeline.record.writer import ChainWriter
+from pipeline.standings import Standings, Wish
 
 if TYPE_CHECKING:
     from support.plans import House
@@ -254,11 +254,11 @@ def test_standings_of_a_graph() -> None:
     for name, needs in {"a": (), "b": ("a",), "c": ("b",), "d": ("a",), "e": ("c", "d")}.items():
         plan.stages[name] = command(name, "", needs=needs)
     fresh = run_with(set())
-    assert engine.standings(plan, fresh, Wish(), lambda _: False, lambda _: True) == {
+    assert Standings(plan, fresh, Wish(), lambda _: False, lambda _: True).found == {
         "a": "ready", "b": "waiting", "c": "waiting", "d": "waiting", "e": "waiting",
     }  # fmt: skip
     failed = Wish(failed_now=frozenset({"b"}))
-    assert engine.standings(plan, run_with({"a"}), failed, lambda _: False, lambda _: True) == {
+    assert Standings(plan, run_with({"a"}), failed, lambda _: False, lambda _: True).found == {
         "a": "done", "b": "failed", "c": "unreachable", "d": "ready", "e": "unreachable",
     }  # fmt: skip
 

@@ -13,9 +13,9 @@ from support.gated import ASKED, TARGET, decide, done, gated, look
 from support.plans import killed_in
 
 from pipeline import gating
-from pipeline.engine import Wish
 from pipeline.errors import Rejected, StageFailed, Waiting
 from pipeline.record import ledger
+from pipeline.standings import Wish
 
 if TYPE_CHECKING:
     from support.plans import House

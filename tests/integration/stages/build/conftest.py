@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from integration.stages.build.projects import Project, projects
 
-from stages.build import builders
+from stages.build import builders, clients
 from stages.contract import StageError
 from stages.images import engine
 
@@ -30,7 +30,7 @@ def client() -> Iterator[APIClient]:
 def builder(request: pytest.FixtureRequest) -> str:
     """Each builder that can be had here: a test with it holds for both."""
     try:
-        chosen = builders.choose(request.param, builders.engine_here(), builders.clients())
+        chosen = builders.choose(request.param, builders.engine_here(), clients.find(None))
     except StageError as error:
         pytest.skip(error.message)
     return chosen.name

@@ -6,6 +6,7 @@ The rival is installed into a virtual environment of its own when first needed, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -286,6 +287,48 @@ def _first(word: str, argv: list[str], variables: dict[str, str], folder: Path) 
                 found = time.perf_counter() - started
     assert process.returncode == 0
     assert found
+    return found
+
+
+def test_memory(contenders: Callable[[list[str]], Contenders]) -> None:
+    """The most that a first build of 30 functions takes at a time: all processes of the command, shared pages shared out."""
+    made = contenders(_names(30))
+    print("\nmemory, first build of 30 functions")
+    for name in (Towpath.name, Sam.name):
+        each = made[name]
+        argv = [each.program, "build", "--cached", "--parallel"] if isinstance(each, Sam) else [TOWPATH, "build"]
+        variables = each.variables if isinstance(each, Sam) else dict(os.environ)
+        peak: dict[str, float] = {}
+        with subprocess.Popen(
+            argv, cwd=each.application.folder, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            while process.poll() is None:
+                parts = _memory_mib(process.pid)
+                peak = max(peak, parts, key=lambda part: sum(part.values()))
+                time.sleep(0.05)
+        assert process.returncode == 0
+        told = ", ".join(f"{what} {mib:.0f}" for what, mib in sorted(peak.items()))
+        print(f"  {name:<32} {sum(peak.values()):7.0f} MiB   ({told})")
+
+
+def _memory_mib(root: int) -> dict[str, float]:
+    """The proportional set size of a process and all below it, by program."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    found: dict[str, float] = {}
+    for pid in parents:
+        above: int | None = pid
+        while above not in (None, 0, root):
+            above = parents.get(above or 0)
+        if above == root:
+            with contextlib.suppress(OSError, StopIteration):
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+                kib = int(next(line for line in rollup if line.startswith("Pss:")).split()[1])
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                found[name] = found.get(name, 0) + kib / 1024
     return found
 
 

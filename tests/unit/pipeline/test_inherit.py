@@ -158,7 +158,8 @@ def test_what_the_opening_does_not_say_is_not_taken_over() -> None:
 
 def test_an_opening_that_is_not_of_the_form_is_refused(house: House) -> None:
     stages: dict[str, Any] = {"make": {}}
-    for told in ({}, {"stages": {}}, {"stages": stages, "requesters": []}, {"stages": {}, "requesters": [1]}):
+    forms: list[dict[str, Any]] = [{}, {"stages": {}}, {"stages": stages, "requesters": []}]
+    for told in (*forms, {"stages": {}, "requesters": [1]}):
         run_id = house.open(command("a", "true"), inherits=told)
         with pytest.raises(VerificationFailed, match="inherits"):
             house.load(run_id)

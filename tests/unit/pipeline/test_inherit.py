@@ -4,13 +4,16 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.approvers import rules
+from support.gated import ASKED, TARGET, decide, done, gated
 from support.plans import command
 
 from pipeline import inherit
+from pipeline.audit import rules as audited
 from pipeline.audit.verify import Audit
-from pipeline.errors import StageFailed, UsageError, VerificationFailed
+from pipeline.errors import Blocked, StageFailed, UsageError, VerificationFailed, Waiting
 from pipeline.gates import subjects
-from pipeline.record import chain
+from pipeline.record import chain, ledger
 from pipeline.record.replay import Attempt, Run
 from pipeline.record.writer import event_key, read_chain
 from pipeline.standings import Wish
@@ -130,29 +133,26 @@ def test_an_audit_holds_it_against_the_older_run(house: House, failed: str, chan
         assert report.verdict == "incomplete"
         assert any(f"runs/{failed}" in each.key for each in report.findings)
         return
-    from pipeline.audit import rules
-
     made = house.load(new).done("make")
     assert made is not None
     events = tuple(read_chain(house.store, f"runs/{new}/make.1"))
     lying = dataclasses.replace(events[1], data={**events[1].data, "outputs": {"thing": "sha256:" + "0" * 64}})
-    found = rules.inherited(house.load(new), made, (events[0], lying, events[2]), house.load)
+    found = audited.inherited(house.load(new), made, (events[0], lying, events[2]), house.load)
     assert [each.grade for each in found] == ["broken"]
-    assert rules.inherited(house.load(new), made, events, house.load) == []
+    assert audited.inherited(house.load(new), made, events, house.load) == []
 
 
 def test_what_the_opening_does_not_say_is_not_taken_over() -> None:
-    from pipeline.audit import rules
     from pipeline.record.chain import Event, Head
 
     run = Run("r", Head("runs/r/open", "", 3), "", "", {})
     made = Attempt("make", 1, Head("runs/r/make.1", "", 3), "", "", {}, {}, None, (), outcome="succeeded")
     taken = Event(1, "", chain.RESULT_INHERITED, "", {"from": {}, "outputs": {}, "facts": {}, "statements": []}, "")
-    found = rules.inherited(run, made, (taken, taken), lambda _: None)
+    found = audited.inherited(run, made, (taken, taken), lambda _: None)
     assert ["the run's opening says nothing of that" in str(each) for each in found] == [True]
     told: dict[str, Any] = {"stages": {"make": {"run": "o", "attempt": 1, "chain": "c", "head": "h", "length": 3}}}
     done = Event(1, "", chain.PHASE_INTENDED, "", {"phase": "apply"}, "")
-    found = rules.inherited(dataclasses.replace(run, data={"inherits": told}), made, (done, done), lambda _: None)
+    found = audited.inherited(dataclasses.replace(run, data={"inherits": told}), made, (done, done), lambda _: None)
     assert ["does what the run's opening says is taken over" in str(each) for each in found] == [True]
 
 
@@ -163,3 +163,44 @@ def test_an_opening_that_is_not_of_the_form_is_refused(house: House) -> None:
         run_id = house.open(command("a", "true"), inherits=told)
         with pytest.raises(VerificationFailed, match="inherits"):
             house.load(run_id)
+
+
+def test_a_deployment_that_was_replaced_since_is_not_taken_over(house: House) -> None:
+    stage = gated(house, rules())
+    after = command("after", "test -e $0/go", needs=("migrate",))
+    run_id = house.open(stage, *_here(house, after), **ASKED)
+    with pytest.raises(Waiting):
+        house.drive(run_id)
+    decide(house, run_id, "alice")
+    with pytest.raises(StageFailed):
+        house.drive(run_id)
+    run, plan = house.load(run_id), house.plans[run_id]
+    taken = inherit.begin_at(plan, run, ["after"])
+    inherit.refuse_replaced(house.store, plan, run, taken, None)
+    _deployed_by(house, "20990101-000000-2222")
+    with pytest.raises(
+        Blocked, match=r"no longer what stands at production \(demo\): run 20990101-000000-2222 deployed"
+    ) as refused:
+        inherit.refuse_replaced(house.store, plan, run, taken, None)
+    assert refused.value.hint == f"Deploy it again, too: towpath rerun {run_id} --from migrate"
+    _deployed_by(house, run_id)
+    new = _rerun(house, run_id, "after")
+    (house.project / "go").touch()
+    again = house.drive(new)
+    assert again.done("after")
+    assert done(house) == 1  # what was deployed is not deployed again
+    inherit.refuse_replaced(house.store, plan, again, inherit.begin_at(plan, again, ["after"]), None)
+
+
+def _deployed_by(house: House, run_id: str) -> None:
+    """Write into the ledger that a stack was deployed by this run."""
+    book = ledger.read(house.store, ledger.name_of(TARGET))
+    told = {"run": run_id, "stage": "deploy"}
+    intent = {**book.events[2].data, **told, "kind": "deploy", "approvals": []}
+    outcome = {**told, "outcome": "succeeded", "functions": {}}
+    ledger.append(
+        house.store,
+        book,
+        [(ledger.DEPLOYMENT_INTENDED, intent), (ledger.DEPLOYMENT_FINISHED, outcome)],
+        house.key,
+    )

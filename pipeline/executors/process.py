@@ -196,7 +196,7 @@ def end_leftovers(work: Path) -> bool:
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(0.01)
 
 
 def _is_locked(lock: Path) -> bool:
@@ -222,9 +222,16 @@ def _members(work: Path, *, locked: bool) -> list[int]:
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
             continue
         with suppress(OSError):  # it has ended meanwhile, or is somebody else's
-            if mark in (entry / "environ").read_bytes().split(b"\0") or (about and _has_open(entry, about)):
+            marked = mark in (entry / "environ").read_bytes().split(b"\0")
+            if marked or (about and _has_open(entry, about) and not _is_being_started(entry)):
                 found.append(int(entry.name))
     return found
+
+
+def _is_being_started(process: Path) -> bool:
+    """Tell whether it is another job's program that has not begun: until then it is a copy of us, with all that we have open."""
+    parent = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+    return int(parent) == os.getpid()
 
 
 def _has_open(process: Path, about: os.stat_result) -> bool:

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pipeline.executors import Ended, Job
-from pipeline.executors.process import ProcessExecutor, end_leftovers
+from pipeline.executors.process import LOCK, ProcessExecutor, end_leftovers
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -175,3 +177,29 @@ def test_what_outlived_a_killed_runner_is_found_and_ended(tmp_path: Path, start:
     assert is_alive(pid)
     assert end_leftovers(work)
     assert wait_until_dead(pid)
+
+
+def test_a_program_that_is_just_being_started_is_nobodys_leftover(tmp_path: Path) -> None:
+    """Catches stages that are killed because another one, started at the same moment, was not yet itself."""
+    lock = os.open(tmp_path / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    copy = os.fork()
+    if not copy:
+        time.sleep(0.3)
+        os._exit(7)
+    os.close(lock)
+    assert end_leftovers(tmp_path)
+    assert os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) == 7
+
+
+def test_many_jobs_at_once_end_as_they_end(tmp_path: Path) -> None:
+    executor = ProcessExecutor(tmp_path)
+
+    def run(number: int) -> int:
+        work = tmp_path / f"job-{number}"
+        work.mkdir()
+        executor.submit(Job(work.name, ["/bin/true"], work, work, {}, 20))
+        return executor.watch(work.name, lambda *_: None, lambda: None).status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(run, range(300))) == {0}

@@ -130,7 +130,7 @@ def _doit(folder: Path, graph: Path) -> float:
 
 def _snakemake(folder: Path, graph: Path) -> float:
     (folder / "Snakefile").write_text(SNAKEFILE.format(graph=str(graph), program=PROGRAM))
-    program = str(rival.installed("snakemake==9.13.4") / "snakemake")
+    program = str(rival.installed("snakemake==9.27.1") / "snakemake")
     return _timed([program, "--cores", str(JOBS), "--quiet", "all"], folder)
 
 

@@ -32,7 +32,7 @@ def status(run_id: str, project: str, store: str | None, *, as_json: bool) -> No
     """Show how the stages of RUN (default: the latest) stand, as the record tells it."""
     from pipeline.cli import report
 
-    state = _summary(common.open_store(store, Path(project)), run_id)
+    state = _summary(common.open_store(store, Path(project)), run_id, targets=True)
     if as_json:
         common.print_json(state)
     else:
@@ -201,14 +201,18 @@ def _listed(store: Store, run_id: str) -> dict[str, Any]:
     return {**{key: state[key] for key in ("run", "name", "opened_at", "requester", "state")}, "told": told}
 
 
-def _summary(store: Store, run_id: str) -> dict[str, Any]:
+def _summary(store: Store, run_id: str, *, targets: bool = False) -> dict[str, Any]:
+    """Give a run's state; with `targets` also whether what it deployed, or would deploy, is outdated there."""
     from pipeline.cli import report
     from pipeline.earlier import alive
     from pipeline.record import runs as records
 
     run = records.load(store, records.find(store, run_id))
     compiled = _plan(store, run)
-    return report.summary(run, compiled, lambda last: alive(store, compiled, run, last))
+    state = report.summary(run, compiled, lambda last: alive(store, compiled, run, last))
+    if targets:
+        report.add_newer(state, store, compiled, run)
+    return state
 
 
 def _plan(store: Store, run: Run) -> Plan:

@@ -19,6 +19,7 @@ from pipeline.errors import TowpathError
 if TYPE_CHECKING:
     from pipeline.context import Context
     from pipeline.plan import Plan
+    from pipeline.record.ledger import Ledger
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
     from pipeline.signing.signers import Trust
@@ -323,11 +324,13 @@ def _about(
 ) -> dict[str, Any]:
     """What the opening of a run says of it; `state` is that of its source."""
     until = str((state or {}).get("commit") or "HEAD")
+    books = _ledgers(store, plan, trust)
     return {
         "name": plan.name,
         "requester": _requester(project),
         "source": state,
-        "authors": _authors(store, plan, project, trust, until),
+        "authors": {name: _authors(book, project, until) for name, book in books.items()},
+        "ledgers": {name: book.head.as_json() for name, book in books.items() if book.head},
         "version": pipeline.__version__,
     }
 
@@ -403,23 +406,23 @@ def _report(context: Context, *, as_json: bool) -> None:
         report.show(state)
 
 
-def _authors(store: Store, plan: Plan, project: Path, trust: Trust | None, until: str) -> dict[str, list[str] | None]:
-    """Say, for each target, who wrote the commits since the last deployment to it, up to `until`; before there was one, the last commit."""
-    from pipeline import source
+def _ledgers(store: Store, plan: Plan, trust: Trust | None) -> dict[str, Ledger]:
+    """Read the ledger of every target that a stage of the plan would change."""
     from pipeline.record import ledger
 
-    found: dict[str, list[str] | None] = {}
-    for stage in plan.stages.values():
-        if stage.target and stage.rules:
-            book = ledger.read(store, ledger.name_of(stage.target), trust)
-            since = (book.current or {}).get("commit")
-            known = all(
-                each in (None, "HEAD") or _COMMIT.fullmatch(str(each)) for each in (since, until)
-            )  # a ledger is not to hand options to Git
-            span = [f"{since}..{until}"] if since else ["-1", until]
-            listed = source.git(project, "log", "--format=%ae", *span) if known else None
-            found[book.name] = sorted(set(listed.splitlines())) if listed is not None else None
-    return found
+    targets = [stage.target for stage in plan.stages.values() if stage.target and stage.rules]
+    return {name: ledger.read(store, name, trust) for name in dict.fromkeys(map(ledger.name_of, targets))}
+
+
+def _authors(book: Ledger, project: Path, until: str) -> list[str] | None:
+    """Say who wrote the commits since the last deployment to a target, up to `until`; before there was one, the last commit."""
+    from pipeline import source
+
+    since = (book.current or {}).get("commit")
+    known = all(each in (None, "HEAD") or _COMMIT.fullmatch(str(each)) for each in (since, until))
+    span = [f"{since}..{until}"] if since else ["-1", until]  # a ledger is not to hand options to Git
+    listed = source.git(project, "log", "--format=%ae", *span) if known else None
+    return sorted(set(listed.splitlines())) if listed is not None else None
 
 
 def _requester(project: Path) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, VerificationFailed
 from pipeline.record import chain, digest, replay
 from pipeline.record.writer import ChainWriter, event_key, read_chain
 from stages.limits import LIMITS
@@ -73,6 +73,20 @@ def last_opened(store: Store) -> list[dict[str, str]]:
         if last is not None:
             found.append({"run": run_id, "opening": digest.of_bytes(last)})
     return found
+
+
+def found_before(run: replay.Run) -> dict[str, str]:
+    """Give the runs that a run found when it was opened, each with the digest of its opening."""
+    return {each["run"]: each["opening"] for each in run.data.get("before") or []}
+
+
+def found_by(store: Store, run_id: str, opening: str) -> dict[str, str]:
+    """Give what another run found, by its opening; nothing if that is not here, or not the one that has this digest."""
+    try:
+        run = replay.opening(run_id, read_chain(store, chain_name(run_id, "open")))
+    except VerificationFailed:
+        return {}
+    return found_before(run) if run and run.head.digest == opening else {}
 
 
 def run_ids(store: Store) -> list[str]:

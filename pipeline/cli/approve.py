@@ -80,7 +80,7 @@ def approvals(run_id: str | None, project: str, store: str | None, trust: str | 
     from pipeline.record import runs
 
     opened = common.open_store(store, Path(project))
-    ids = [runs.find(opened, run_id)] if run_id else runs.run_ids(opened)
+    ids = [common.find_run(opened, run_id)] if run_id else runs.run_ids(opened)
     trusted = common.trusted(trust)
     waiting = [(run, stage, gate) for each in ids for run, stage, gate in _waiting(opened, each, trusted)]
     if as_json:
@@ -241,9 +241,7 @@ def _decide(
 
 def _find(store: Store, run_id: str, stage: str, trust: Trust | None) -> tuple[Run, PlannedStage, Gate]:
     """Give a stage that has proposed something, and how its gate stands. Raises UsageError if it has not."""
-    from pipeline.record import runs
-
-    run, plan = _load(store, runs.find(store, run_id))
+    run, plan = _load(store, common.find_run(store, run_id))
     common.known(plan, (stage,))
     gate = _gate(store, run, plan, stage, trust)
     if gate is None:

@@ -103,6 +103,21 @@ def open_store(location: str | None, project: Path, *, create: bool = False) -> 
     return directory.open_store(Path(location) if location else project / ".towpath" / "store", create=create)
 
 
+def find_run(store: Store, text: str) -> str:
+    """Give the run that `text` means: `auto`, or what `runs.find` knows. Raises UsageError, VerificationFailed."""
+    from pipeline.cli.ci import identity
+    from pipeline.record import runs
+
+    if not identity.is_auto(text):
+        return runs.find(store, text)
+    who = identity.identity(text, os.environ)
+    found = runs.of_identity(store, who)
+    if found is None:
+        hint = f"The first job opens it: towpath stage run NAME --run {text}"
+        raise UsageError(f"there is no run of {who} in {store.location} yet", hint=hint)
+    return found
+
+
 def read_text(path: str, what: str) -> str:
     """Give the text of a file that was named on the command line. Raises UsageError."""
     try:
@@ -133,11 +148,12 @@ def compile_plan(definition: Definition, project: Path, given: tuple[str, ...]) 
     from pipeline import compiling
     from pipeline.definition import parameters
 
-    values: Mapping[str, Value] = parameters.resolve(definition, _named(given))
+    values: Mapping[str, Value] = parameters.resolve(definition, named(given))
     return compiling.compile_plan(definition, values, project)
 
 
-def _named(given: tuple[str, ...]) -> dict[str, str]:
+def named(given: tuple[str, ...]) -> dict[str, str]:
+    """Give the parameters of a command line by their names. Raises UsageError."""
     named = {}
     for each in given:
         name, equals, value = each.partition("=")

@@ -93,7 +93,7 @@ def logs(
     from pipeline.record import runs as records
 
     opened = common.open_store(store, Path(project))
-    run = records.load(opened, records.find(opened, run_id))
+    run = records.load(opened, common.find_run(opened, run_id))
     wanted = _Wanted(stage, attempt, function)
     if follow:
         _follow(opened, run.id, wanted, as_json=as_json)
@@ -190,6 +190,7 @@ def _text(attempt: Attempt, event: Event) -> str:
 def _listed(store: Store, run_id: str) -> dict[str, Any]:
     """Give a run's line in the list; one that cannot be read is listed as that, and hides no other."""
     from pipeline.errors import TowpathError
+    from pipeline.record import runs as records
 
     try:
         state = _summary(store, run_id)
@@ -198,6 +199,9 @@ def _listed(store: Store, run_id: str) -> dict[str, Any]:
         return {"run": run_id, **none, "state": "unreadable", "told": error.message}
     done = sum(stage["state"] == "succeeded" for stage in state["stages"].values())
     told = f"{done}/{len(state['stages'])} stages  {state['opened_at']}"
+    instead = records.yielded_to(store, run_id) if not done else None
+    if instead:
+        state["state"], told = "unused", f"opened in the same moment as {instead}, which goes on for both"
     return {**{key: state[key] for key in ("run", "name", "opened_at", "requester", "state")}, "told": told}
 
 
@@ -207,7 +211,7 @@ def _summary(store: Store, run_id: str, *, targets: bool = False) -> dict[str, A
     from pipeline.earlier import alive
     from pipeline.record import runs as records
 
-    run = records.load(store, records.find(store, run_id))
+    run = records.load(store, common.find_run(store, run_id))
     compiled = _plan(store, run)
     state = report.summary(run, compiled, lambda last: alive(store, compiled, run, last))
     if targets:

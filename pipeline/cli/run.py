@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import pipeline
-from pipeline.cli import common
+from pipeline.cli import common, progress
 from pipeline.errors import TowpathError
 
 if TYPE_CHECKING:
@@ -191,7 +191,14 @@ def stage() -> None:
 
 @stage.command("run")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, `latest`, or `new` to open one.")
+@click.option(
+    "--run",
+    "run_id",
+    required=True,
+    metavar="RUN",
+    help="The run: an id, `latest`, `new` to open one, or `auto`: that of this run of the CI system, opened by whichever job is first. "
+    "`auto:NAME` tells several pipelines in one apart.",
+)
 @click.option(
     "--again",
     is_flag=True,
@@ -219,13 +226,18 @@ def stage_run(
     again: bool,
     as_json: bool,
 ) -> None:
-    """Run the stages NAME... of a run. A stage that is done already is left as it is; one whose needs are not done is refused."""
+    """Run the stages NAME... of a run. A stage that is done already is left as it is, which is told, and is no failure; one whose
+    needs are not done is refused.
+    """
+    from pipeline.cli.ci import identity
     from pipeline.errors import UsageError
     from pipeline.standings import Wish
 
     path = common.definition_file(file, project)
     if run_id == "new":
         context = _open(path, parameters, store, Keys(key, trust), as_json=as_json)
+    elif identity.is_auto(run_id):
+        context = _find_or_open(run_id, path, parameters, store, Keys(key, trust), as_json=as_json)
     elif parameters:
         hint = "Leave out --parameter, or open another run: --run new"
         raise UsageError(f"run {run_id} has its parameters: they are part of its plan", hint=hint)
@@ -238,7 +250,7 @@ def stage_run(
 
 @stage.command("propose")
 @click.argument("name")
-@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, or `latest`.")
+@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, `latest` or `auto`.")
 @common.project
 @common.store
 @common.key
@@ -258,7 +270,7 @@ def stage_propose(
 
 @stage.command("apply")
 @click.argument("name")
-@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, or `latest`.")
+@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, `latest` or `auto`.")
 @common.project
 @common.store
 @common.key
@@ -292,22 +304,80 @@ class Keys:
     trust: str | None
 
 
-def _open(file: Path, parameters: tuple[str, ...], store: str | None, keys: Keys, *, as_json: bool) -> Context:
+def _open(
+    file: Path,
+    parameters: tuple[str, ...],
+    store: str | None,
+    keys: Keys,
+    *,
+    as_json: bool,
+    identity: str | None = None,
+) -> Context:
     """Load, resolve, plan, check, open."""
     from pipeline import checks
 
     definition, project = common.load(file)
     plan, files = common.compile_plan(definition, project, parameters)
     checks.check(plan, project)
-    return begin(plan, files, project, store, keys, as_json=as_json)
+    return begin(plan, files, project, store, keys, as_json=as_json, identity=identity)
+
+
+def _find_or_open(
+    text: str, file: Path, parameters: tuple[str, ...], store: str | None, keys: Keys, *, as_json: bool
+) -> Context:
+    """Give the run of this run of the CI system; it is opened by whichever job is first."""
+    from pipeline.cli.ci import identity
+    from pipeline.record import runs
+
+    who, project = identity.identity(text, os.environ), file.absolute().parent
+    found = runs.of_identity(common.open_store(store, project, create=True), who)
+    if found is None:
+        context = _open(file, parameters, store, keys, as_json=as_json, identity=who)
+    else:
+        context = _find(found, str(project), store, keys, as_json=as_json)
+    _refuse_another(context, text, file, parameters)
+    return context
+
+
+def _refuse_another(context: Context, text: str, file: Path, parameters: tuple[str, ...]) -> None:
+    """Refuse a run that another pipeline, or the same one with other parameters, has opened under this identity."""
+    from pipeline import definition
+    from pipeline.errors import InvalidDefinition, UsageError
+    from pipeline.record import digest
+
+    plan, run_id = context.plan, context.run.id
+    for name, value in common.named(parameters).items():
+        known = plan.parameters.get(name)
+        told = str(known).lower() if isinstance(known, bool) else str(known)
+        if name not in plan.parameters or told != value:
+            hint = "Every job that may be the first says the same parameters, or none does."
+            raise UsageError(f"run {run_id} was opened with {name}={told}, and not {value}", hint=hint)
+    if file.is_file() and plan.definition.get(file.name) != digest.of_bytes(file.read_bytes()):
+        try:
+            other = definition.load(file, file.absolute().parent).name
+        except InvalidDefinition:
+            return
+        if other != plan.name:
+            hint = f"Where one run of the CI system has several pipelines, name each: --run {text.partition(':')[0]}:{other}"
+            raise UsageError(f"run {run_id} is of the pipeline {plan.name!r}, and {file} is {other!r}", hint=hint)
 
 
 def begin(
-    plan: Plan, files: dict[str, bytes], project: Path, store: str | None, keys: Keys, *, as_json: bool
+    plan: Plan,
+    files: dict[str, bytes],
+    project: Path,
+    store: str | None,
+    keys: Keys,
+    *,
+    as_json: bool,
+    identity: str | None = None,
 ) -> Context:
-    """Open a run of a plan: what the plan names is recorded first."""
+    """Open a run of a plan: what the plan names is recorded first.
+
+    With an identity, the run is that which this names: another one, if another job was first to open one.
+    """
     from pipeline import source
-    from pipeline.record import artifacts, runs
+    from pipeline.record import artifacts, identities, runs
 
     signing, trust = _load_keys(keys)
     opened = common.open_store(store, project, create=True)
@@ -315,8 +385,14 @@ def begin(
         artifacts.put_blob(opened, data)
     recorded = artifacts.put_json(opened, plan.as_json())
     about = _about(opened, plan, project, source.state(project), trust)
-    run_id = runs.open_run(opened, {"plan": recorded, **about}, signing)
-    return _context(opened, run_id, plan, project, signing, trust=trust, as_json=as_json)
+    first = runs.of_identity(opened, identity) if identity else None
+    ours = None if first else runs.open_run(opened, {"plan": recorded, **about, "identity": identity}, signing)
+    if ours and identity:
+        identities.name(opened, identity, ours)
+        first = runs.of_identity(opened, identity)
+    if first and first != ours:
+        return _find(first, str(project), store, keys, as_json=as_json)
+    return _context(opened, str(ours), plan, project, signing, trust=trust, as_json=as_json)
 
 
 def _about(
@@ -341,7 +417,7 @@ def _find(run_id: str, project: str, store: str | None, keys: Keys, *, as_json: 
 
     folder = Path(project).absolute()
     opened = common.open_store(store, folder)
-    found = runs.find(opened, run_id)
+    found = common.find_run(opened, run_id)
     signing, trust = _load_keys(keys)
     if trust:
         common.rely_on(opened, found, trust)
@@ -367,7 +443,6 @@ def _load_keys(keys: Keys) -> tuple[Key, Trust | None]:
 def _context(
     store: Store, run_id: str, plan: Plan, project: Path, key: Key, *, trust: Trust | None, as_json: bool
 ) -> Context:
-    from pipeline.cli import progress
     from pipeline.context import Context
     from pipeline.executors.process import ProcessExecutor
     from pipeline.record import runs
@@ -382,28 +457,52 @@ def _context(
 def drive(context: Context, wish: Wish, jobs: int, *, as_json: bool) -> None:
     """Drive the run, then report on it however it ended."""
     from pipeline import engine
-    from pipeline.cli import progress
 
+    already = _already_done(context, wish)
     try:
-        with progress.live(context.reporter):
-            engine.drive(context, wish, jobs)
+        if wish.only is None or not wish.only <= set(already):
+            with progress.live(context.reporter):
+                engine.drive(context, wish, jobs)
     except TowpathError:
-        _report(context, as_json=as_json)
+        _report(context, already, as_json=as_json)
         raise
-    _report(context, as_json=as_json)
+    _report(context, already, as_json=as_json)
 
 
-def _report(context: Context, *, as_json: bool) -> None:
+def _already_done(context: Context, wish: Wish) -> dict[str, dict[str, Any]]:
+    """Say which of the stages that this command is about were done before it, by whom, and whether that still stands."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted(wish.only or ()):
+        stage, done = context.plan.stages[name], context.run.done(name)
+        if done is None:
+            continue
+        newer = None
+        if stage.kind == "deploy" and stage.rules:
+            from pipeline import gating
+
+            newer = gating.superseded(context.store, context.run, stage, context.trust)
+        by = f"process {done.writer.get('pid')} on {done.writer.get('host')}"
+        told = {"attempt": done.number, "at": done.closed_at, "by": by}
+        found[name] = {**told, "newer": newer.as_json() if newer else None}
+    return found
+
+
+def _report(context: Context, already: dict[str, dict[str, Any]], *, as_json: bool) -> None:
     from pipeline.cli import report
     from pipeline.earlier import alive
 
     state = report.summary(
         context.run, context.plan, lambda last: alive(context.store, context.plan, context.run, last)
     )
+    for name, each in already.items():
+        state["stages"][name] |= {"newer": each["newer"]} if each["newer"] else {}
     if as_json:
-        common.print_json(state)
-    else:
-        report.show(state)
+        common.print_json({**state, "already_done": already})
+        return
+    for name, each in already.items():
+        text = f"{name}: already done in attempt {each['attempt']} by {each['by']}, {each['at']}; it is not done again"
+        click.echo(progress.plain(text), err=True)
+    report.show(state)
 
 
 def _ledgers(store: Store, plan: Plan, trust: Trust | None) -> dict[str, Ledger]:

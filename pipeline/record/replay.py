@@ -159,6 +159,7 @@ _OPENING: dict[str, Callable[[Any], bool]] = {
     "source": lambda value: value is None or isinstance(value, dict),
     "authors": lambda value: value is None or _is_authors(value),
     "inherits": lambda value: value is None or _is_inheritance(value),
+    "identity": lambda value: value is None or isinstance(value, str),
     "before": lambda value: value is None or _is_before(value),
     "ledgers": lambda value: value is None or (_is_map(value) and all(map(_is_head, value.values()))),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +140,7 @@ def _print_lines(attempt: Attempt, events: list[Event], wanted: _Wanted, *, as_j
 
     for event in events:
         if event.type == LOG_LINE and wanted.line(event):
-            click.echo(json.dumps(_line(attempt, event), ensure_ascii=False) if as_json else _text(attempt, event))
+            click.echo(common.json_text(_line(attempt, event)) if as_json else _text(attempt, event))
 
 
 def _follow(store: Store, run_id: str, wanted: _Wanted, *, as_json: bool) -> None:

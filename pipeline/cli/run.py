@@ -14,9 +14,12 @@ import click
 
 import pipeline
 from pipeline.cli import common, progress
+from pipeline.cli.ci import dress
+from pipeline.cli.ci import output as outputs
 from pipeline.errors import TowpathError
 
 if TYPE_CHECKING:
+    from pipeline.cli.ci.output import Output
     from pipeline.context import Context
     from pipeline.plan import Plan
     from pipeline.record.ledger import Ledger
@@ -43,7 +46,7 @@ https://docs.gitlab.com/ci/variables/predefined_variables/
 @common.jobs
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def run(
     *,
     file: str | None,
@@ -53,13 +56,13 @@ def run(
     jobs: int,
     key: str | None,
     trust: str | None,
-    as_json: bool,
+    output: Output,
 ) -> None:
     """Run the pipeline: check everything, open a run, then attempt each stage once what it needs is done."""
     from pipeline.standings import Wish
 
-    context = _open(common.definition_file(file, project), parameters, store, Keys(key, trust), as_json=as_json)
-    drive(context, Wish(), jobs, as_json=as_json)
+    context = _open(common.definition_file(file, project), parameters, store, Keys(key, trust), output=output)
+    drive(context, Wish(), jobs, output=output)
 
 
 @click.command()
@@ -75,7 +78,7 @@ def run(
 @common.jobs
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def resume(
     *,
     run_id: str,
@@ -85,16 +88,16 @@ def resume(
     jobs: int,
     key: str | None,
     trust: str | None,
-    as_json: bool,
+    output: Output,
 ) -> None:
     """Go on with RUN (default: the latest): what is recorded as done stays done, everything else is attempted."""
     from pipeline.standings import Wish
 
-    context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
+    context = _find(run_id, project, store, Keys(key, trust), output=output)
     common.known(context.plan, again)
     _tell_changes(context)
     _tell_done(context)
-    drive(context, Wish(again=frozenset(again)), jobs, as_json=as_json)
+    drive(context, Wish(again=frozenset(again)), jobs, output=output)
 
 
 @click.command()
@@ -112,7 +115,7 @@ def resume(
 @common.jobs
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def rerun(
     *,
     run_id: str,
@@ -122,7 +125,7 @@ def rerun(
     jobs: int,
     key: str | None,
     trust: str | None,
-    as_json: bool,
+    output: Output,
 ) -> None:
     """Open a new run with the plan and the source of RUN, take over what came before STAGE, and do the rest again.
 
@@ -131,15 +134,15 @@ def rerun(
     """
     from pipeline.standings import Wish
 
-    older = _find(run_id, project, store, Keys(key, trust), as_json=True)
+    older = _find(run_id, project, store, Keys(key, trust), output=outputs.Output(as_json=True))
     common.known(older.plan, begins)
-    context = _take_over(older, begins, as_json=as_json)
+    context = _take_over(older, begins, output=output)
     for stage, told in context.run.data["inherits"]["stages"].items():
         context.reporter.note(f"{stage} is taken over from run {told['run']}, attempt {told['attempt']}")
-    drive(context, Wish(), jobs, as_json=as_json)
+    drive(context, Wish(), jobs, output=output)
 
 
-def _take_over(older: Context, begins: tuple[str, ...], *, as_json: bool) -> Context:
+def _take_over(older: Context, begins: tuple[str, ...], *, output: Output) -> Context:
     """Open a run that takes over from an older one what does not come after the stages that it begins with."""
     from pipeline import inherit, source
     from pipeline.record import runs
@@ -153,7 +156,7 @@ def _take_over(older: Context, begins: tuple[str, ...], *, as_json: bool) -> Con
     told = {"plan": older.run.plan, "inherits": inherit.as_json(older.run, taken)}
     about = _about(older.store, plan, project, older.run.data.get("source"), older.trust)
     new = runs.open_run(older.store, {**about, **told}, older.key)
-    return _context(older.store, new, plan, project, older.key, trust=older.trust, as_json=as_json)
+    return _context(older.store, new, plan, project, older.key, trust=older.trust, output=output)
 
 
 def _tell_changes(context: Context) -> None:
@@ -211,7 +214,7 @@ def stage() -> None:
 @common.jobs
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def stage_run(
     *,
     names: tuple[str, ...],
@@ -224,7 +227,7 @@ def stage_run(
     key: str | None,
     trust: str | None,
     again: bool,
-    as_json: bool,
+    output: Output,
 ) -> None:
     """Run the stages NAME... of a run. A stage that is done already is left as it is, which is told, and is no failure; one whose
     needs are not done is refused.
@@ -235,17 +238,17 @@ def stage_run(
 
     path = common.definition_file(file, project)
     if run_id == "new":
-        context = _open(path, parameters, store, Keys(key, trust), as_json=as_json)
+        context = _open(path, parameters, store, Keys(key, trust), output=output)
     elif identity.is_auto(run_id):
-        context = _find_or_open(run_id, path, parameters, store, Keys(key, trust), as_json=as_json)
+        context = _find_or_open(run_id, path, parameters, store, Keys(key, trust), output=output)
     elif parameters:
         hint = "Leave out --parameter, or open another run: --run new"
         raise UsageError(f"run {run_id} has its parameters: they are part of its plan", hint=hint)
     else:
-        context = _find(run_id, str(path.parent), store, Keys(key, trust), as_json=as_json)
+        context = _find(run_id, str(path.parent), store, Keys(key, trust), output=output)
     common.known(context.plan, names)
     wanted = frozenset(names)
-    drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, as_json=as_json)
+    drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, output=output)
 
 
 @stage.command("propose")
@@ -255,17 +258,17 @@ def stage_run(
 @common.store
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def stage_propose(
-    *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, as_json: bool
+    *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, output: Output
 ) -> None:
     """Have stage NAME say what it would do, and go no further. Exit code 75 if people have to approve it, 0 if nobody need."""
     from pipeline.standings import Wish
 
-    context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
+    context = _find(run_id, project, store, Keys(key, trust), output=output)
     common.known(context.plan, (name,))
     context.propose_only = True
-    drive(context, Wish(only=frozenset({name})), 1, as_json=as_json)
+    drive(context, Wish(only=frozenset({name})), 1, output=output)
 
 
 @stage.command("apply")
@@ -275,9 +278,9 @@ def stage_propose(
 @common.store
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def stage_apply(
-    *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, as_json: bool
+    *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, output: Output
 ) -> None:
     """Do what stage NAME has proposed, if its gate is open; go on if that was begun and cut off.
 
@@ -287,13 +290,13 @@ def stage_apply(
     from pipeline.errors import UsageError
     from pipeline.standings import Wish
 
-    context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
+    context = _find(run_id, project, store, Keys(key, trust), output=output)
     common.known(context.plan, (name,))
     if not earlier.proposed(context.run, name) and not context.run.done(name):
         raise UsageError(
             f"stage {name} has nothing proposed", hint=f"First: towpath stage propose {name} --run {context.run.id}"
         )
-    drive(context, Wish(only=frozenset({name})), 1, as_json=as_json)
+    drive(context, Wish(only=frozenset({name})), 1, output=output)
 
 
 @dataclass(frozen=True)
@@ -310,7 +313,7 @@ def _open(
     store: str | None,
     keys: Keys,
     *,
-    as_json: bool,
+    output: Output,
     identity: str | None = None,
 ) -> Context:
     """Load, resolve, plan, check, open."""
@@ -319,11 +322,11 @@ def _open(
     definition, project = common.load(file)
     plan, files = common.compile_plan(definition, project, parameters)
     checks.check(plan, project)
-    return begin(plan, files, project, store, keys, as_json=as_json, identity=identity)
+    return begin(plan, files, project, store, keys, output=output, identity=identity)
 
 
 def _find_or_open(
-    text: str, file: Path, parameters: tuple[str, ...], store: str | None, keys: Keys, *, as_json: bool
+    text: str, file: Path, parameters: tuple[str, ...], store: str | None, keys: Keys, *, output: Output
 ) -> Context:
     """Give the run of this run of the CI system; it is opened by whichever job is first."""
     from pipeline.cli.ci import identity
@@ -332,9 +335,9 @@ def _find_or_open(
     who, project = identity.identity(text, os.environ), file.absolute().parent
     found = runs.of_identity(common.open_store(store, project, create=True), who)
     if found is None:
-        context = _open(file, parameters, store, keys, as_json=as_json, identity=who)
+        context = _open(file, parameters, store, keys, output=output, identity=who)
     else:
-        context = _find(found, str(project), store, keys, as_json=as_json)
+        context = _find(found, str(project), store, keys, output=output)
     _refuse_another(context, text, file, parameters)
     return context
 
@@ -369,7 +372,7 @@ def begin(
     store: str | None,
     keys: Keys,
     *,
-    as_json: bool,
+    output: Output,
     identity: str | None = None,
 ) -> Context:
     """Open a run of a plan: what the plan names is recorded first.
@@ -391,8 +394,8 @@ def begin(
         identities.name(opened, identity, ours)
         first = runs.of_identity(opened, identity)
     if first and first != ours:
-        return _find(first, str(project), store, keys, as_json=as_json)
-    return _context(opened, str(ours), plan, project, signing, trust=trust, as_json=as_json)
+        return _find(first, str(project), store, keys, output=output)
+    return _context(opened, str(ours), plan, project, signing, trust=trust, output=output)
 
 
 def _about(
@@ -411,7 +414,7 @@ def _about(
     }
 
 
-def _find(run_id: str, project: str, store: str | None, keys: Keys, *, as_json: bool) -> Context:
+def _find(run_id: str, project: str, store: str | None, keys: Keys, *, output: Output) -> Context:
     from pipeline import plan
     from pipeline.record import artifacts, runs
 
@@ -425,7 +428,7 @@ def _find(run_id: str, project: str, store: str | None, keys: Keys, *, as_json: 
     compiled = plan.from_json(
         artifacts.read_json(opened, digest, f"the plan of run {found}"), f"the plan of run {found}"
     )
-    return _context(opened, found, compiled, folder, signing, trust=trust, as_json=as_json)
+    return _context(opened, found, compiled, folder, signing, trust=trust, output=output)
 
 
 def _load_keys(keys: Keys) -> tuple[Key, Trust | None]:
@@ -441,20 +444,20 @@ def _load_keys(keys: Keys) -> tuple[Key, Trust | None]:
 
 
 def _context(
-    store: Store, run_id: str, plan: Plan, project: Path, key: Key, *, trust: Trust | None, as_json: bool
+    store: Store, run_id: str, plan: Plan, project: Path, key: Key, *, trust: Trust | None, output: Output
 ) -> Context:
     from pipeline.context import Context
     from pipeline.executors.process import ProcessExecutor
     from pipeline.record import runs
 
     work = project / ".towpath" / "work"
-    reporter = progress.reporter(quiet=as_json)
+    reporter = progress.reporter(quiet=output.as_json, dress=output.worn)
     context = Context(store, plan, runs.load(store, run_id), project, work, ProcessExecutor(work), reporter, key, trust)
     reporter.run_known(context.run, plan)
     return context
 
 
-def drive(context: Context, wish: Wish, jobs: int, *, as_json: bool) -> None:
+def drive(context: Context, wish: Wish, jobs: int, *, output: Output) -> None:
     """Drive the run, then report on it however it ended."""
     from pipeline import engine
 
@@ -464,9 +467,9 @@ def drive(context: Context, wish: Wish, jobs: int, *, as_json: bool) -> None:
             with progress.live(context.reporter):
                 engine.drive(context, wish, jobs)
     except TowpathError:
-        _report(context, already, as_json=as_json)
+        _report(context, already, output=output)
         raise
-    _report(context, already, as_json=as_json)
+    _report(context, already, output=output)
 
 
 def _already_done(context: Context, wish: Wish) -> dict[str, dict[str, Any]]:
@@ -487,7 +490,7 @@ def _already_done(context: Context, wish: Wish) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _report(context: Context, already: dict[str, dict[str, Any]], *, as_json: bool) -> None:
+def _report(context: Context, already: dict[str, dict[str, Any]], *, output: Output) -> None:
     from pipeline.cli import report
     from pipeline.earlier import alive
 
@@ -496,13 +499,29 @@ def _report(context: Context, already: dict[str, dict[str, Any]], *, as_json: bo
     )
     for name, each in already.items():
         state["stages"][name] |= {"newer": each["newer"]} if each["newer"] else {}
-    if as_json:
+    if output.asked:
+        output.leave(dress.Told(state, _gates(context)))
+    if output.as_json:
         common.print_json({**state, "already_done": already})
         return
     for name, each in already.items():
         text = f"{name}: already done in attempt {each['attempt']} by {each['by']}, {each['at']}; it is not done again"
         click.echo(progress.plain(text), err=True)
     report.show(state)
+
+
+def _gates(context: Context) -> list[dict[str, Any]]:
+    """Give the gates at which a run waits, with what people are asked to approve."""
+    from pipeline import gating
+
+    found = []
+    for name, stage in context.plan.stages.items():
+        last = context.run.last(name)
+        if last and last.outcome == "waiting" and last.proposal:
+            gate = gating.look(context.store, context.plan, context.run, stage, last.proposal, trust=context.trust)
+            told = {"run": context.run.id, "stage": name, "state": gate.state, "reasons": gate.reasons}
+            found.append({**told, "view": last.proposal.view})
+    return found
 
 
 def _ledgers(store: Store, plan: Plan, trust: Trust | None) -> dict[str, Ledger]:

@@ -24,6 +24,7 @@ from stages.limits import LIMITS
 if TYPE_CHECKING:
     from pipeline.context import Context, Stop
     from pipeline.executors import Ended, Stream
+    from pipeline.gating import State
     from pipeline.plan import PlannedStage
     from pipeline.record.replay import Attempt, Outcome, Run
 
@@ -87,6 +88,8 @@ class _Attempt:
     inputs: dict[str, dict[str, Any]]
     proposal: contract.Proposal | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    seen: int | None = None
+    """How long the ledger was when somebody first looked whether what is proposed may be done."""
 
     def phases(self) -> Outcome:
         """Run what phases there are to run, and give the outcome."""
@@ -99,9 +102,11 @@ class _Attempt:
         phases = [phase for phase in KINDS[self.stage.kind].phases if phase != "check"]
         adopted = earlier.proposed(self.context.run, self.stage.name)
         if adopted and adopted.proposal:
-            self.proposal, phases = adopted.proposal, ["apply"]
+            self.proposal, phases, self.seen = adopted.proposal, ["apply"], adopted.looked
             told = {"from": adopted.number, "proposal": dataclasses.asdict(adopted.proposal)}
             self.writer.append(chain.PROPOSAL_ADOPTED, told)
+        if "propose" in phases and self.stage.rules and self._is_overtaken():
+            return "failed"
         for phase in phases:
             if self.stop.is_set():
                 return "canceled"
@@ -133,6 +138,18 @@ class _Attempt:
             self._leave("succeeded")
         return "succeeded"
 
+    def _is_overtaken(self) -> bool:
+        """Look whether a newer run has deployed to the target, before a proposal leaves a trace there; if so, record it."""
+        from pipeline import gating
+
+        context = self.context
+        found = gating.overtaken(context.store, context.plan, context.run, self.stage, context.trust)
+        if found is None:
+            return False
+        book, newer = found
+        self._looked("outdated", [gating.outdated_by(newer)], {"subject": None, "judged_by": None, "ledger": book.head})
+        return True
+
     def _gate(self) -> Outcome | None:
         """Look whether the proposal may be applied, and record it. None if it may: then the ledger says that it begins."""
         from pipeline import (
@@ -149,19 +166,11 @@ class _Attempt:
         gate = gating.look(context.store, context.plan, context.run, self.stage, self.proposal, trust=context.trust)
         if not context.propose_only:
             gate = gating.barred(gate, context.key, context.trust)
-        for reason in gate.reasons:
-            self._say({"phase": "apply", "stream": "gate", "text": reason}, {})
-        refused = Failure("terminal", "; ".join(gate.reasons)) if gate.state in ("refused", "rejected") else None
-        looked = {
-            "state": gate.state,
-            "goes_on": gate.state == "open" and not context.propose_only,
-            "subject": artifacts.put_json(context.store, gate.subject),
-            "judged_by": gate.judged_by.digest,
-            "reasons": gate.reasons,
-            "ledger": gate.ledger.head.as_json() if gate.ledger.head else None,
-            "failure": dataclasses.asdict(refused) if refused else None,
-        }
-        self.writer.append(chain.GATE_LOOKED_AT, looked)
+        subject = artifacts.put_json(context.store, gate.subject)
+        on = {"subject": subject, "judged_by": gate.judged_by.digest, "ledger": gate.ledger.head}
+        self._looked(gate.state, gate.reasons, on)
+        if self.seen is None:
+            self.seen = gate.ledger.head.length if gate.ledger.head else 0
         if gate.state == "waiting" or (gate.state == "open" and self.context.propose_only):
             return "waiting"
         if gate.state != "open":
@@ -172,6 +181,42 @@ class _Attempt:
             )
         gating.enter(context.store, gate, context.run, (self.stage.kind, self.number), context.key)
         return None
+
+    def _looked(self, state: State, reasons: list[str], on: dict[str, Any]) -> None:
+        """Record how the gate stood, and tell of it. `on` is what that was found on: subject, rules, the ledger's head."""
+        from pipeline.gating import START_ANEW
+
+        for reason in reasons:
+            self._say({"phase": "apply", "stream": "gate", "text": reason}, {})
+        failures = {
+            "refused": Failure("terminal", "; ".join(reasons)),
+            "rejected": Failure("terminal", "; ".join(reasons)),
+            "outdated": Failure("blocked", "; ".join(reasons), hint=START_ANEW),
+        }
+        failure = failures.get(state)
+        looked = {
+            "state": state,
+            "goes_on": state == "open" and not self.context.propose_only,
+            **on,
+            "ledger": on["ledger"].as_json() if on["ledger"] else None,
+            "reasons": reasons,
+            "failure": dataclasses.asdict(failure) if failure else None,
+        }
+        self.writer.append(chain.GATE_LOOKED_AT, looked)
+
+    def _told_apart(self, result: Result) -> Result:
+        """Where the target has moved, look in the ledger whether it was another run's deployment: that is nobody's tampering."""
+        from pipeline import gating
+
+        context, failure = self.context, result.failure
+        if failure is None or failure.cls != "moved" or self.seen is None:
+            return result
+        other = gating.lost_race(context.store, context.run, self.stage, self.seen, context.trust)
+        if other is None:
+            return result
+        text = f"{failure.message}; run {other.run}, asked for by {other.asked_for_by}, deploys here at the same time"
+        hint = f"Once that is over, this proposes anew: towpath resume {context.run.id}"
+        return dataclasses.replace(result, failure=dataclasses.replace(failure, cls="blocked", message=text, hint=hint))
 
     def _leave(self, outcome: Outcome) -> None:
         """Say in the ledger what came of it; of what was stopped in the middle nobody knows yet."""
@@ -200,6 +245,8 @@ class _Attempt:
         if ended.reason == "canceled":
             result = self._canceled(phase)
         outputs: dict[str, str] = {}
+        if phase == "apply" and self.stage.rules:
+            result = self._told_apart(result)
         if result.outcome == "succeeded":
             result, outputs = self._collect(phase, job, result)
         if result.proposal:

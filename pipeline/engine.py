@@ -175,6 +175,7 @@ def failure_of(made: Attempt, run_id: str) -> TowpathError:
     hint = f"Its log: towpath logs {run_id} {made.stage}   Once it is mended: towpath resume {run_id}"
     kinds: dict[str, type[TowpathError]] = {
         "mismatch": VerificationFailed,
+        "moved": VerificationFailed,
         "blocked": Blocked,
         "invalid": UsageError,
     }
@@ -196,11 +197,16 @@ def _explain_gates(context: Context, found: dict[str, Standing]) -> None:
         last = run.last(name)
         if standing == "rejected" and last:
             raise failure_of(last, run.id)
-    held = [name for name, standing in found.items() if standing == "gated" and _look(context, name).state != "open"]
-    if held:
-        gates = {name: _look(context, name) for name in held}
+    looked = {name: _look(context, name) for name, standing in found.items() if standing == "gated"}
+    gates = {name: gate for name, gate in looked.items() if gate.state != "open"}
+    for name, gate in gates.items():
+        if gate.state == "outdated":
+            from pipeline.gating import START_ANEW
+
+            raise Blocked(f"stage {name}: {'; '.join(gate.reasons)}", hint=START_ANEW)
+    if gates:
         reasons = [f"{name}: {reason}" for name, gate in gates.items() for reason in gate.reasons]
-        hint = "\n".join(f"towpath approve {run.id} {name} --reason '...'" for name in held)
+        hint = "\n".join(f"towpath approve {run.id} {name} --reason '...'" for name in gates)
         hint += f"\nthen: towpath resume {run.id}"
         if any(gate.decision and gate.decision.stuck for gate in gates.values()):
             hint = (

@@ -7,7 +7,7 @@
     ├── Fault                3    a mistake of ours
     ├── VerificationFailed   4    something does not match its digest, signature or chain
     ├── Rejected             5    somebody who may approve did not
-    ├── Blocked              6    the target is held, or the run is driven by someone else
+    ├── Blocked              6    the target is held or has a newer deployment, or the run is driven by someone else
     ├── Incomplete           7    what is there holds, but evidence or trust is missing
     ├── Waiting             75    people have to approve
     ├── TimedOut           124    a stage took longer than it may
@@ -30,7 +30,7 @@ EXIT_CODES: dict[int, str] = {
     3: "a fault of Towpath's own; a report file is named",
     4: "verification failed: something does not match its digest, signature or chain",
     5: "rejected",
-    6: "blocked: the target is held by someone else, or the run is being driven elsewhere",
+    6: "blocked: the target is held by someone else, or has a newer deployment, or the run is being driven elsewhere",
     7: "incomplete: what is there holds, but evidence or trust is missing",
     75: "waiting for approval",
     124: "timed out",
@@ -106,7 +106,7 @@ class Waiting(TowpathError):
 
 
 class Blocked(TowpathError):
-    """Someone else holds what this command needs."""
+    """Someone else holds what this command needs, or has been there with something newer."""
 
     code = 6
 

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import Blocked, VerificationFailed
-from pipeline.gates import decide, rules, statements, subjects
-from pipeline.record import artifacts, ledger
+from pipeline.gates import decide, order, rules, statements, subjects
+from pipeline.record import artifacts, ledger, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,16 +24,18 @@ if TYPE_CHECKING:
     from pipeline.gates.decide import Counted, Decision
     from pipeline.gates.rules import Change, Rules
     from pipeline.plan import Plan, PlannedStage
-    from pipeline.record.ledger import Ledger
+    from pipeline.record.ledger import Deployment, Ledger
     from pipeline.record.replay import Run
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
     from pipeline.signing.signers import Trust
     from stages.contract import Proposal, Target
 
-State = Literal["open", "waiting", "rejected", "refused"]
-"""`waiting`: people have to approve. `rejected`: somebody did not. `refused`: no approval opens it, as a scan is missing."""
+State = Literal["open", "waiting", "rejected", "refused", "outdated"]
+"""`waiting`: people have to approve. `rejected`: somebody did not. `refused`: no approval opens it, as a scan is missing.
+`outdated`: a run that was opened later has deployed to the target, and this one's release would replace it."""
 
+START_ANEW = "What is there now would be replaced by something older. Start anew, with today's source: towpath run"
 
 _LATEST_S = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 """A store may say any time of receipt; what is later than this cannot be reckoned with."""
@@ -44,7 +46,8 @@ class Gate:
     """How the gate of a proposal stands, and what led to it.
 
     `judged_by` are the rules that count: those in force where the wanted ones are weaker, else those wanted. `begun`: this
-    very deployment was let through before, by an attempt that died; what has begun is finished, not asked for again.
+    very deployment was let through before, by an attempt that died; what has begun is finished, not asked for again. `newer`
+    is the deployment that makes this one outdated.
     """
 
     state: State
@@ -58,6 +61,7 @@ class Gate:
     ledger: Ledger
     decision: Decision | None = None
     begun: bool = False
+    newer: Deployment | None = None
 
 
 def inbox(run_id: str, stage: str) -> str:
@@ -91,10 +95,67 @@ def look(
         return _with(found, "open", ["it had begun before: this goes on with it"], begun=True)
     if any(each.rejected == found.digest for each in run.attempts.get(stage.name, [])):
         return _with(found, "rejected", ["an older attempt found just this rejected"])
+    newer = _newer(store, plan, run, stage, book)
+    if newer:
+        return _with(found, "outdated", [outdated_by(newer)], newer=newer)
     missing = subjects.not_passed(subject, judged_by)
     if missing:
         return _with(found, "refused", [f"the image {each} has no scan of this run that it passed" for each in missing])
     return _decided(found, store, run, stage, target)
+
+
+def overtaken(
+    store: Store, plan: Plan, run: Run, stage: PlannedStage, trust: Trust | None = None
+) -> tuple[Ledger, Deployment] | None:
+    """Give the ledger and the deployment by which a stage is outdated, before it proposes anything; None if it is not."""
+    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
+    newer = _newer(store, plan, run, stage, book)
+    return (book, newer) if newer else None
+
+
+def outdated_by(newer: Deployment) -> str:
+    """Say by what a deployment is outdated."""
+    who = f"{newer.at}, asked for by {newer.asked_for_by}"
+    return f"outdated: run {newer.run}, which was opened after this one, deployed here at {who}"
+
+
+def superseded(store: Store, run: Run, stage: PlannedStage, trust: Trust | None = None) -> Deployment | None:
+    """Give the deployment that stands where a stage of a run had deployed, if that is another's by now."""
+    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
+    done = run.done(stage.name)
+    origin = done.inherited["run"] if done and done.inherited else run.id
+    last = next(reversed(list(ledger.deployments(book.events))), None)
+    return None if last is None or (last.run, last.stage) == (origin, stage.name) else last
+
+
+def _newer(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledger) -> Deployment | None:
+    """Raises VerificationFailed for a ledger that is not what the run's opening had seen of it."""
+    if not plan.releases(stage):
+        return None
+    seen = (run.data.get("ledgers") or {}).get(book.name)
+    if seen and not _is_at(book, seen):
+        text = f"{book.name} is not, or no longer, what run {run.id} found of it when it was opened"
+        raise VerificationFailed(text, where=book.name)
+    ours = order.Opened(run.id, run.head.digest, runs.found_before(run), seen["length"] if seen else 0)
+    return order.newer(ledger.deployments(book.events), ours, lambda each: runs.found_by(store, each.run, each.opening))
+
+
+def _is_at(book: Ledger, seen: dict[str, Any]) -> bool:
+    length = seen["length"]
+    return bool(0 < length <= len(book.events) and book.events[length - 1].digest == seen.get("head"))
+
+
+def lost_race(store: Store, run: Run, stage: PlannedStage, seen: int, trust: Trust | None = None) -> Deployment | None:
+    """Give another run's deployment that was under way when the ledger was `seen` events long, or has begun since.
+
+    CloudFormation drops every other change set of a stack whose execution begins, so that is what became of ours.
+    """
+    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
+    under_way = ledger.replay(book.name, book.events[:seen]).intents
+    for each in reversed(list(ledger.begun(book.events))):
+        if each.run != run.id and (each.seq >= seen or (each.run, each.stage) in under_way):
+            return each
+    return None
 
 
 def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: Target) -> Gate:

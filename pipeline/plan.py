@@ -69,10 +69,19 @@ class Plan:
             "stages": [dataclasses.asdict(each) for each in self.stages.values()],
         }
 
+    def releases(self, stage: PlannedStage) -> bool:
+        """Tell whether a stage stands or falls with a release: it deploys to its target, or another stage of the plan does."""
+        targets = [_identity(each.target) for each in self.stages.values() if each.kind == "deploy" and each.target]
+        return stage.target is not None and _identity(stage.target) in targets
+
     @property
     def digest(self) -> str:
         """The digest that names this plan."""
         return digest.of_bytes(digest.canonical(self.as_json()))
+
+
+def _identity(target: Target) -> tuple[object, ...]:
+    return target.embedded, target.partition, target.account, target.region, target.stack
 
 
 def from_json(value: Any, what: str) -> Plan:

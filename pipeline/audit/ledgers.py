@@ -12,6 +12,7 @@
 8. Each attempt that applied something behind a gate stands in the ledger, and its outcome once it is closed. The ledger is what
    each attempt had seen of it.
 9. What an attempt found rejected, none that came after it was let through to do.
+10. Nothing older was put over something newer: what was let through was not outdated then, and what was held up as that, was.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import VerificationFailed
-from pipeline.gates import decide, rules, statements, subjects
-from pipeline.record import chain, digest, ledger
+from pipeline.gates import decide, order, rules, statements, subjects
+from pipeline.record import chain, digest, ledger, runs
 from pipeline.record.writer import event_key
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pipeline.gates.rules import Rules
     from pipeline.plan import Plan, PlannedStage
     from pipeline.record.chain import Event
-    from pipeline.record.ledger import Ledger
+    from pipeline.record.ledger import Deployment, Ledger
     from pipeline.record.replay import Attempt, Run
     from pipeline.signing.signers import Trust
 
@@ -95,7 +96,8 @@ class Evidence:
     """What the record holds of a run that stands in a ledger.
 
     `looked` is how each attempt that went on looked at its gate, `applied` what came of that, both by the attempt's name;
-    `documents` are approvals, `subjects` what was approved, both by digest.
+    `documents` are approvals, `subjects` what was approved, both by digest. `found_by` gives what the runs found when they were
+    opened that have deployed to the same targets since this one was, by the digests of their openings.
     """
 
     run: Run
@@ -104,6 +106,7 @@ class Evidence:
     applied: Mapping[str, tuple[str, Any] | None]
     documents: Mapping[str, bytes]
     subjects: Mapping[str, Any]
+    found_by: Mapping[str, Mapping[str, str]]
 
 
 def examine(name: str, objects: Mapping[str, bytes], trust: Trust | None) -> Book:
@@ -195,6 +198,12 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         if attempt is None or seen is None or attempt.proposal is None:
             return [broken(key, f"attempt {data['attempt']} of {stage.name} did not look at its gate and go on")]
         found += _as_recorded(key, data, run, stage, seen)
+        newer = _newer(book, entry.event.seq, evidence) if evidence.plan.releases(stage) else None
+        if newer:
+            text = (
+                f"was let through, though it was outdated: run {newer.run}, opened later, had deployed to this target"
+            )
+            found.append(broken(key, text))
         proposal = subjects.proposal_digest(attempt.proposal)
         if data["proposal"] != proposal:
             found.append(broken(key, "lets through another proposal than the attempt has", proposal, data["proposal"]))
@@ -253,6 +262,35 @@ def seen_so_far(book: Book, run: Run, name: str, heads: Iterable[Any]) -> list[F
             text = f"is not what {name} of run {run.id} had seen of it"
             found.append(broken(book.name, text, each["head"], f"{len(book.entries)} events"))
     return found
+
+
+def since_opened(book: Book, run: Run) -> list[Deployment]:
+    """Give what other runs have deployed to a target since a run was opened."""
+    seen = (run.data.get("ledgers") or {}).get(book.name)
+    length = seen["length"] if seen else 0
+    made = ledger.deployments(each.event for each in book.entries)
+    return [each for each in made if each.seq >= length and each.run != run.id]
+
+
+def held_up(book: Book, attempt: Attempt, events: Iterable[Event], evidence: Evidence) -> list[Finding]:
+    """Rule 10 for an attempt that was held up."""
+    name = f"runs/{evidence.run.id}/{attempt.name}"
+    return [
+        broken(
+            event_key(name, event.seq), "says that it was outdated, and no run that was opened later had deployed there"
+        )
+        for event in events
+        if event.type == chain.GATE_LOOKED_AT and event.data["state"] == "outdated"
+        if not event.data["ledger"] or not _newer(book, event.data["ledger"]["length"], evidence)
+    ]
+
+
+def _newer(book: Book, length: int, evidence: Evidence) -> Deployment | None:
+    """Give the deployment that makes one by this run outdated, when the ledger was this long."""
+    run = evidence.run
+    made = [each for each in since_opened(book, run) if each.seq < length]
+    ours = order.Opened(run.id, run.head.digest, runs.found_before(run))
+    return order.newer(made, ours, lambda each: evidence.found_by.get(each.opening, {}))
 
 
 def accounted(book: Book, attempt: Attempt, evidence: Evidence) -> list[Finding]:

@@ -92,8 +92,14 @@ class RunAudit:
             self._ledgers(plan, run)
             self._read_back(plan, run)
         self._strays(plan)
-        if plan is not None:
+        if plan is not None and not self._is_unused(run):
             self.found += rules.completeness(plan, run)
+
+    def _is_unused(self, run: Run) -> bool:
+        """Tell whether another run goes on in this one's place, as both were opened for the same run of a CI system."""
+        with reading(f"{self.base}/open", self.found):
+            return not run.attempts and runs.yielded_to(self.store, run.id) is not None
+        return False
 
     def _opening(self) -> Run | None:
         name = f"{self.base}/open"

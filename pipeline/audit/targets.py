@@ -64,6 +64,9 @@ class Targets:
         evidence = self._evidence(run, plan, events, books, judged.findings)
         for book in books:
             judged.findings += self._history(book)
+            with reading(book.name, judged.findings):
+                at_opening = [(run.data.get("ledgers") or {}).get(book.name)]
+                judged.findings += ledgers.seen_so_far(book, run, "the opening", at_opening)
             for entry in _of_run(book, run.id):
                 judged.findings += _entry(book, entry, evidence)
                 with reading(book.key(entry), judged.findings):
@@ -78,6 +81,7 @@ class Targets:
                 with reading(book.name, judged.findings):
                     seen = [each.data["ledger"] for each in events[attempt.name] if each.type == chain.GATE_LOOKED_AT]
                     judged.findings += ledgers.seen_so_far(book, run, attempt.name, seen)
+                    judged.findings += ledgers.held_up(book, attempt, events[attempt.name], evidence)
                     if attempt.name in evidence.looked:
                         judged.findings += ledgers.accounted(book, attempt, evidence)
         judged.findings += ledgers.rejected(run, events)
@@ -155,7 +159,12 @@ class Targets:
         for sha256 in sorted(wanted):
             if sha256:
                 subjects[sha256] = self._blobs.json(sha256, f"a subject of run {run.id}", found)
-        return ledgers.Evidence(run, plan, looked, applied, documents, subjects)
+        found_by: dict[str, Mapping[str, str]] = {}
+        for book in books:
+            with reading(book.name, found):
+                for made in ledgers.since_opened(book, run):
+                    found_by[made.opening] = runs.found_by(self._store, made.run, made.opening)
+        return ledgers.Evidence(run, plan, looked, applied, documents, subjects, found_by)
 
 
 def _entry(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:

@@ -10,7 +10,7 @@ from pipeline.audit.blobs import Blobs
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.audit.run import Report, RunAudit
 from pipeline.audit.targets import Targets
-from pipeline.record import artifacts, chain, digest, runs
+from pipeline.record import artifacts, chain, digest, identities, runs
 from pipeline.record.store import directory
 from pipeline.record.writer import event_key
 
@@ -46,7 +46,21 @@ class Audit:
         found = self._dropped()
         with reading("ledgers", found):
             found += self.targets.rest()
-        found += self._strays()
+        found += self._strays() + self._identities()
+        return found
+
+    def _identities(self) -> list[Finding]:
+        """Hold each identity of a CI system's run against the opening of the run that it names."""
+        found: list[Finding] = []
+        known = set(runs.run_ids(self.store))
+        for name in self.store.names(identities.PREFIX):
+            key = f"{identities.PREFIX}/{name}"
+            with reading(key, found):
+                identity, run_id = identities.decode(self.store.read(key) or b"", key)
+                if run_id not in known:
+                    found.append(missing(f"runs/{run_id}", f"is missing: {key} names it"))
+                else:
+                    runs.of_identity(self.store, identity)
         return found
 
     def _strays(self) -> list[Finding]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import common
-from pipeline.errors import UsageError, VerificationFailed
+from pipeline.errors import Blocked, UsageError, VerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipeline.record.store import Store
     from pipeline.signing.signers import Trust
 
-_EXIT = {"open": 0, "waiting": 75, "rejected": 5, "refused": 1}
+_EXIT = {"open": 0, "waiting": 75, "rejected": 5, "refused": 1, "outdated": 6}
 _VIEW_CHARACTERS = 100_000
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400}
 
@@ -80,7 +80,7 @@ def approvals(run_id: str | None, project: str, store: str | None, trust: str | 
     from pipeline.record import runs
 
     opened = common.open_store(store, Path(project))
-    ids = [runs.find(opened, run_id)] if run_id else runs.run_ids(opened)
+    ids = [common.find_run(opened, run_id)] if run_id else runs.run_ids(opened)
     trusted = common.trusted(trust)
     waiting = [(run, stage, gate) for each in ids for run, stage, gate in _waiting(opened, each, trusted)]
     if as_json:
@@ -105,7 +105,7 @@ def gate() -> None:
 @common.trust
 @common.as_json
 def gate_check(*, run_id: str, stage: str, project: str, store: str | None, trust: str | None, as_json: bool) -> None:
-    """Tell how the gate of STAGE stands, by its exit code too: 0 open, 75 waiting, 5 rejected, 1 refused."""
+    """Tell how the gate of STAGE stands, by its exit code too: 0 open, 75 waiting, 5 rejected, 6 outdated, 1 refused."""
     opened = common.open_store(store, Path(project))
     run, planned, found = _find(opened, run_id, stage, common.trusted(trust))
     if as_json:
@@ -204,6 +204,10 @@ def _decide(
     last = run.last(stage)
     if last is None or planned.target is None:
         raise AssertionError(f"{stage} has a gate, and no attempt or no target")
+    if decision == "approve" and found.state == "outdated":
+        raise Blocked(
+            f"stage {stage} of run {run.id} is not deployed any more, {found.reasons[0]}", hint=gating.START_ANEW
+        )
     if not as_json:
         _print_proposal(last, run, planned, found)
     with sshsig.chosen(Path(sign_with).expanduser() if sign_with else None, _keys(found, person)) as (path, public):
@@ -237,14 +241,14 @@ def _decide(
 
 def _find(store: Store, run_id: str, stage: str, trust: Trust | None) -> tuple[Run, PlannedStage, Gate]:
     """Give a stage that has proposed something, and how its gate stands. Raises UsageError if it has not."""
-    from pipeline.record import runs
-
-    run, plan = _load(store, runs.find(store, run_id))
+    run, plan = _load(store, common.find_run(store, run_id))
     common.known(plan, (stage,))
     gate = _gate(store, run, plan, stage, trust)
     if gate is None:
         last = run.last(stage)
         state = (last.outcome or "running") if last else "not begun"
+        if last and last.failure and last.failure.cls == "blocked":
+            raise Blocked(f"stage {stage} of run {run.id}: {last.failure.message}", hint=last.failure.hint)
         raise UsageError(
             f"stage {stage} of run {run.id} waits for nobody: it is {state}", hint="What waits: towpath approvals"
         )
@@ -351,6 +355,8 @@ def _print_gate(run: Run, stage: PlannedStage, gate: Gate) -> None:
         click.echo(f"  {plain(reason)}")
     for each in gate.decision.refused if gate.decision else []:
         click.echo(f"  not counted: {plain(each.reason)}")
+    if gate.state == "outdated":
+        click.echo("  start anew, with today's source: towpath run")
     if gate.state == "waiting":
         click.echo(f"  towpath approve {run.id} {stage.name} --reason '...'")
 
@@ -363,6 +369,7 @@ def _as_json(run: Run, stage: PlannedStage, gate: Gate) -> dict[str, Any]:
         "environment": stage.target.environment if stage.target else None,
         "state": gate.state,
         "reasons": gate.reasons,
+        "newer": gate.newer.as_json() if gate.newer else None,
         "subject": gate.digest,
         "missing": decision.missing if decision else 0,
         "counted": [

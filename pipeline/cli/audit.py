@@ -71,7 +71,7 @@ def verify(
         raise UsageError("a run and --all: which of them?", hint="Name a run, or say --all.")
     trusted = common.trusted(trust)
     opened = _open(store, Path(project))
-    wanted = runs.run_ids(opened) if every else [runs.find(opened, run_id or "latest")]
+    wanted = runs.run_ids(opened) if every else [common.find_run(opened, run_id or "latest")]
     audit = verifying.Audit(opened, trusted)
     reports = [audit.run(each) for each in wanted]
     rest = audit.rest() if every else []
@@ -91,10 +91,9 @@ def show(run_id: str, project: str, store: str | None, *, as_json: bool) -> None
     what, and what the ledgers say of it.
     """
     from pipeline.audit import show as showing
-    from pipeline.record import runs
 
     opened = common.open_store(store, Path(project))
-    story = showing.show(opened, runs.find(opened, run_id))
+    story = showing.show(opened, common.find_run(opened, run_id))
     if as_json:
         common.print_json(story)
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pipeline.cli.ci.guard import harmless_json
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,10 +26,30 @@ if TYPE_CHECKING:
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON; errors too, as one object on standard error."
 )
+
+
+def _noted(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Note the value of an option where the error boundary finds it, which tells of files and in which dress."""
+    if value is not None:
+        context.meta[f"towpath.{parameter.name}"] = value
+    return value
+
+
+dress = click.option(
+    "--ci",
+    envvar="TOWPATH_CI",
+    default="auto",
+    show_default=True,
+    metavar="SYSTEM",
+    type=click.Choice(["auto", "none", "github", "gitlab", "buildkite"]),
+    callback=_noted,
+    help="The CI system in whose dress to print: github, gitlab, buildkite, none; auto looks on which one we run.",
+)
 file = click.option(
     "-f",
     "--file",
     metavar="FILE",
+    callback=_noted,
     help="The definition; its folder is the project. Default: pipeline.yaml in the project.",
 )
 parameter = click.option(
@@ -37,7 +58,9 @@ parameter = click.option(
 jobs = click.option(
     "-j", "--jobs", default=4, show_default=True, type=click.IntRange(1, 64), help="Stages run at the same time."
 )
-project = click.option("--project", metavar="DIR", default=".", show_default=True, help="The project's folder.")
+project = click.option(
+    "--project", metavar="DIR", default=".", show_default=True, callback=_noted, help="The project's folder."
+)
 store = click.option(
     "--store",
     envvar="TOWPATH_STORE",
@@ -103,6 +126,21 @@ def open_store(location: str | None, project: Path, *, create: bool = False) -> 
     return directory.open_store(Path(location) if location else project / ".towpath" / "store", create=create)
 
 
+def find_run(store: Store, text: str) -> str:
+    """Give the run that `text` means: `auto`, or what `runs.find` knows. Raises UsageError, VerificationFailed."""
+    from pipeline.cli.ci import identity
+    from pipeline.record import runs
+
+    if not identity.is_auto(text):
+        return runs.find(store, text)
+    who = identity.identity(text, os.environ)
+    found = runs.of_identity(store, who)
+    if found is None:
+        hint = f"The first job opens it: towpath stage run NAME --run {text}"
+        raise UsageError(f"there is no run of {who} in {store.location} yet", hint=hint)
+    return found
+
+
 def read_text(path: str, what: str) -> str:
     """Give the text of a file that was named on the command line. Raises UsageError."""
     try:
@@ -133,11 +171,12 @@ def compile_plan(definition: Definition, project: Path, given: tuple[str, ...]) 
     from pipeline import compiling
     from pipeline.definition import parameters
 
-    values: Mapping[str, Value] = parameters.resolve(definition, _named(given))
+    values: Mapping[str, Value] = parameters.resolve(definition, named(given))
     return compiling.compile_plan(definition, values, project)
 
 
-def _named(given: tuple[str, ...]) -> dict[str, str]:
+def named(given: tuple[str, ...]) -> dict[str, str]:
+    """Give the parameters of a command line by their names. Raises UsageError."""
     named = {}
     for each in given:
         name, equals, value = each.partition("=")
@@ -151,9 +190,14 @@ def _named(given: tuple[str, ...]) -> dict[str, str]:
     return named
 
 
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Give JSON in which nothing is a command to a CI system that reads our output."""
+    return harmless_json(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json_text(value, 2))
 
 
 def known(plan: Plan, names: tuple[str, ...]) -> None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import common
+from pipeline.cli.ci import output as outputs
 from pipeline.errors import UsageError
 from stages.kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pipeline.cli.ci.output import Output
     from pipeline.context import Context
     from stages.kinds import Option
 
@@ -90,8 +92,10 @@ def _map(option: Option, entries: tuple[str, ...]) -> dict[str, str]:
 @common.store
 @common.key
 @common.trust
-@common.as_json
-def build(*, project: str, store: str | None, key: str | None, trust: str | None, as_json: bool, **values: Any) -> None:
+@outputs.options
+def build(
+    *, project: str, store: str | None, key: str | None, trust: str | None, output: Output, **values: Any
+) -> None:
     """Build each function's container image, without a pipeline. What was built before and did not change is not built again.
 
     It is recorded as a run of one stage: `towpath logs`, `towpath audit` and the rest work on it.
@@ -104,8 +108,8 @@ def build(*, project: str, store: str | None, key: str | None, trust: str | None
     options = given("build", values)
     options["template"] = options.get("template") or _template(folder)
     plan, files = implicit.compile_plan("build", [implicit.Step("build", options)], folder)
-    context = begin(plan, files, folder, store, Keys(key, trust), as_json=as_json)
-    drive(context, Wish(), 1, as_json=as_json)
+    context = begin(plan, files, folder, store, Keys(key, trust), output=output)
+    drive(context, Wish(), 1, output=output)
 
 
 @click.command()
@@ -122,7 +126,7 @@ def build(*, project: str, store: str | None, key: str | None, trust: str | None
 @common.store
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def package(
     *,
     resolve_image_repos: bool,
@@ -134,7 +138,7 @@ def package(
     store: str | None,
     key: str | None,
     trust: str | None,
-    as_json: bool,
+    output: Output,
     **values: Any,
 ) -> None:
     """Build what changed, push what is missing, and write the packaged template, without a pipeline.
@@ -157,8 +161,8 @@ def package(
     target, profile = targets.choose(packaging, folder, targets.Asked(environment, region, profile))
     steps = [implicit.Step("build", building), implicit.Step("package", packaging, target, profile)]
     plan, files = implicit.compile_plan("package", steps, folder)
-    context = begin(plan, files, folder, store, Keys(key, trust), as_json=as_json)
-    drive(context, Wish(), 1, as_json=as_json)
+    context = begin(plan, files, folder, store, Keys(key, trust), output=output)
+    drive(context, Wish(), 1, output=output)
     if output_template_file:
         _write_template(context, Path(output_template_file))
 

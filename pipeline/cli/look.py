@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ def status(run_id: str, project: str, store: str | None, *, as_json: bool) -> No
     """Show how the stages of RUN (default: the latest) stand, as the record tells it."""
     from pipeline.cli import report
 
-    state = _summary(common.open_store(store, Path(project)), run_id)
+    state = _summary(common.open_store(store, Path(project)), run_id, targets=True)
     if as_json:
         common.print_json(state)
     else:
@@ -93,7 +92,7 @@ def logs(
     from pipeline.record import runs as records
 
     opened = common.open_store(store, Path(project))
-    run = records.load(opened, records.find(opened, run_id))
+    run = records.load(opened, common.find_run(opened, run_id))
     wanted = _Wanted(stage, attempt, function)
     if follow:
         _follow(opened, run.id, wanted, as_json=as_json)
@@ -141,7 +140,7 @@ def _print_lines(attempt: Attempt, events: list[Event], wanted: _Wanted, *, as_j
 
     for event in events:
         if event.type == LOG_LINE and wanted.line(event):
-            click.echo(json.dumps(_line(attempt, event), ensure_ascii=False) if as_json else _text(attempt, event))
+            click.echo(common.json_text(_line(attempt, event)) if as_json else _text(attempt, event))
 
 
 def _follow(store: Store, run_id: str, wanted: _Wanted, *, as_json: bool) -> None:
@@ -190,6 +189,7 @@ def _text(attempt: Attempt, event: Event) -> str:
 def _listed(store: Store, run_id: str) -> dict[str, Any]:
     """Give a run's line in the list; one that cannot be read is listed as that, and hides no other."""
     from pipeline.errors import TowpathError
+    from pipeline.record import runs as records
 
     try:
         state = _summary(store, run_id)
@@ -198,17 +198,24 @@ def _listed(store: Store, run_id: str) -> dict[str, Any]:
         return {"run": run_id, **none, "state": "unreadable", "told": error.message}
     done = sum(stage["state"] == "succeeded" for stage in state["stages"].values())
     told = f"{done}/{len(state['stages'])} stages  {state['opened_at']}"
+    instead = records.yielded_to(store, run_id) if not done else None
+    if instead:
+        state["state"], told = "unused", f"opened in the same moment as {instead}, which goes on for both"
     return {**{key: state[key] for key in ("run", "name", "opened_at", "requester", "state")}, "told": told}
 
 
-def _summary(store: Store, run_id: str) -> dict[str, Any]:
+def _summary(store: Store, run_id: str, *, targets: bool = False) -> dict[str, Any]:
+    """Give a run's state; with `targets` also whether what it deployed, or would deploy, is outdated there."""
     from pipeline.cli import report
     from pipeline.earlier import alive
     from pipeline.record import runs as records
 
-    run = records.load(store, records.find(store, run_id))
+    run = records.load(store, common.find_run(store, run_id))
     compiled = _plan(store, run)
-    return report.summary(run, compiled, lambda last: alive(store, compiled, run, last))
+    state = report.summary(run, compiled, lambda last: alive(store, compiled, run, last))
+    if targets:
+        report.add_newer(state, store, compiled, run)
+    return state
 
 
 def _plan(store: Store, run: Run) -> Plan:

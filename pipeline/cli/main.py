@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import pipeline
-from pipeline.errors import Fault, Interrupted, TowpathError, UsageError
+from pipeline.cli.ci.guard import guarded
+from pipeline.errors import Fault, Interrupted, TowpathError, UsageError, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,27 +89,34 @@ def towpath() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    with guarded(os.environ):
+        _main()
+
+
+def _main() -> None:
     as_json = "--json" in sys.argv
+    meta: dict[str, Any] = {}
     try:
         # Not `towpath.main`: it turns a closed pipe into exit code 1, which here means that a stage failed.
         with towpath.make_context("towpath", sys.argv[1:], color=_colour()) as context:
+            meta = context.meta
             towpath.invoke(context)
             sys.stdout.flush()
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.Abort:
-        _fail(Interrupted("interrupted"), as_json=as_json)
+        _fail(Interrupted("interrupted"), meta, as_json=as_json)
     except click.ClickException as error:
-        _fail(UsageError(error.format_message(), hint=_usage(error)), as_json=as_json)
+        _fail(UsageError(error.format_message(), hint=_usage(error)), meta, as_json=as_json)
     except TowpathError as error:
-        _fail(error, as_json=as_json)
+        _fail(error, meta, as_json=as_json)
     except KeyboardInterrupt:
-        _fail(Interrupted("interrupted"), as_json=as_json)
+        _fail(Interrupted("interrupted"), meta, as_json=as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone, as `| head` does
         sys.exit(141)
     except Exception as error:  # noqa: BLE001 - the error boundary: whatever else is raised is a fault of ours
-        _fail(_report(error), as_json=as_json)
+        _fail(_report(error), meta, as_json=as_json)
 
 
 def _colour() -> bool | None:
@@ -116,20 +124,42 @@ def _colour() -> bool | None:
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
-def _fail(error: TowpathError, *, as_json: bool) -> None:
+def _fail(error: TowpathError, meta: dict[str, Any], *, as_json: bool) -> None:
+    from pipeline.cli.common import json_text
+
     if isinstance(error, Interrupted):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience does not change the exit code
     with suppress(OSError):
-        click.echo(json.dumps(error.as_json()) if as_json else "\n".join(_text(error)), err=True, color=_colour())
+        click.echo(json_text(error.as_json()) if as_json else "\n".join(_text(error)), err=True, color=_colour())
+        if not as_json:
+            _annotate(error, meta)
     sys.exit(error.code)
 
 
+def _annotate(error: TowpathError, meta: dict[str, Any]) -> None:
+    """Tell the CI system on which we run of the error, with the places in files of the repository."""
+    from pipeline.cli.ci import dress
+    from pipeline.cli.ci.guard import trusted
+
+    worn = dress.choose(meta.get("towpath.ci") or os.environ.get("TOWPATH_CI") or "auto", os.environ)
+    if worn is None:
+        return
+    file = meta.get("towpath.file")
+    folder = Path(file).parent if file else Path(meta.get("towpath.project") or ".")
+    root = Path(os.environ.get("GITHUB_WORKSPACE") or ".")
+    level = "warning" if isinstance(error, Waiting) else "error"
+    for message, where in dress.problems(error):
+        trusted(worn.problem(level, message, dress.place(where, folder, root)))
+
+
 def _text(error: TowpathError) -> Iterator[str]:
+    from pipeline.cli.progress import plain
+
     label = click.style("error:", fg="red", bold=True)
     where = f"{error.where}: " if error.where and not str(error).startswith(error.where) else ""
-    yield f"{label} {where}{error.message}"
+    yield f"{label} {plain(where + error.message)}"
     if error.hint:
-        yield from (f"       {line}" for line in error.hint.splitlines())
+        yield from (f"       {plain(line)}" for line in error.hint.splitlines())
 
 
 def _usage(error: click.ClickException) -> str | None:

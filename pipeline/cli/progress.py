@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from pipeline.cli.ci.dress import Dress
     from pipeline.plan import Plan
     from pipeline.record.replay import Attempt, Run
 
@@ -48,18 +49,26 @@ def label(stage: str, fields: dict[str, Any]) -> str:
     return f"{stage} {plain(str(function))} |" if function else f"{stage} |"
 
 
-def reporter(*, quiet: bool) -> Reporter:
+def reporter(*, quiet: bool, dress: Dress | None = None) -> Reporter:
     """Choose the reporter for where we run."""
     if quiet:
         return Silent()
+    if dress:
+        from pipeline.cli.ci.grouped import Grouped
+
+        return Grouped(dress)
     return Live() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else Lines()
 
 
 @contextmanager
 def live(reporter: Reporter) -> Iterator[None]:
-    """Keep a live reporter's display on the screen for as long as the block runs."""
+    """Keep a live reporter's display on the screen for as long as the block runs; have others say all they have to."""
     if not isinstance(reporter, Live):
-        yield
+        try:
+            yield
+        finally:
+            if isinstance(reporter, Lines):
+                reporter.close()
         return
     from rich.console import Console
     from rich.live import Live as Display
@@ -81,22 +90,32 @@ class Lines:
         self._say(f"run {run.id}: {plan.name}, {len(plan.stages)} stages, plan {run.plan[:19]}")
 
     def stage_started(self, stage: str, attempt: int) -> None:
-        self._say(f"{stage} | started" + (f", attempt {attempt}" if attempt > 1 else ""))
+        self._say(f"{stage} | started" + (f", attempt {attempt}" if attempt > 1 else ""), stage)
 
     def line(self, stage: str, text: str, fields: dict[str, Any]) -> None:
         if fields.get("progress"):  # how far something is: for who looks on, not for who reads later
             return
-        self._say(f"{label(stage, fields)} {plain(text)}")
+        self._say(f"{label(stage, fields)} {plain(text)}", stage)
 
     def stage_ended(self, attempt: Attempt) -> None:
-        self._say(f"{attempt.stage} | {attempt.outcome}" + (f": {attempt.failure.message}" if attempt.failure else ""))
+        why = f": {plain(attempt.failure.message)}" if attempt.failure else ""
+        self._say(f"{attempt.stage} | {attempt.outcome}{why}", attempt.stage)
 
     def note(self, text: str) -> None:
         self._say(plain(text))
 
-    def _say(self, text: str) -> None:
+    def close(self) -> None:
+        """Nothing more is said."""
+
+    def _say(self, text: str, stage: str | None = None) -> None:
+        """Say something, of a stage or of the run."""
+        del stage
+        with self._lock:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
         """Print, as long as somebody reads it: a run does not depend on its audience."""
-        with self._lock, suppress(OSError):
+        with suppress(OSError):
             click.echo(text, err=True)
 
 

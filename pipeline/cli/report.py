@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.progress import plain
+from pipeline.errors import VerificationFailed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pipeline.plan import Plan
     from pipeline.record.replay import Attempt, Run
+    from pipeline.record.store import Store
 
 _COLOURS = {
     "succeeded": "green",
     "failed": "red",
+    "rejected": "red",
+    "waiting": "yellow",
     "timed-out": "red",
     "canceled": "yellow",
     "lost": "yellow",
@@ -38,6 +44,37 @@ def summary(run: Run, plan: Plan, alive: Callable[[Attempt], bool]) -> dict[str,
     }
 
 
+def add_newer(state: dict[str, Any], store: Store, plan: Plan, run: Run) -> None:
+    """Add to each stage of a summary which deployment by another run stands in its place, or before it: `newer`.
+
+    A ledger that does not hold is told on standard error: what the run itself left is told all the same.
+    """
+    from pipeline import gating
+
+    for name, stage in plan.stages.items():
+        if not stage.rules or not plan.releases(stage):
+            continue
+        try:
+            if not run.done(name):
+                found = gating.overtaken(store, plan, run, stage)
+                newer = found[1] if found else None
+            else:
+                newer = gating.superseded(store, run, stage) if stage.kind == "deploy" else None
+        except VerificationFailed as error:
+            click.echo(f"{name}: {error.message}", err=True)
+            continue
+        state["stages"][name] |= {"newer": newer.as_json()} if newer else {}
+
+
+def newer(stage: dict[str, Any]) -> str | None:
+    """Say by what a stage of a summary is outdated, or what stands in its place."""
+    found = stage.get("newer")
+    if not found:
+        return None
+    word = "no longer current" if stage["state"] == "succeeded" else "outdated"
+    return f"{word}: run {found['run']} deployed here at {found['at']}, asked for by {found['by']}"
+
+
 def show(state: dict[str, Any]) -> None:
     """Print a summary for people."""
     width = max(len(name) for name in state["stages"])
@@ -47,6 +84,9 @@ def show(state: dict[str, Any]) -> None:
         attempt = f"from {stage['inherited_from']}" if stage["inherited_from"] else attempt
         took = f"{stage['took_s']:.1f} s" if stage["took_s"] is not None else ""
         click.echo(f"  {name:<{width}}  {_coloured(stage['state'], 9)}  {attempt:<10} {took:>8}")
+        told = newer(stage)
+        if told:
+            click.echo(f"  {'':<{width}}    {plain(told)}")
         for key, url in stage["facts"].get("endpoints", {}).items():
             click.echo(f"  {'':<{width}}    {key}: {url}")
 
@@ -78,7 +118,7 @@ def _stage(last: Attempt | None, alive: Callable[[Attempt], bool]) -> dict[str, 
 
 
 def _state(states: list[str]) -> str:
-    for state in ("running", "failed", "timed-out", "canceled", "lost"):
+    for state in ("running", "failed", "rejected", "timed-out", "canceled", "lost", "waiting"):
         if state in states:
             return state
     return "succeeded" if set(states) == {"succeeded"} else "unfinished"

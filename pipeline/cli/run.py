@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import pipeline
-from pipeline.cli import common
+from pipeline.cli import common, progress
+from pipeline.cli.ci import dress
+from pipeline.cli.ci import output as outputs
 from pipeline.errors import TowpathError
 
 if TYPE_CHECKING:
+    from pipeline.cli.ci.output import Output
     from pipeline.context import Context
     from pipeline.plan import Plan
+    from pipeline.record.ledger import Ledger
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
     from pipeline.signing.signers import Trust
@@ -42,7 +46,7 @@ https://docs.gitlab.com/ci/variables/predefined_variables/
 @common.jobs
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def run(
     *,
     file: str | None,
@@ -52,13 +56,13 @@ def run(
     jobs: int,
     key: str | None,
     trust: str | None,
-    as_json: bool,
+    output: Output,
 ) -> None:
     """Run the pipeline: check everything, open a run, then attempt each stage once what it needs is done."""
     from pipeline.standings import Wish
 
-    context = _open(common.definition_file(file, project), parameters, store, Keys(key, trust), as_json=as_json)
-    drive(context, Wish(), jobs, as_json=as_json)
+    context = _open(common.definition_file(file, project), parameters, store, Keys(key, trust), output=output)
+    drive(context, Wish(), jobs, output=output)
 
 
 @click.command()
@@ -74,7 +78,7 @@ def run(
 @common.jobs
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def resume(
     *,
     run_id: str,
@@ -84,16 +88,16 @@ def resume(
     jobs: int,
     key: str | None,
     trust: str | None,
-    as_json: bool,
+    output: Output,
 ) -> None:
     """Go on with RUN (default: the latest): what is recorded as done stays done, everything else is attempted."""
     from pipeline.standings import Wish
 
-    context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
+    context = _find(run_id, project, store, Keys(key, trust), output=output)
     common.known(context.plan, again)
     _tell_changes(context)
     _tell_done(context)
-    drive(context, Wish(again=frozenset(again)), jobs, as_json=as_json)
+    drive(context, Wish(again=frozenset(again)), jobs, output=output)
 
 
 @click.command()
@@ -111,7 +115,7 @@ def resume(
 @common.jobs
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def rerun(
     *,
     run_id: str,
@@ -121,7 +125,7 @@ def rerun(
     jobs: int,
     key: str | None,
     trust: str | None,
-    as_json: bool,
+    output: Output,
 ) -> None:
     """Open a new run with the plan and the source of RUN, take over what came before STAGE, and do the rest again.
 
@@ -130,15 +134,15 @@ def rerun(
     """
     from pipeline.standings import Wish
 
-    older = _find(run_id, project, store, Keys(key, trust), as_json=True)
+    older = _find(run_id, project, store, Keys(key, trust), output=outputs.Output(as_json=True))
     common.known(older.plan, begins)
-    context = _take_over(older, begins, as_json=as_json)
+    context = _take_over(older, begins, output=output)
     for stage, told in context.run.data["inherits"]["stages"].items():
         context.reporter.note(f"{stage} is taken over from run {told['run']}, attempt {told['attempt']}")
-    drive(context, Wish(), jobs, as_json=as_json)
+    drive(context, Wish(), jobs, output=output)
 
 
-def _take_over(older: Context, begins: tuple[str, ...], *, as_json: bool) -> Context:
+def _take_over(older: Context, begins: tuple[str, ...], *, output: Output) -> Context:
     """Open a run that takes over from an older one what does not come after the stages that it begins with."""
     from pipeline import inherit, source
     from pipeline.record import runs
@@ -152,7 +156,7 @@ def _take_over(older: Context, begins: tuple[str, ...], *, as_json: bool) -> Con
     told = {"plan": older.run.plan, "inherits": inherit.as_json(older.run, taken)}
     about = _about(older.store, plan, project, older.run.data.get("source"), older.trust)
     new = runs.open_run(older.store, {**about, **told}, older.key)
-    return _context(older.store, new, plan, project, older.key, trust=older.trust, as_json=as_json)
+    return _context(older.store, new, plan, project, older.key, trust=older.trust, output=output)
 
 
 def _tell_changes(context: Context) -> None:
@@ -190,7 +194,14 @@ def stage() -> None:
 
 @stage.command("run")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, `latest`, or `new` to open one.")
+@click.option(
+    "--run",
+    "run_id",
+    required=True,
+    metavar="RUN",
+    help="The run: an id, `latest`, `new` to open one, or `auto`: that of this run of the CI system, opened by whichever job is first. "
+    "`auto:NAME` tells several pipelines in one apart.",
+)
 @click.option(
     "--again",
     is_flag=True,
@@ -203,7 +214,7 @@ def stage() -> None:
 @common.jobs
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def stage_run(
     *,
     names: tuple[str, ...],
@@ -216,55 +227,60 @@ def stage_run(
     key: str | None,
     trust: str | None,
     again: bool,
-    as_json: bool,
+    output: Output,
 ) -> None:
-    """Run the stages NAME... of a run. A stage that is done already is left as it is; one whose needs are not done is refused."""
+    """Run the stages NAME... of a run. A stage that is done already is left as it is, which is told, and is no failure; one whose
+    needs are not done is refused.
+    """
+    from pipeline.cli.ci import identity
     from pipeline.errors import UsageError
     from pipeline.standings import Wish
 
     path = common.definition_file(file, project)
     if run_id == "new":
-        context = _open(path, parameters, store, Keys(key, trust), as_json=as_json)
+        context = _open(path, parameters, store, Keys(key, trust), output=output)
+    elif identity.is_auto(run_id):
+        context = _find_or_open(run_id, path, parameters, store, Keys(key, trust), output=output)
     elif parameters:
         hint = "Leave out --parameter, or open another run: --run new"
         raise UsageError(f"run {run_id} has its parameters: they are part of its plan", hint=hint)
     else:
-        context = _find(run_id, str(path.parent), store, Keys(key, trust), as_json=as_json)
+        context = _find(run_id, str(path.parent), store, Keys(key, trust), output=output)
     common.known(context.plan, names)
     wanted = frozenset(names)
-    drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, as_json=as_json)
+    drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, output=output)
 
 
 @stage.command("propose")
 @click.argument("name")
-@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, or `latest`.")
+@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, `latest` or `auto`.")
 @common.project
 @common.store
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def stage_propose(
-    *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, as_json: bool
+    *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, output: Output
 ) -> None:
     """Have stage NAME say what it would do, and go no further. Exit code 75 if people have to approve it, 0 if nobody need."""
     from pipeline.standings import Wish
 
-    context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
+    context = _find(run_id, project, store, Keys(key, trust), output=output)
     common.known(context.plan, (name,))
     context.propose_only = True
-    drive(context, Wish(only=frozenset({name})), 1, as_json=as_json)
+    drive(context, Wish(only=frozenset({name})), 1, output=output)
 
 
 @stage.command("apply")
 @click.argument("name")
-@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, or `latest`.")
+@click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, `latest` or `auto`.")
 @common.project
 @common.store
 @common.key
 @common.trust
-@common.as_json
+@outputs.options
 def stage_apply(
-    *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, as_json: bool
+    *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, output: Output
 ) -> None:
     """Do what stage NAME has proposed, if its gate is open; go on if that was begun and cut off.
 
@@ -274,13 +290,13 @@ def stage_apply(
     from pipeline.errors import UsageError
     from pipeline.standings import Wish
 
-    context = _find(run_id, project, store, Keys(key, trust), as_json=as_json)
+    context = _find(run_id, project, store, Keys(key, trust), output=output)
     common.known(context.plan, (name,))
     if not earlier.proposed(context.run, name) and not context.run.done(name):
         raise UsageError(
             f"stage {name} has nothing proposed", hint=f"First: towpath stage propose {name} --run {context.run.id}"
         )
-    drive(context, Wish(only=frozenset({name})), 1, as_json=as_json)
+    drive(context, Wish(only=frozenset({name})), 1, output=output)
 
 
 @dataclass(frozen=True)
@@ -291,22 +307,80 @@ class Keys:
     trust: str | None
 
 
-def _open(file: Path, parameters: tuple[str, ...], store: str | None, keys: Keys, *, as_json: bool) -> Context:
+def _open(
+    file: Path,
+    parameters: tuple[str, ...],
+    store: str | None,
+    keys: Keys,
+    *,
+    output: Output,
+    identity: str | None = None,
+) -> Context:
     """Load, resolve, plan, check, open."""
     from pipeline import checks
 
     definition, project = common.load(file)
     plan, files = common.compile_plan(definition, project, parameters)
     checks.check(plan, project)
-    return begin(plan, files, project, store, keys, as_json=as_json)
+    return begin(plan, files, project, store, keys, output=output, identity=identity)
+
+
+def _find_or_open(
+    text: str, file: Path, parameters: tuple[str, ...], store: str | None, keys: Keys, *, output: Output
+) -> Context:
+    """Give the run of this run of the CI system; it is opened by whichever job is first."""
+    from pipeline.cli.ci import identity
+    from pipeline.record import runs
+
+    who, project = identity.identity(text, os.environ), file.absolute().parent
+    found = runs.of_identity(common.open_store(store, project, create=True), who)
+    if found is None:
+        context = _open(file, parameters, store, keys, output=output, identity=who)
+    else:
+        context = _find(found, str(project), store, keys, output=output)
+    _refuse_another(context, text, file, parameters)
+    return context
+
+
+def _refuse_another(context: Context, text: str, file: Path, parameters: tuple[str, ...]) -> None:
+    """Refuse a run that another pipeline, or the same one with other parameters, has opened under this identity."""
+    from pipeline import definition
+    from pipeline.errors import InvalidDefinition, UsageError
+    from pipeline.record import digest
+
+    plan, run_id = context.plan, context.run.id
+    for name, value in common.named(parameters).items():
+        known = plan.parameters.get(name)
+        told = str(known).lower() if isinstance(known, bool) else str(known)
+        if name not in plan.parameters or told != value:
+            hint = "Every job that may be the first says the same parameters, or none does."
+            raise UsageError(f"run {run_id} was opened with {name}={told}, and not {value}", hint=hint)
+    if file.is_file() and plan.definition.get(file.name) != digest.of_bytes(file.read_bytes()):
+        try:
+            other = definition.load(file, file.absolute().parent).name
+        except InvalidDefinition:
+            return
+        if other != plan.name:
+            hint = f"Where one run of the CI system has several pipelines, name each: --run {text.partition(':')[0]}:{other}"
+            raise UsageError(f"run {run_id} is of the pipeline {plan.name!r}, and {file} is {other!r}", hint=hint)
 
 
 def begin(
-    plan: Plan, files: dict[str, bytes], project: Path, store: str | None, keys: Keys, *, as_json: bool
+    plan: Plan,
+    files: dict[str, bytes],
+    project: Path,
+    store: str | None,
+    keys: Keys,
+    *,
+    output: Output,
+    identity: str | None = None,
 ) -> Context:
-    """Open a run of a plan: what the plan names is recorded first."""
+    """Open a run of a plan: what the plan names is recorded first.
+
+    With an identity, the run is that which this names: another one, if another job was first to open one.
+    """
     from pipeline import source
-    from pipeline.record import artifacts, runs
+    from pipeline.record import artifacts, identities, runs
 
     signing, trust = _load_keys(keys)
     opened = common.open_store(store, project, create=True)
@@ -314,8 +388,14 @@ def begin(
         artifacts.put_blob(opened, data)
     recorded = artifacts.put_json(opened, plan.as_json())
     about = _about(opened, plan, project, source.state(project), trust)
-    run_id = runs.open_run(opened, {"plan": recorded, **about}, signing)
-    return _context(opened, run_id, plan, project, signing, trust=trust, as_json=as_json)
+    first = runs.of_identity(opened, identity) if identity else None
+    ours = None if first else runs.open_run(opened, {"plan": recorded, **about, "identity": identity}, signing)
+    if ours and identity:
+        identities.name(opened, identity, ours)
+        first = runs.of_identity(opened, identity)
+    if first and first != ours:
+        return _find(first, str(project), store, keys, output=output)
+    return _context(opened, str(ours), plan, project, signing, trust=trust, output=output)
 
 
 def _about(
@@ -323,22 +403,24 @@ def _about(
 ) -> dict[str, Any]:
     """What the opening of a run says of it; `state` is that of its source."""
     until = str((state or {}).get("commit") or "HEAD")
+    books = _ledgers(store, plan, trust)
     return {
         "name": plan.name,
         "requester": _requester(project),
         "source": state,
-        "authors": _authors(store, plan, project, trust, until),
+        "authors": {name: _authors(book, project, until) for name, book in books.items()},
+        "ledgers": {name: book.head.as_json() for name, book in books.items() if book.head},
         "version": pipeline.__version__,
     }
 
 
-def _find(run_id: str, project: str, store: str | None, keys: Keys, *, as_json: bool) -> Context:
+def _find(run_id: str, project: str, store: str | None, keys: Keys, *, output: Output) -> Context:
     from pipeline import plan
     from pipeline.record import artifacts, runs
 
     folder = Path(project).absolute()
     opened = common.open_store(store, folder)
-    found = runs.find(opened, run_id)
+    found = common.find_run(opened, run_id)
     signing, trust = _load_keys(keys)
     if trust:
         common.rely_on(opened, found, trust)
@@ -346,7 +428,7 @@ def _find(run_id: str, project: str, store: str | None, keys: Keys, *, as_json: 
     compiled = plan.from_json(
         artifacts.read_json(opened, digest, f"the plan of run {found}"), f"the plan of run {found}"
     )
-    return _context(opened, found, compiled, folder, signing, trust=trust, as_json=as_json)
+    return _context(opened, found, compiled, folder, signing, trust=trust, output=output)
 
 
 def _load_keys(keys: Keys) -> tuple[Key, Trust | None]:
@@ -362,64 +444,103 @@ def _load_keys(keys: Keys) -> tuple[Key, Trust | None]:
 
 
 def _context(
-    store: Store, run_id: str, plan: Plan, project: Path, key: Key, *, trust: Trust | None, as_json: bool
+    store: Store, run_id: str, plan: Plan, project: Path, key: Key, *, trust: Trust | None, output: Output
 ) -> Context:
-    from pipeline.cli import progress
     from pipeline.context import Context
     from pipeline.executors.process import ProcessExecutor
     from pipeline.record import runs
 
     work = project / ".towpath" / "work"
-    reporter = progress.reporter(quiet=as_json)
+    reporter = progress.reporter(quiet=output.as_json, dress=output.worn)
     context = Context(store, plan, runs.load(store, run_id), project, work, ProcessExecutor(work), reporter, key, trust)
     reporter.run_known(context.run, plan)
     return context
 
 
-def drive(context: Context, wish: Wish, jobs: int, *, as_json: bool) -> None:
+def drive(context: Context, wish: Wish, jobs: int, *, output: Output) -> None:
     """Drive the run, then report on it however it ended."""
     from pipeline import engine
-    from pipeline.cli import progress
 
+    already = _already_done(context, wish)
     try:
-        with progress.live(context.reporter):
-            engine.drive(context, wish, jobs)
+        if wish.only is None or not wish.only <= set(already):
+            with progress.live(context.reporter):
+                engine.drive(context, wish, jobs)
     except TowpathError:
-        _report(context, as_json=as_json)
+        _report(context, already, output=output)
         raise
-    _report(context, as_json=as_json)
+    _report(context, already, output=output)
 
 
-def _report(context: Context, *, as_json: bool) -> None:
+def _already_done(context: Context, wish: Wish) -> dict[str, dict[str, Any]]:
+    """Say which of the stages that this command is about were done before it, by whom, and whether that still stands."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted(wish.only or ()):
+        stage, done = context.plan.stages[name], context.run.done(name)
+        if done is None:
+            continue
+        newer = None
+        if stage.kind == "deploy" and stage.rules:
+            from pipeline import gating
+
+            newer = gating.superseded(context.store, context.run, stage, context.trust)
+        by = f"process {done.writer.get('pid')} on {done.writer.get('host')}"
+        told = {"attempt": done.number, "at": done.closed_at, "by": by}
+        found[name] = {**told, "newer": newer.as_json() if newer else None}
+    return found
+
+
+def _report(context: Context, already: dict[str, dict[str, Any]], *, output: Output) -> None:
     from pipeline.cli import report
     from pipeline.earlier import alive
 
     state = report.summary(
         context.run, context.plan, lambda last: alive(context.store, context.plan, context.run, last)
     )
-    if as_json:
-        common.print_json(state)
-    else:
-        report.show(state)
+    for name, each in already.items():
+        state["stages"][name] |= {"newer": each["newer"]} if each["newer"] else {}
+    if output.asked:
+        output.leave(dress.Told(state, _gates(context)))
+    if output.as_json:
+        common.print_json({**state, "already_done": already})
+        return
+    for name, each in already.items():
+        text = f"{name}: already done in attempt {each['attempt']} by {each['by']}, {each['at']}; it is not done again"
+        click.echo(progress.plain(text), err=True)
+    report.show(state)
 
 
-def _authors(store: Store, plan: Plan, project: Path, trust: Trust | None, until: str) -> dict[str, list[str] | None]:
-    """Say, for each target, who wrote the commits since the last deployment to it, up to `until`; before there was one, the last commit."""
-    from pipeline import source
+def _gates(context: Context) -> list[dict[str, Any]]:
+    """Give the gates at which a run waits, with what people are asked to approve."""
+    from pipeline import gating
+
+    found = []
+    for name, stage in context.plan.stages.items():
+        last = context.run.last(name)
+        if last and last.outcome == "waiting" and last.proposal:
+            gate = gating.look(context.store, context.plan, context.run, stage, last.proposal, trust=context.trust)
+            told = {"run": context.run.id, "stage": name, "state": gate.state, "reasons": gate.reasons}
+            found.append({**told, "view": last.proposal.view})
+    return found
+
+
+def _ledgers(store: Store, plan: Plan, trust: Trust | None) -> dict[str, Ledger]:
+    """Read the ledger of every target that a stage of the plan would change."""
     from pipeline.record import ledger
 
-    found: dict[str, list[str] | None] = {}
-    for stage in plan.stages.values():
-        if stage.target and stage.rules:
-            book = ledger.read(store, ledger.name_of(stage.target), trust)
-            since = (book.current or {}).get("commit")
-            known = all(
-                each in (None, "HEAD") or _COMMIT.fullmatch(str(each)) for each in (since, until)
-            )  # a ledger is not to hand options to Git
-            span = [f"{since}..{until}"] if since else ["-1", until]
-            listed = source.git(project, "log", "--format=%ae", *span) if known else None
-            found[book.name] = sorted(set(listed.splitlines())) if listed is not None else None
-    return found
+    targets = [stage.target for stage in plan.stages.values() if stage.target and stage.rules]
+    return {name: ledger.read(store, name, trust) for name in dict.fromkeys(map(ledger.name_of, targets))}
+
+
+def _authors(book: Ledger, project: Path, until: str) -> list[str] | None:
+    """Say who wrote the commits since the last deployment to a target, up to `until`; before there was one, the last commit."""
+    from pipeline import source
+
+    since = (book.current or {}).get("commit")
+    known = all(each in (None, "HEAD") or _COMMIT.fullmatch(str(each)) for each in (since, until))
+    span = [f"{since}..{until}"] if since else ["-1", until]  # a ledger is not to hand options to Git
+    listed = source.git(project, "log", "--format=%ae", *span) if known else None
+    return sorted(set(listed.splitlines())) if listed is not None else None
 
 
 def _requester(project: Path) -> dict[str, str | None]:

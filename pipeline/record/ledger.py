@@ -25,7 +25,7 @@ from pipeline.record.writer import event_key, writer_identity
 from pipeline.signing import dsse, signers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
@@ -57,6 +57,27 @@ class Ledger:
     intents: Mapping[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     current: dict[str, Any] | None = None
     events: tuple[chain.Event, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A `deploy` as the ledger has it. `seq` and `at` are of the event that says so, `opening` is the digest of its run's opening."""
+
+    seq: int
+    at: str
+    run: str
+    stage: str
+    opening: str
+    requester: dict[str, Any]
+
+    @property
+    def asked_for_by(self) -> str:
+        """Who asked for it, by the best name there is."""
+        return next((str(self.requester[name]) for name in ("email", "login", "user") if self.requester.get(name)), "?")
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what tells people of it."""
+        return {"run": self.run, "stage": self.stage, "at": self.at, "by": self.asked_for_by}
 
 
 def name_of(target: Target) -> str:
@@ -119,6 +140,32 @@ def replay(name: str, events: Iterable[chain.Event]) -> Ledger:
         ledger = after(ledger, event)
     head = chain.head(known, name) if known else None
     return Ledger(name, head, ledger.rules, ledger.used, ledger.intents, ledger.current, tuple(known))
+
+
+def begun(events: Iterable[chain.Event]) -> Iterator[Deployment]:
+    """Give the deployments that were intended, in order: by `deploy` alone, as programs of the user's replace nothing. Pure."""
+    for event in events:
+        if event.type == DEPLOYMENT_INTENDED and event.data["kind"] == "deploy":
+            yield _deployment(event, event.data)
+
+
+def deployments(events: Iterable[chain.Event]) -> Iterator[Deployment]:
+    """Give the deployments that succeeded, in the order in which they did. Pure."""
+    intents: dict[tuple[Any, Any], dict[str, Any]] = {}
+    for event in events:
+        which = (event.data.get("run"), event.data.get("stage"))
+        if event.type == DEPLOYMENT_INTENDED:
+            intents[which] = event.data
+        elif event.type == DEPLOYMENT_FINISHED:
+            intent = intents[which]
+            if event.data["outcome"] == "succeeded" and intent["kind"] == "deploy":
+                yield _deployment(event, intent)
+
+
+def _deployment(event: chain.Event, intent: dict[str, Any]) -> Deployment:
+    asked = intent.get("requester")
+    requester = asked if isinstance(asked, dict) else {}
+    return Deployment(event.seq, event.at, intent["run"], intent["stage"], str(intent.get("opening")), requester)
 
 
 def append(store: Store, ledger: Ledger, entries: list[tuple[str, dict[str, Any]]], key: Key) -> Ledger:

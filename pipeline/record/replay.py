@@ -34,7 +34,7 @@ class Attempt:
 
     `phase` is the last phase that was intended, `phase_outcome` how it ended, None while nobody knows; `finished` are the
     phases that ended well. `proposal` is what was proposed. `outputs` maps an artifact's name to its digest; `statements` are
-    digests too. `rejected` is the digest of what its gate found rejected.
+    digests too. `rejected` is the digest of what its gate found rejected, `looked` how long the ledger was when it last looked.
     """
 
     stage: str
@@ -58,6 +58,7 @@ class Attempt:
     status: int | None = None
     rejected: str | None = None
     inherited: dict[str, Any] | None = None
+    looked: int | None = None
 
     @property
     def half_way(self) -> bool:
@@ -137,14 +138,6 @@ def _is_inheritance(value: Any) -> bool:
     )
 
 
-_OPENING: dict[str, Callable[[Any], bool]] = {
-    "requester": lambda value: value is None or isinstance(value, dict),
-    "source": lambda value: value is None or isinstance(value, dict),
-    "authors": lambda value: value is None or _is_authors(value),
-    "inherits": lambda value: value is None or _is_inheritance(value),
-}
-
-
 def _is_map(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -152,6 +145,24 @@ def _is_map(value: Any) -> bool:
 def _is_head(value: Any) -> bool:
     """Tell whether this is the head of a chain, as others hold it."""
     return _is_map(value) and isinstance(value.get("chain"), str) and type(value.get("length")) is int
+
+
+def _is_before(value: Any) -> bool:
+    """Tell whether this is a list of runs, each with its opening."""
+    return isinstance(value, list) and all(
+        _is_map(each) and isinstance(each.get("run"), str) and isinstance(each.get("opening"), str) for each in value
+    )
+
+
+_OPENING: dict[str, Callable[[Any], bool]] = {
+    "requester": lambda value: value is None or isinstance(value, dict),
+    "source": lambda value: value is None or isinstance(value, dict),
+    "authors": lambda value: value is None or _is_authors(value),
+    "inherits": lambda value: value is None or _is_inheritance(value),
+    "identity": lambda value: value is None or isinstance(value, str),
+    "before": lambda value: value is None or _is_before(value),
+    "ledgers": lambda value: value is None or (_is_map(value) and all(map(_is_head, value.values()))),
+}
 
 
 _CLAIM: dict[str, Callable[[Any], bool]] = {
@@ -232,6 +243,7 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
         elif event.type == chain.GATE_LOOKED_AT:
             state |= {"failure": Failure(**event.data["failure"])} if event.data["failure"] else {}
             state |= {"rejected": event.data["subject"]} if event.data["state"] == "rejected" else {}
+            state["looked"] = event.data["ledger"]["length"] if event.data["ledger"] else 0
         elif event.type == chain.CHAIN_CLOSED:
             state["outcome"] = event.data["outcome"]
         else:

@@ -2,6 +2,7 @@
 
     runs/<run>/open                 the opening: plan, source commit, requester, the runs before it; closed at once
     runs/<run>/<stage>.<attempt>    one chain per attempt, with its log below `log/`
+    identities/<sha256>.json        which run belongs to one run of a CI system
 
 A run's state is the replay of these and is kept nowhere else.
 """
@@ -13,8 +14,8 @@ import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UsageError
-from pipeline.record import chain, digest, replay
+from pipeline.errors import UsageError, VerificationFailed
+from pipeline.record import chain, digest, identities, replay
 from pipeline.record.writer import ChainWriter, event_key, read_chain
 from stages.limits import LIMITS
 
@@ -63,6 +64,33 @@ def open_run(store: Store, data: dict[str, Any], key: Key) -> str:
             return run_id
 
 
+def of_identity(store: Store, identity: str) -> str | None:
+    """Give the run that belongs to a run of a CI system, None if there is none yet. Raises VerificationFailed.
+
+    What the identity's object says is held against the opening of the run that it names.
+    """
+    run_id = identities.named(store, identity)
+    if run_id is None:
+        return None
+    run = replay.opening(run_id, read_chain(store, chain_name(run_id, "open")))
+    if run is None or run.data.get("identity") != identity:
+        key = identities.key_of(identity)
+        raise VerificationFailed(
+            f"{key} names run {run_id}, whose opening does not say that it is of {identity}", where=key
+        )
+    return run_id
+
+
+def yielded_to(store: Store, run_id: str) -> str | None:
+    """Give the run that goes on in place of one that was opened at the same moment for the same run of a CI system."""
+    if store.names(f"runs/{run_id}") != ["open"]:
+        return None
+    opened = replay.opening(run_id, read_chain(store, chain_name(run_id, "open")))
+    identity = opened.data.get("identity") if opened else None
+    named = identities.named(store, identity) if identity else None
+    return named if named != run_id else None
+
+
 def last_opened(store: Store) -> list[dict[str, str]]:
     """Give the last runs that were opened whole, each with the digest of its opening's last event, the latest first."""
     found: list[dict[str, str]] = []
@@ -73,6 +101,20 @@ def last_opened(store: Store) -> list[dict[str, str]]:
         if last is not None:
             found.append({"run": run_id, "opening": digest.of_bytes(last)})
     return found
+
+
+def found_before(run: replay.Run) -> dict[str, str]:
+    """Give the runs that a run found when it was opened, each with the digest of its opening."""
+    return {each["run"]: each["opening"] for each in run.data.get("before") or []}
+
+
+def found_by(store: Store, run_id: str, opening: str) -> dict[str, str]:
+    """Give what another run found, by its opening; nothing if that is not here, or not the one that has this digest."""
+    try:
+        run = replay.opening(run_id, read_chain(store, chain_name(run_id, "open")))
+    except VerificationFailed:
+        return {}
+    return found_before(run) if run and run.head.digest == opening else {}
 
 
 def run_ids(store: Store) -> list[str]:
@@ -86,7 +128,7 @@ def find(store: Store, text: str) -> str:
     if not known:
         raise UsageError(f"there is no run in {store.location}", hint="Start one: towpath run")
     if text == "latest":
-        return next((each for each in reversed(known) if _is_opened(store, each)), known[-1])
+        return next((each for each in reversed(known) if _goes_on(store, each)), known[-1])
     found = [each for each in known if each == text] or [
         each for each in known if each.startswith(text) or each.endswith(text)
     ]
@@ -98,9 +140,14 @@ def find(store: Store, text: str) -> str:
     )
 
 
-def _is_opened(store: Store, run_id: str) -> bool:
-    """Tell whether a run's opening is whole: its runner may have died before."""
-    return store.written_at(event_key(chain_name(run_id, "open"), 2)) is not None
+def _goes_on(store: Store, run_id: str) -> bool:
+    """Tell whether a run's opening is whole, as its runner may have died before, and no other run goes on in its place."""
+    if store.written_at(event_key(chain_name(run_id, "open"), 2)) is None:
+        return False
+    try:
+        return yielded_to(store, run_id) is None
+    except VerificationFailed:
+        return True  # whoever loads it will say what is wrong
 
 
 def load(store: Store, run_id: str) -> replay.Run:

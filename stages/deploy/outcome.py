@@ -20,7 +20,7 @@ _AS_BEFORE = "The stack is as it was before. Correct the cause and run the pipel
 
 def again(message: str) -> StageError:
     """The proposal no longer holds; another must be made, and approved where it differs."""
-    return StageError(message, hint="Nothing was done. `towpath resume` makes another proposal.", cls="mismatch")
+    return StageError(message, hint="Nothing was done. `towpath resume` makes another proposal.", cls="moved")
 
 
 def failure(closing: Json, events: Sequence[Json], stack_id: str) -> StageError:

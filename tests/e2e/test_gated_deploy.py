@@ -51,9 +51,9 @@ def git(machine: Machine, *arguments: str) -> None:
     subprocess.run(["git", *arguments], cwd=machine.project, check=True)
 
 
-def approve(machine: Machine) -> None:
+def approve(machine: Machine, run_id: str = "latest") -> None:
     key = str(machine.project.parent / "ada")
-    machine.towpath("approve", "latest", STAGE, "--reason", "looked at it", "--sign-with", key)
+    machine.towpath("approve", run_id, STAGE, "--reason", "looked at it", "--sign-with", key)
 
 
 def client(machine: Machine, service: Any) -> Any:
@@ -133,6 +133,54 @@ def test_what_runs_there_moved_and_the_approval_is_void(machine: Machine) -> Non
     approve(machine)  # of what would be done now
     machine.towpath("resume", code=4)  # the stack itself has nothing to change there: told, and not papered over
     assert machine.json("audit", "verify", code=7)["runs"][0]["verdict"] != "broken"
+
+
+def test_an_older_run_does_not_replace_what_a_newer_one_deployed(machine: Machine) -> None:
+    run(machine)
+    approve(machine)
+    machine.towpath("resume")
+    oldest, older, newer = (changed(machine, release) for release in ("oldest", "older", "newer"))
+    approve(machine, older)
+    machine.towpath("resume", older)  # the newer one has not been deployed by now
+    approve(machine, newer)
+    said = machine.towpath("resume", newer, code=6).stderr  # its change set went with the execution of the other
+    assert f"run {older}" in said
+    machine.towpath("resume", newer, code=75)
+    approve(machine, newer)
+    machine.towpath("resume", newer)
+    running = [each["Configuration"] for each in functions(machine)]
+
+    assert newer in machine.towpath("gate", "check", oldest, STAGE, code=6).stdout
+    key = str(machine.project.parent / "ada")
+    refused = machine.towpath("approve", oldest, STAGE, "--reason", "x", "--sign-with", key, code=6)
+    assert newer in refused.stderr
+    said = machine.towpath("resume", oldest, code=6).stderr
+    assert f"outdated: run {newer}" in said
+    assert "test@example.com" in said
+    assert f"outdated: run {newer}" in machine.towpath("status", oldest).stdout
+    assert f"no longer current: run {newer}" in machine.towpath("status", older).stdout
+    assert [each["Configuration"] for each in functions(machine)] == running
+    verdicts = {each["run"]: each["verdict"] for each in machine.json("audit", "verify", "--all", code=7)["runs"]}
+    assert [verdicts[each] for each in (oldest, older, newer)] == ["consistent"] * 3
+
+
+def changed(machine: Machine, text: str) -> str:
+    app = machine.project / "examples/demo-app/hello_world/app.py"
+    app.write_text(f"{app.read_text()}\n# {text}\n")
+    git(machine, "commit", "-qam", text)
+    return run(machine)
+
+
+def run(machine: Machine) -> str:
+    machine.towpath("run", code=75)
+    found: str = machine.json("runs")[0]["run"]
+    return found
+
+
+def functions(machine: Machine) -> list[Any]:
+    lambda_ = client(machine, "lambda")
+    names = sorted(each["FunctionName"] for each in lambda_.list_functions()["Functions"])
+    return [lambda_.get_function(FunctionName=name) for name in names]
 
 
 def swap(machine: Machine, attempt: str, path: str, old: bytes, new: bytes) -> str:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from security.conftest import Record
 from support.approvers import SigningKey, rules
-from support.gated import ASKED, TARGET, decide, gated
+from support.gated import ASKED, TARGET, decide, deployed, gated, release
 from support.plans import House
 from support.signing import new_key, trust_line
 
+from pipeline import gating
 from pipeline.audit import verify
-from pipeline.errors import Waiting
+from pipeline.errors import Blocked, Waiting
 from pipeline.gates import statements
 from pipeline.record import artifacts, ledger, runs
 from pipeline.record.chain import Event, decode, encode
@@ -28,6 +29,7 @@ from pipeline.record.digest import of_bytes
 from pipeline.record.store.directory import open_store
 from pipeline.record.writer import event_key
 from pipeline.signing import signers
+from pipeline.standings import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -405,3 +407,49 @@ def test_the_run_that_weakened_the_rules_dropped(book: Book) -> None:
     said = book.verify(book.run, code=7)
     assert f"runs/{book.third}: is missing" in said
     assert "made the rules weaker" in said
+
+
+# What it puts over what
+
+
+def judged(house: House, run_id: str) -> list[str]:
+    trust = signers.trust(trust_line(house.key.public, "builder,gate"), "trust")
+    found = verify.Audit(house.store, trust).run(run_id).findings
+    return [str(each) for each in found if each.grade == "broken"]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    (tmp_path / "project").mkdir()
+    return House(tmp_path / "project", open_store(tmp_path / "store", create=True))
+
+
+def test_a_runner_that_puts_something_older_over_something_newer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    only = Wish(only=frozenset({"migrate"}))
+    older, newer = (house.open(*release(house), **ASKED) for _ in range(2))
+    deployed(house, newer)
+    with monkeypatch.context() as patch:
+        patch.setattr(gating, "_newer", lambda *_: None)
+        house.drive(older, only)
+    [found] = judged(house, older)
+    assert f"was let through, though it was outdated: run {newer}" in found
+
+
+def test_a_runner_that_holds_up_what_is_not_outdated(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    only = Wish(only=frozenset({"migrate"}))
+    older, newer = (house.open(*release(house), **ASKED) for _ in range(2))
+    deployed(house, older)
+    lie = next(ledger.deployments(ledger.read(house.store, NAME).events))
+    monkeypatch.setattr(gating, "_newer", lambda *_: lie)
+    with pytest.raises(Blocked):
+        house.drive(newer, only)
+    [found] = judged(house, newer)
+    assert "says that it was outdated" in found
+
+
+def test_who_was_held_up_rightly_is_not_called_broken(house: House) -> None:
+    older, newer = (house.open(*release(house), **ASKED) for _ in range(2))
+    deployed(house, newer)
+    with pytest.raises(Blocked):
+        house.drive(older, Wish(only=frozenset({"migrate"})))
+    assert judged(house, older) == []

@@ -11,6 +11,7 @@ from support.plans import command
 
 from pipeline import gating
 from pipeline.gates import statements
+from pipeline.gates.rules import NOBODY
 from pipeline.record import digest, ledger
 from stages.contract import Target
 
@@ -29,6 +30,25 @@ def gated(house: House, wanted: Rules, script: str = "true") -> PlannedStage:
     """A stage that counts how often it is applied, behind a gate with these rules."""
     stage = command("migrate", f"echo x >> {house.project}/count; {script}")
     return dataclasses.replace(stage, target=TARGET, rules=wanted.as_json())
+
+
+def release(house: House, script: str = "true") -> tuple[PlannedStage, PlannedStage]:
+    """A program behind a gate that nobody need open, of a plan that deploys to the same target: both belong to one release."""
+    stage = gated(house, NOBODY, script)
+    return stage, dataclasses.replace(stage, name="deploy", kind="deploy", needs=["migrate"])
+
+
+def deployed(house: House, run_id: str, outcome: str = "succeeded") -> None:
+    """Write into the ledger what another runner would that had deployed."""
+    book = ledger.read(house.store, ledger.name_of(TARGET))
+    about = {"run": run_id, "stage": "deploy", "requester": {"email": "grace@example.com"}}
+    intent = {**about, "kind": "deploy", "attempt": 1, "approvals": [], "opening": house.load(run_id).head.digest}
+    entries: list[tuple[str, dict[str, Any]]] = [
+        (ledger.TARGET_ENROLLED, {"rules": NOBODY.as_json(), "run": run_id}),
+        (ledger.DEPLOYMENT_INTENDED, intent),
+        (ledger.DEPLOYMENT_FINISHED, {**about, "outcome": outcome}),
+    ]
+    ledger.append(house.store, book, entries[1:] if book.rules else entries, house.key)
 
 
 def done(house: House) -> int:

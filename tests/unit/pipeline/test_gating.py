@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.approvers import SigningKey, rules
-from support.gated import ASKED, TARGET, decide, done, gated, look
+from support.gated import ASKED, TARGET, decide, deployed, done, gated, look, release
 from support.plans import killed_in
 
-from pipeline import gating
-from pipeline.errors import Rejected, StageFailed, Waiting
+from pipeline import engine, gating
+from pipeline.errors import Blocked, Rejected, StageFailed, VerificationFailed, Waiting
 from pipeline.record import ledger
+from pipeline.record.writer import read_chain
 from pipeline.standings import Wish
 
 if TYPE_CHECKING:
@@ -178,8 +179,6 @@ def test_proposing_only_goes_no_further_though_the_gate_is_open(house: House) ->
     run_id = house.open(gated(house, rules(people=0, approvers={}, expires_s=0)), **ASKED)
     context = house.context(run_id)
     context.propose_only = True
-    from pipeline import engine
-
     engine.drive(context, Wish(), 1)
     assert house.load(run_id).last("migrate").outcome == "waiting"  # type: ignore[union-attr]
     assert done(house) == 0
@@ -209,3 +208,70 @@ def test_what_fails_after_the_gate_is_told_and_may_be_proposed_again(house: Hous
         house.drive(run_id)
     last = ledger.read(house.store, ledger.name_of(TARGET)).events[-1]
     assert (last.type, last.data["outcome"]) == ("deployment.finished", "failed")
+
+
+def test_an_older_run_is_outdated_once_a_newer_one_has_deployed(house: House) -> None:
+    older = house.open(*release(house), **ASKED)
+    newer = house.open(*release(house), **ASKED)
+    deployed(house, newer)
+    with pytest.raises(Blocked, match=f"outdated: run {newer}.*grace@example.com") as caught:
+        house.drive(older, Wish(only=frozenset({"migrate"})))
+    assert caught.value.code == 6
+    assert "towpath run" in str(caught.value.hint)
+    assert done(house) == 0
+    [last] = house.load(older).attempts["migrate"]
+    assert (last.outcome, last.failure.cls if last.failure else None) == ("failed", "blocked")
+    events = read_chain(house.store, f"runs/{older}/migrate.1")
+    [looked] = [event for event in events if event.type == "gate.looked-at"]
+    assert (looked.data["state"], looked.data["goes_on"]) == ("outdated", False)
+    assert house.drive(newer, Wish(only=frozenset({"migrate"}))).done("migrate")
+
+
+@pytest.mark.parametrize("outcome", ["failed", "succeeded"])
+def test_what_failed_or_came_before_outdates_nothing(house: House, outcome: str) -> None:
+    first = house.open(*release(house), **ASKED)
+    if outcome == "succeeded":
+        deployed(house, first)
+    second = house.open(*release(house), **ASKED)
+    if outcome == "failed":
+        deployed(house, house.open(*release(house), **ASKED), outcome)
+    assert house.drive(second, Wish(only=frozenset({"migrate"}))).done("migrate")
+
+
+def test_a_program_that_belongs_to_no_release_is_not_outdated(house: House) -> None:
+    older = house.open(release(house)[0], **ASKED)
+    deployed(house, house.open(*release(house), **ASKED))
+    assert house.drive(older).done("migrate")
+
+
+def test_what_has_begun_is_finished_although_it_is_outdated(house: House) -> None:
+    flag = house.project / "migrate.started"
+    older = house.open(*release(house, f"test -e {flag} && exit 0; touch {flag}; sleep 60"), **ASKED)
+    assert killed_in(house, older, "migrate").returncode == -signal.SIGKILL
+    deployed(house, house.open(*release(house), **ASKED))
+    assert house.drive(older, Wish(only=frozenset({"migrate"}))).done("migrate")
+
+
+def test_a_proposal_that_waits_is_not_approved_once_it_is_outdated(house: House) -> None:
+    waiting, deploy = release(house)
+    waiting = dataclasses.replace(waiting, rules=rules().as_json())
+    older = house.open(waiting, deploy, **ASKED)
+    assert "0 of 1" in waits(house, older, only=frozenset({"migrate"}))
+    newer = house.open(*release(house), **ASKED)
+    deployed(house, newer)
+    gate = look(house, older)
+    assert (gate.state, gate.newer.run if gate.newer else None) == ("outdated", newer)
+    context = house.context(older)
+    context.propose_only = True
+    with pytest.raises(Blocked, match=newer):
+        engine.drive(context, Wish(only=frozenset({"migrate"})), 1)
+
+
+def test_a_ledger_that_was_cut_since_the_run_was_opened_lets_nothing_through(house: House) -> None:
+    deployed(house, house.open(*release(house), **ASKED))
+    book = ledger.read(house.store, ledger.name_of(TARGET))
+    assert book.head
+    run_id = house.open(*release(house), **ASKED, ledgers={book.name: book.head.as_json()})
+    (house.store.root / book.name / "00000003.json").unlink()
+    with pytest.raises(VerificationFailed, match="no longer"):
+        house.drive(run_id, Wish(only=frozenset({"migrate"})))

@@ -87,7 +87,7 @@ def test_a_stack_that_moved_since_it_was_proposed_is_not_touched(embedded: Deplo
     embedded.apply("c-3", embedded.propose("c-3", template=longer), template=longer)
     with pytest.raises(StageError, match="propose") as caught:
         embedded.apply("c-2", proposal, "two")
-    assert caught.value.cls == "mismatch"
+    assert caught.value.cls == "moved"
     function = session(embedded).lambda_.list_functions()["Functions"][0]
     assert function["Timeout"] == 9
 

@@ -201,7 +201,7 @@ def test_a_change_set_deleted_by_someone_else(aws: ScriptedAws, deployer: Deploy
     aws.change_sets.clear()
     with pytest.raises(StageError, match="the proposed change set was deleted") as caught:
         deployer.apply("a", proposal)
-    assert caught.value.cls == "mismatch"
+    assert caught.value.cls == "moved"
 
 
 def test_a_change_set_executed_by_someone_else(
@@ -212,7 +212,7 @@ def test_a_change_set_executed_by_someone_else(
     aws.ExecuteChangeSet({"ChangeSetName": proposal.handle["change_set_arn"], "ClientRequestToken": "console"})
     with pytest.raises(StageError, match="was not executed by Towpath") as caught:
         deployer.apply("a", proposal)
-    assert caught.value.cls == "mismatch"
+    assert caught.value.cls == "moved"
 
 
 def test_a_handle_that_points_to_another_change_set_is_refused(aws: ScriptedAws, deployer: Deployer) -> None:
@@ -220,7 +220,7 @@ def test_a_handle_that_points_to_another_change_set_is_refused(aws: ScriptedAws,
     aws.changes = [("Remove", "Database", "AWS::RDS::DBInstance")]
     with pytest.raises(StageError, match="these differ: changes") as caught:
         deployer.apply("a", proposal)
-    assert caught.value.cls == "mismatch"
+    assert caught.value.cls == "moved"
     assert aws.executions == []
 
 

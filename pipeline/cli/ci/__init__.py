@@ -1,0 +1,1 @@
+"""What we know of CI systems: which run of theirs this is, and the dress in which their logs are read."""

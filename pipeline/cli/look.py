@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 def status(run_id: str, project: str, store: str | None, *, as_json: bool) -> None:
     """Show how the stages of RUN (default: the latest) stand, as the record tells it."""
     from pipeline.cli import report
+    from pipeline.record import runs as records
 
-    state = _summary(common.open_store(store, Path(project)), run_id)
+    opened = common.open_store(store, Path(project))
+    state = _summary(opened, records.find(opened, run_id))
     if as_json:
         common.print_json(state)
     else:
@@ -206,7 +208,7 @@ def _summary(store: Store, run_id: str) -> dict[str, Any]:
     from pipeline.earlier import alive
     from pipeline.record import runs as records
 
-    run = records.load(store, records.find(store, run_id))
+    run = records.load(store, run_id)
     compiled = _plan(store, run)
     return report.summary(run, compiled, lambda last: alive(store, compiled, run, last))
 

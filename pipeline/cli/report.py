@@ -17,14 +17,19 @@ _COLOURS = {
     "succeeded": "green",
     "failed": "red",
     "timed-out": "red",
+    "rejected": "red",
     "canceled": "yellow",
     "lost": "yellow",
+    "waiting": "yellow",
     "running": "cyan",
 }
 
 
 def summary(run: Run, plan: Plan, alive: Callable[[Attempt], bool]) -> dict[str, Any]:
-    """Give a run's state as JSON. `state` is `succeeded` only if every stage is."""
+    """Give a run's state as JSON. `state` is `succeeded` only if every stage is, and the gravest of them else.
+
+    `unfinished`: nothing is under way, and stages are left that nobody has begun.
+    """
     stages = {name: _stage(run.last(name), alive) for name in plan.stages}
     return {
         "run": run.id,
@@ -78,7 +83,7 @@ def _stage(last: Attempt | None, alive: Callable[[Attempt], bool]) -> dict[str, 
 
 
 def _state(states: list[str]) -> str:
-    for state in ("running", "failed", "timed-out", "canceled", "lost"):
+    for state in ("running", "failed", "timed-out", "canceled", "lost", "rejected", "waiting"):
         if state in states:
             return state
     return "succeeded" if set(states) == {"succeeded"} else "unfinished"

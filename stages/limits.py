@@ -61,6 +61,12 @@ class Limits:
     """A file that is reused: an images.json of 500 functions has below 1 MB."""
     read_bytes: int = 512 * 1024**2
     """An object of a record that is read as a whole: as large as the largest file that a stage's options name."""
+    rollbacks: int = 10
+    """Deployments of each target before the current one whose content no prune removes: people go back one or two."""
+    prune_grace_s: float = 86_400.0
+    """Content that was put within a day is left alone: it may be of an attempt that has not named it yet."""
+    pruned_at_once: int = 10_000
+    """Contents that one record of a prune lists, before it removes them: below 2 MB of JSON."""
     grace_s: float = 5.0
     """Between asking a stage to end and ending it: CI systems give about ten seconds in all."""
     source_look_s: float = 1.0

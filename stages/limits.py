@@ -67,6 +67,12 @@ class Limits:
     """Content that was put within a day is left alone: it may be of an attempt that has not named it yet."""
     pruned_at_once: int = 10_000
     """Contents that one record of a prune lists, before it removes them: below 2 MB of JSON."""
+    bundle_objects: int = 2_000_000
+    """Of a bundle: ten thousand runs with two hundred objects each."""
+    bundle_bytes: int = 1024**4
+    """Of all objects of a bundle: fifty runs with the largest outputs that are collected."""
+    bundled_bytes: int = 64 * 1024**2
+    """Of an object of a bundle that is no content: an event holds a proposal at most, a segment of a log 1 MiB."""
     grace_s: float = 5.0
     """Between asking a stage to end and ending it: CI systems give about ten seconds in all."""
     source_look_s: float = 1.0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import earlier, inherit, jobs, reuse, source
 from pipeline.errors import StageFailed, VerificationFailed
-from pipeline.record import artifacts, chain, runs, seals
+from pipeline.record import artifacts, chain, runs, seals, waiting
 from pipeline.record.writer import ChainWriter, LogWriter
 from stages import contract
 from stages.contract import Access, Earlier, Failure, Request, Result
@@ -50,10 +50,14 @@ def make(context: Context, name: str, stop: Stop) -> Attempt | None:
     }
     if not writer.open(claim):
         return None
+    if last and last.outcome == "waiting":
+        waiting.over(context.store, run.id, name, last.number)
     context.reporter.stage_started(name, number)
     log = LogWriter(context.store, runs.log_name(run.id, name, number), run.head.digest)
     outcome = _Attempt(context, stage, number, unknown, writer, log, stop, inputs).phases()
     log.flush()
+    if outcome == "waiting":
+        waiting.put(context.store, run.id, name, number)
     writer.close({"outcome": outcome, "log": log.head.as_json()})
     made = runs.load_attempt(context.store, run, f"{name}.{number}")
     context.reporter.stage_ended(made)

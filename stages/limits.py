@@ -61,6 +61,18 @@ class Limits:
     """A file that is reused: an images.json of 500 functions has below 1 MB."""
     read_bytes: int = 512 * 1024**2
     """An object of a record that is read as a whole: as large as the largest file that a stage's options name."""
+    rollbacks: int = 10
+    """Deployments of each target before the current one whose content no prune removes: people go back one or two."""
+    prune_grace_s: float = 86_400.0
+    """Content that was put within a day is left alone: it may be of an attempt that has not named it yet."""
+    pruned_at_once: int = 10_000
+    """Contents that one record of a prune lists, before it removes them: below 2 MB of JSON."""
+    bundle_objects: int = 2_000_000
+    """Of a bundle: ten thousand runs with two hundred objects each."""
+    bundle_bytes: int = 1024**4
+    """Of all objects of a bundle: fifty runs with the largest outputs that are collected."""
+    bundled_bytes: int = 64 * 1024**2
+    """Of an object of a bundle that is no content: an event holds a proposal at most, a segment of a log 1 MiB."""
     grace_s: float = 5.0
     """Between asking a stage to end and ending it: CI systems give about ten seconds in all."""
     source_look_s: float = 1.0

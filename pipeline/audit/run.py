@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.audit.chains import Examined
     from pipeline.audit.targets import Targets
     from pipeline.plan import Plan, PlannedStage
+    from pipeline.record.prunes import Prune
     from pipeline.record.replay import Attempt, Run
     from pipeline.record.store import Store
     from pipeline.signing.signers import Trust
@@ -35,11 +36,20 @@ Others: TypeAlias = "Callable[[str], Report]"
 Verdict = Literal["authentic", "consistent", "incomplete", "broken"]
 
 
+@dataclass(frozen=True)
+class Pruned:
+    """What one prune has removed of what a run handed on, by digest."""
+
+    prune: Prune
+    contents: set[str]
+
+
 @dataclass
 class Report:
     """What was found of one run. `sealed_by` maps chains to key fingerprints, `covered` are chains that others vouch for.
 
-    `ledgers` are those it stands in, `approved_by` says who let each gated stage through.
+    `ledgers` are those it stands in, `approved_by` says who let each gated stage through. `pruned`, by the prune's id, is content that
+    is gone by a rule, and whose digests stand: nothing that a verdict rests on.
     """
 
     run: str
@@ -55,6 +65,7 @@ class Report:
     deployed: list[str] = field(default_factory=list)
     ledgers: list[str] = field(default_factory=list)
     approved_by: dict[str, list[str]] = field(default_factory=dict)
+    pruned: dict[str, Pruned] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
@@ -194,7 +205,11 @@ class RunAudit:
             return
         with reading(artifacts.blob_key(sha256), self.found):
             for file in artifacts.manifest(self.store, sha256):
-                self._blob(file.sha256, f"{file.path} in {what}", file.size)
+                prune = self.blobs.pruned(file.sha256)
+                if prune is None:
+                    self._blob(file.sha256, f"{file.path} in {what}", file.size)
+                else:  # its digest is what counts, and that stands
+                    self.report.pruned.setdefault(prune.id, Pruned(prune, set())).contents.add(file.sha256)
 
     def _documents(self, plan: Plan, run: Run, attempt: Attempt) -> None:
         """Look at requests and statements."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.audit.run import Report
+    from pipeline.audit.run import Pruned, Report
 
 _NEVER = (
     "That the latest runs, or the last attempts of an unfinished one, were not removed. Keep `towpath audit heads` elsewhere.",
@@ -43,6 +43,8 @@ def proved(report: Report) -> list[str]:
 def not_proved(report: Report) -> list[str]:
     """Say what does not follow."""
     told = list(_NEVER)
+    for each in report.pruned.values():
+        told.insert(0, f"What {len(each.contents)} files of artifacts held, as that {each.prune}. Their digests hold.")
     if not report.trust:
         who = ", ".join(sorted(set(report.sealed_by.values()))) or "no key at all"
         told.insert(0, f"Who wrote it: it was sealed by {who}, and nobody said which keys count (--trust FILE).")
@@ -63,8 +65,14 @@ def as_json(report: Report) -> dict[str, Any]:
         "covered": report.covered,
         "ledgers": report.ledgers,
         "approved_by": report.approved_by,
+        "pruned": [_pruned(each) for each in report.pruned.values()],
         "chains": report.chains,
         "events": report.events,
         "log_lines": report.log_lines,
         "objects": report.blobs,
     }
+
+
+def _pruned(each: Pruned) -> dict[str, Any]:
+    prune = each.prune
+    return {"prune": prune.id, "at": prune.at, "by": prune.by, "rule": prune.rule, "contents": sorted(each.contents)}

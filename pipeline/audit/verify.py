@@ -10,7 +10,7 @@ from pipeline.audit.blobs import Blobs
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.audit.run import Report, RunAudit
 from pipeline.audit.targets import Targets
-from pipeline.record import artifacts, chain, digest, identities, runs
+from pipeline.record import artifacts, chain, digest, identities, prunes, runs
 from pipeline.record.store import directory
 from pipeline.record.writer import event_key
 
@@ -27,7 +27,7 @@ class Audit:
     trust: Trust | None
 
     def __post_init__(self) -> None:
-        self.blobs = Blobs(self.store)
+        self.blobs = Blobs(self.store, self.trust)
         self.reports: dict[str, Report] = {}
         self.targets = Targets(self.store, self.trust, self.blobs)
 
@@ -42,11 +42,14 @@ class Audit:
         return report
 
     def rest(self) -> list[Finding]:
-        """Verify what no run refers to: ledgers, every blob of the store, and that nothing stands among the runs that is none."""
+        """Verify what no run refers to: ledgers, prunes, every blob of the store, and that nothing stands among the runs that is none."""
         found = self._dropped()
         with reading("ledgers", found):
             found += self.targets.rest()
         found += self._strays() + self._identities()
+        for name in self.store.names("prunes"):
+            with reading(f"prunes/{name}", found):
+                prunes.read(self.store, name, self.trust)
         return found
 
     def _identities(self) -> list[Finding]:

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from pipeline.record.store import Store
     from pipeline.signing.signers import Trust
 
+    _Proposed = tuple[Run, PlannedStage, Gate]
+
 _EXIT = {"open": 0, "waiting": 75, "rejected": 5, "refused": 1, "outdated": 6}
+_OVER = ("rejected", "outdated")
+"""States of a gate that no approval changes any more."""
 _VIEW_CHARACTERS = 100_000
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400}
 
@@ -76,13 +80,13 @@ def reject(**given: Any) -> None:
 @common.trust
 @common.as_json
 def approvals(run_id: str | None, project: str, store: str | None, trust: str | None, *, as_json: bool) -> None:
-    """List what waits for approval: in RUN, or in every run that is not finished."""
-    from pipeline.record import runs
+    """List what waits for approval, or is approved and not yet applied: in every run, or in RUN with what was rejected there."""
 
-    opened = common.open_store(store, Path(project))
-    ids = [common.find_run(opened, run_id)] if run_id else runs.run_ids(opened)
-    trusted = common.trusted(trust)
-    waiting = [(run, stage, gate) for each in ids for run, stage, gate in _waiting(opened, each, trusted)]
+    opened, trusted = common.open_store(store, Path(project)), common.trusted(trust)
+    if run_id:
+        _, waiting = _proposed(opened, common.find_run(opened, run_id), trusted)
+    else:
+        waiting = _all_waiting(opened, trusted)
     if as_json:
         common.print_json([_as_json(run, stage, gate) for run, stage, gate in waiting])
         return
@@ -255,7 +259,24 @@ def _find(store: Store, run_id: str, stage: str, trust: Trust | None) -> tuple[R
     return run, plan.stages[stage], gate
 
 
-def _waiting(store: Store, run_id: str, trust: Trust | None) -> list[tuple[Run, PlannedStage, Gate]]:
+def _all_waiting(store: Store, trust: Trust | None) -> list[_Proposed]:
+    """Give what can still go on, of the runs that the index names; what cannot is struck off, so that it is not read again."""
+    from pipeline.record import waiting
+
+    found: list[_Proposed] = []
+    for run_id, listed in waiting.listed(store).items():
+        run, proposed = _proposed(store, run_id, trust)
+        found += [each for each in proposed if each[2].state not in _OVER]
+        over = {stage.name for _, stage, gate in proposed if gate.state in _OVER}
+        for stage, number in listed:
+            last = run.last(stage) if run else None
+            if last and (last.number > number or stage in over):
+                waiting.over(store, run_id, stage, number)
+    return found
+
+
+def _proposed(store: Store, run_id: str, trust: Trust | None) -> tuple[Run | None, list[_Proposed]]:
+    """Give a run with what waits in it; None, and a line on standard error, if it cannot be read."""
     from pipeline.errors import TowpathError
 
     try:
@@ -263,8 +284,8 @@ def _waiting(store: Store, run_id: str, trust: Trust | None) -> list[tuple[Run, 
         gates = [(stage, _gate(store, run, plan, name, trust)) for name, stage in plan.stages.items()]
     except TowpathError as error:
         click.echo(f"{run_id}: {error.message}", err=True)
-        return []
-    return [(run, stage, gate) for stage, gate in gates if gate is not None]
+        return None, []
+    return run, [(run, stage, gate) for stage, gate in gates if gate is not None]
 
 
 def _gate(store: Store, run: Run, plan: Plan, stage: str, trust: Trust | None) -> Gate | None:

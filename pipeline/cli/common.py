@@ -99,6 +99,16 @@ def runner_key(path: str | None) -> Key:
     return keys.find(path, os.environ, lambda text: click.echo(text, err=True))
 
 
+def runner_keys(own: str | None, trust: str | None) -> tuple[Key, Trust | None]:
+    """Load the runner's key and those that count, of which it must be one. Raises UsageError, InvalidDefinition."""
+    signing, trusting = runner_key(own), trusted(trust)
+    if trusting and not trusting.key("builder", signing.public.fingerprint):
+        hint = "Enrol it (`towpath doctor` prints its line), or name another key with --key FILE."
+        text = f"the runner's own key, {signing.public.fingerprint}, is not enrolled as builder: nobody would rely on what it writes"
+        raise UsageError(text, hint=hint, where=trusting.path)
+    return signing, trusting
+
+
 def rely_on(store: Store, run_id: str, trust: Trust) -> None:
     """Hold what is recorded of a run against the keys that count, before anything is built upon it or decided.
 

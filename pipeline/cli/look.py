@@ -31,7 +31,8 @@ def status(run_id: str, project: str, store: str | None, *, as_json: bool) -> No
     """Show how the stages of RUN (default: the latest) stand, as the record tells it."""
     from pipeline.cli import report
 
-    state = _summary(common.open_store(store, Path(project)), run_id, targets=True)
+    opened = common.open_store(store, Path(project))
+    state = _summary(opened, common.find_run(opened, run_id), targets=True)
     if as_json:
         common.print_json(state)
     else:
@@ -210,7 +211,7 @@ def _summary(store: Store, run_id: str, *, targets: bool = False) -> dict[str, A
     from pipeline.earlier import alive
     from pipeline.record import runs as records
 
-    run = records.load(store, common.find_run(store, run_id))
+    run = records.load(store, run_id)
     compiled = _plan(store, run)
     state = report.summary(run, compiled, lambda last: alive(store, compiled, run, last))
     if targets:

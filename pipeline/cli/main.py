@@ -42,7 +42,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("look", "List the runs in the store."),
     "logs": ("look", "Print the logs of a run's stages."),
     "audit": ("audit", "Prove what a run left, or read it."),
-    "prune": ("prune", "Remove images that builds left and nobody needs any more."),
+    "bundle": ("bundle", "Carry runs from one store to another in one file."),
+    "prune": ("prune", "Remove what runs left and nobody needs any more."),
     "embedded": ("machine", "Start, stop or look at the AWS that runs on this machine."),
     "doctor": ("machine", "Check what Towpath needs on this machine."),
 }

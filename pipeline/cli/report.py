@@ -21,16 +21,19 @@ _COLOURS = {
     "succeeded": "green",
     "failed": "red",
     "rejected": "red",
-    "waiting": "yellow",
     "timed-out": "red",
     "canceled": "yellow",
     "lost": "yellow",
+    "waiting": "yellow",
     "running": "cyan",
 }
 
 
 def summary(run: Run, plan: Plan, alive: Callable[[Attempt], bool]) -> dict[str, Any]:
-    """Give a run's state as JSON. `state` is `succeeded` only if every stage is."""
+    """Give a run's state as JSON. `state` is `succeeded` only if every stage is, and the gravest of them else.
+
+    `unfinished`: nothing is under way, and stages are left that nobody has begun.
+    """
     stages = {name: _stage(run.last(name), alive) for name in plan.stages}
     return {
         "run": run.id,

@@ -382,7 +382,7 @@ def begin(
     from pipeline import source
     from pipeline.record import artifacts, identities, runs
 
-    signing, trust = _load_keys(keys)
+    signing, trust = common.runner_keys(keys.own, keys.trust)
     opened = common.open_store(store, project, create=True)
     for data in files.values():
         artifacts.put_blob(opened, data)
@@ -421,7 +421,7 @@ def _find(run_id: str, project: str, store: str | None, keys: Keys, *, output: O
     folder = Path(project).absolute()
     opened = common.open_store(store, folder)
     found = common.find_run(opened, run_id)
-    signing, trust = _load_keys(keys)
+    signing, trust = common.runner_keys(keys.own, keys.trust)
     if trust:
         common.rely_on(opened, found, trust)
     digest = runs.load(opened, found).plan
@@ -429,18 +429,6 @@ def _find(run_id: str, project: str, store: str | None, keys: Keys, *, output: O
         artifacts.read_json(opened, digest, f"the plan of run {found}"), f"the plan of run {found}"
     )
     return _context(opened, found, compiled, folder, signing, trust=trust, output=output)
-
-
-def _load_keys(keys: Keys) -> tuple[Key, Trust | None]:
-    """Load the runner's key and those that count, of which it must be one. Raises UsageError, InvalidDefinition."""
-    from pipeline.errors import UsageError
-
-    signing, trust = common.runner_key(keys.own), common.trusted(keys.trust)
-    if trust and not trust.key("builder", signing.public.fingerprint):
-        hint = "Enrol it (`towpath doctor` prints its line), or name another key with --key FILE."
-        text = f"the runner's own key, {signing.public.fingerprint}, is not enrolled as builder: nobody would rely on this run"
-        raise UsageError(text, hint=hint, where=trust.path)
-    return signing, trust
 
 
 def _context(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.record.store import Store
 
 VERSION = 1
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,14 @@ def put_blob(store: Store, data: bytes) -> str:
 
 def _put(store: Store, sha256: str, data: bytes | Path, size_bytes: int) -> None:
     """Store content; what is there already must at least have its size, or whoever reads it would be the one to find out."""
-    key = blob_key(sha256)
-    if store.put_new(key, data):
-        return
-    with store.open(key) or io.BytesIO() as there:
-        found_bytes = there.seek(0, io.SEEK_END)
+    key, there = blob_key(sha256), None
+    for _ in range(_TRIES):
+        if store.put_new(key, data):
+            return
+        if there := store.open(key):
+            break  # else a prune has just taken away what was there, or is about to put it back
+    with there or io.BytesIO() as stream:
+        found_bytes = stream.seek(0, io.SEEK_END)
     if found_bytes != size_bytes:
         hint = f"Remove it, so that it is written again, and look at the disk: {store.location}/{key}"
         raise VerificationFailed(
@@ -70,7 +74,7 @@ def read_blob(store: Store, sha256: str, what: str) -> bytes:
     """Give the bytes of this digest. Raises VerificationFailed if they are missing or others."""
     data = store.read(blob_key(sha256)) if digest.is_digest(sha256) else None
     if data is None:
-        raise VerificationFailed(f"{what}: {sha256} is not in the store")
+        raise _gone(store, sha256, what)
     if digest.of_bytes(data) != sha256:
         raise VerificationFailed(f"{what}: the store holds other bytes under {sha256}")
     return data
@@ -129,7 +133,7 @@ def materialise(store: Store, sha256: str, folder: Path) -> None:
 def _copy_out(store: Store, file: File, path: Path) -> None:
     source = store.open(blob_key(file.sha256)) if digest.is_digest(file.sha256) else None
     if source is None:
-        raise VerificationFailed(f"{file.path}: {file.sha256} is not in the store")
+        raise _gone(store, file.sha256, file.path)
     with source, path.open("wb") as target:
         shutil.copyfileobj(source, target, 1 << 20)
     with path.open("rb") as copy:
@@ -137,6 +141,15 @@ def _copy_out(store: Store, file: File, path: Path) -> None:
     if (found, size_bytes) != (file.sha256, file.size):
         hint = "The record was changed after it was written. Do not deploy from it."
         raise VerificationFailed(f"{file.path}: the store holds other bytes under {file.sha256}", hint=hint)
+
+
+def _gone(store: Store, sha256: str, what: str) -> VerificationFailed:
+    from pipeline.record import prunes  # late: it is seldom needed, and needs us
+
+    prune = prunes.of(store, sha256)
+    if prune:
+        return VerificationFailed(f"{what}: {sha256} {prune}", hint="Start anew, from the source: towpath run")
+    return VerificationFailed(f"{what}: {sha256} is not in the store")
 
 
 def _is_plain(path: str) -> bool:

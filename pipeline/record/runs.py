@@ -117,21 +117,26 @@ def found_by(store: Store, run_id: str, opening: str) -> dict[str, str]:
     return found_before(run) if run and run.head.digest == opening else {}
 
 
+def is_id(name: str) -> bool:
+    """Tell whether this has the form of a run's id."""
+    return _RUN_ID.fullmatch(name) is not None
+
+
 def run_ids(store: Store) -> list[str]:
     """Give the ids of all runs, oldest first."""
-    return [name for name in store.names("runs") if _RUN_ID.fullmatch(name)]
+    return [name for name in store.names("runs") if is_id(name)]
 
 
 def find(store: Store, text: str) -> str:
     """Give the run that `text` means: `latest`, an id, or the beginning or end of just one. Raises UsageError."""
+    if is_id(text) and store.names(f"runs/{text}"):
+        return text
     known = run_ids(store)
     if not known:
         raise UsageError(f"there is no run in {store.location}", hint="Start one: towpath run")
     if text == "latest":
         return next((each for each in reversed(known) if _goes_on(store, each)), known[-1])
-    found = [each for each in known if each == text] or [
-        each for each in known if each.startswith(text) or each.endswith(text)
-    ]
+    found = [each for each in known if each.startswith(text) or each.endswith(text)]
     if len(found) == 1:
         return found[0]
     problem = f"{len(found)} runs match" if found else "no run matches"

@@ -1,9 +1,10 @@
 """Where records live. A store is a set of objects that are written once and never changed.
 
-The whole Protocol is five functions, so that a directory and an S3 bucket can be the same thing to all above:
+The whole Protocol is six functions, so that a directory and an S3 bucket can be the same thing to all above:
 
 - `put_new` is the only way to write. It is atomic and durable: when it returns True, the object is there after a power
   cut, and of any number of racing writers exactly one got True.
+- `remove` is for content alone, which a prune has written down that it removes. Content that is put again meanwhile stays.
 - An object's key is a path of `/`-separated names of `A-Z a-z 0-9 . _ -`.
 - What is read is not trusted: every reader above checks digests and chains.
 """
@@ -52,4 +53,11 @@ class Store(Protocol):
 
     def written_at(self, key: str) -> float | None:
         """Give the store's own time of writing, in seconds since 1970, or None if there is no such object."""
+        ...
+
+    def remove(self, key: str, before: float) -> bool:
+        """Remove content, unless it was put, or put again, since `before` by the store's clock. Tell whether it was removed.
+
+        Raises StoreError; for anything else than content, a key below `blobs/`, too.
+        """
         ...

@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +39,7 @@ class DirectoryStore:
 
     def put_new(self, key: str, data: bytes | Path) -> bool:
         path = self.root / key
-        if path.exists():  # spares the copy; the link below is what decides
+        if path.exists() and _is_fresh(key, path):  # spares the copy; the link below is what decides
             return False
         try:
             aside = self._write_aside(data)  # first: where the disk is full, not even an empty folder is left
@@ -95,6 +97,26 @@ class DirectoryStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def remove(self, key: str, before: float) -> bool:
+        if not key.startswith("blobs/"):
+            raise StoreError(f"{key} is no content, and nothing else may be removed", where=key)
+        path, aside = self.root / key, self.root / "aside" / f"removed-{secrets.token_hex(8)}"
+        try:
+            if path.stat().st_mtime >= before:
+                return False
+            self._make(aside.parent)
+            path.rename(aside)  # out of the way of who puts it again, and only then looked at for good
+            if again := aside.stat().st_mtime >= before:
+                with suppress(FileExistsError):
+                    os.link(aside, path)
+            aside.unlink()
+            _flush_directory(path.parent)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _failed("remove", path, error) from error
+        return not again
+
     def _make(self, folder: Path) -> None:
         """Make a folder with its parents, each durable in the one above it."""
         if folder in self._made or folder.is_dir():
@@ -151,6 +173,18 @@ def _check_format(store: DirectoryStore) -> None:
     if found != FORMAT:
         hint = "Name the folder of a store, or an empty one, with --store DIR."
         raise StoreError(f"{store.root} is not a store of this version of Towpath (format.json: {found})", hint=hint)
+
+
+def _is_fresh(key: str, path: Path) -> bool:
+    """Make the time of content that is put again that of now, so that no prune takes it away; False if one just has."""
+    if key.startswith("blobs/"):
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+        except OSError:  # of another user: then only what is old anyway is removed
+            return True
+    return True
 
 
 def _flush_directory(folder: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.prune import Image, unwanted
+from pipeline.prune.images import Image, unwanted
 
 RUNS = ["1", "2", "3", "4"]
 IMAGES = {

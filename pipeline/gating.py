@@ -136,8 +136,12 @@ def _newer(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledger
     if seen and not _is_at(book, seen):
         text = f"{book.name} is not, or no longer, what run {run.id} found of it when it was opened"
         raise VerificationFailed(text, where=book.name)
-    ours = order.Opened(run.id, run.head.digest, runs.found_before(run), seen["length"] if seen else 0)
-    return order.newer(ledger.deployments(book.events), ours, lambda each: runs.found_by(store, each.run, each.opening))
+
+    def opened(each: Deployment) -> order.Opened | None:
+        other = runs.opened(store, each.run, each.opening)
+        return order.of(other, book.name) if other else None
+
+    return order.newer(ledger.deployments(book.events), order.of(run, book.name), opened)
 
 
 def _is_at(book: Ledger, seen: dict[str, Any]) -> bool:

@@ -39,17 +39,24 @@ def begin_at(plan: Plan, run: Run, begins: Collection[str]) -> dict[str, Attempt
 
 
 def as_json(run: Run, taken: dict[str, Attempt]) -> dict[str, Any]:
-    """Give what the new run's opening says of it. What this run took over itself is taken over from where that came from.
+    """Give what the new run's opening says of it. What this run took over itself is taken over from where that came from."""
+    own = {name: {"run": run.id, "attempt": each.number, **each.head.as_json()} for name, each in taken.items()}
+    return {**lineage(run), "stages": {name: taken[name].inherited or each for name, each in own.items()}}
 
-    Who asked for the older runs is told too: nobody approves what they asked for.
+
+def lineage(run: Run) -> dict[str, Any]:
+    """Give what a run that takes over from this one says of where it comes from.
+
+    `requesters` asked for the older runs: nobody approves what they asked for. `root` is the run that took nothing over, with what its
+    opening had found: the new one is no newer than that.
     """
     before = run.data.get("inherits") or {}
-    own = {name: {"run": run.id, "attempt": each.number, **each.head.as_json()} for name, each in taken.items()}
+    found = {name: run.data.get(name) for name in ("before", "ledgers")}
     return {
         "run": run.id,
         "opening": run.head.digest,
         "requesters": [run.data.get("requester"), *before.get("requesters", [])],
-        "stages": {name: taken[name].inherited or each for name, each in own.items()},
+        "root": before.get("root") or {"run": run.id, "opening": run.head.digest, **found},
     }
 
 

@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import VerificationFailed
 from pipeline.gates import decide, order, rules, statements, subjects
-from pipeline.record import chain, digest, ledger, runs
+from pipeline.record import chain, digest, ledger
 from pipeline.record.writer import event_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from pipeline.gates.decide import Decision
+    from pipeline.gates.order import Opened
     from pipeline.gates.rules import Rules
     from pipeline.plan import Plan, PlannedStage
     from pipeline.record.chain import Event
@@ -96,8 +97,8 @@ class Evidence:
     """What the record holds of a run that stands in a ledger.
 
     `looked` is how each attempt that went on looked at its gate, `applied` what came of that, both by the attempt's name;
-    `documents` are approvals, `subjects` what was approved, both by digest. `found_by` gives what the runs found when they were
-    opened that have deployed to the same targets since this one was, by the digests of their openings.
+    `documents` are approvals, `subjects` what was approved, both by digest. `opened` says where the runs stand that
+    have deployed to the same targets since this one was opened, by the digests of their openings.
     """
 
     run: Run
@@ -106,7 +107,7 @@ class Evidence:
     applied: Mapping[str, tuple[str, Any] | None]
     documents: Mapping[str, bytes]
     subjects: Mapping[str, Any]
-    found_by: Mapping[str, Mapping[str, str]]
+    opened: Mapping[str, Opened]
 
 
 def examine(name: str, objects: Mapping[str, bytes], trust: Trust | None) -> Book:
@@ -266,10 +267,9 @@ def seen_so_far(book: Book, run: Run, name: str, heads: Iterable[Any]) -> list[F
 
 def since_opened(book: Book, run: Run) -> list[Deployment]:
     """Give what other runs have deployed to a target since a run was opened."""
-    seen = (run.data.get("ledgers") or {}).get(book.name)
-    length = seen["length"] if seen else 0
+    since = order.of(run, book.name).since
     made = ledger.deployments(each.event for each in book.entries)
-    return [each for each in made if each.seq >= length and each.run != run.id]
+    return [each for each in made if each.seq >= since and each.run != run.id]
 
 
 def held_up(book: Book, attempt: Attempt, events: Iterable[Event], evidence: Evidence) -> list[Finding]:
@@ -289,8 +289,7 @@ def _newer(book: Book, length: int, evidence: Evidence) -> Deployment | None:
     """Give the deployment that makes one by this run outdated, when the ledger was this long."""
     run = evidence.run
     made = [each for each in since_opened(book, run) if each.seq < length]
-    ours = order.Opened(run.id, run.head.digest, runs.found_before(run))
-    return order.newer(made, ours, lambda each: evidence.found_by.get(each.opening, {}))
+    return order.newer(made, order.of(run, book.name), lambda each: evidence.opened.get(each.opening))
 
 
 def accounted(book: Book, attempt: Attempt, evidence: Evidence) -> list[Finding]:

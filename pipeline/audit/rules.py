@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from pipeline import inherit
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.audit.logs import Told
 from pipeline.gates import subjects
@@ -192,6 +193,27 @@ def read_back(run: Run, attempt: Attempt, release: Any) -> list[Finding]:
             if running != pinned.get(name):
                 text = f"function {name} runs another image than the release pins"
                 found.append(broken(key, text, pinned.get(name, "no such function"), each["image"]))
+    return found
+
+
+def descent(run: Run, older: Callable[[str], Run | None]) -> list[Finding]:
+    """Rule 8 for the opening: it says of the older run what that says of itself."""
+    told = run.data.get("inherits")
+    if not told:
+        return []
+    found: list[Finding] = []
+    key = event_key(runs.chain_name(run.id, "open"), 1)
+    with reading(key, found):
+        parent = older(str(told["run"]))
+        if parent is None:
+            return [missing(f"runs/{told['run']}", f"is not here, and run {run.id} takes over what it came to")]
+        found += [
+            broken(key, f"tells another {name} of run {parent.id} than that has", value, told.get(name))
+            for name, value in inherit.lineage(parent).items()
+            if told.get(name) != value
+        ]
+        if run.plan != parent.plan:
+            found.append(broken(key, f"has another plan than run {parent.id}", parent.plan, run.plan))
     return found
 
 

@@ -159,7 +159,7 @@ class RunAudit:
                 run.add(replay.attempt(run, name, list(examined.events)))
 
     def _rules(self, plan: Plan, run: Run) -> None:
-        self.found += rules.numbering(plan, run)
+        self.found += rules.numbering(plan, run) + rules.descent(run, self._older)
         known = [each for each in self._each(run) if each.stage in plan.stages]
         for attempt in known:
             events = self._events(attempt)

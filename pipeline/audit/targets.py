@@ -9,7 +9,7 @@ from pipeline import plan as plans
 from pipeline.audit import ledgers
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import TowpathError
-from pipeline.gates import statements
+from pipeline.gates import order, statements
 from pipeline.record import artifacts, chain, ledger, runs
 from pipeline.record.writer import read_chain
 
@@ -159,12 +159,17 @@ class Targets:
         for sha256 in sorted(wanted):
             if sha256:
                 subjects[sha256] = self._blobs.json(sha256, f"a subject of run {run.id}", found)
-        found_by: dict[str, Mapping[str, str]] = {}
+        return ledgers.Evidence(run, plan, looked, applied, documents, subjects, self._opened(run, books, found))
+
+    def _opened(self, run: Run, books: list[Book], found: list[Finding]) -> dict[str, order.Opened]:
+        """Say where the runs stand that have deployed to these targets since this one was opened."""
+        opened: dict[str, order.Opened] = {}
         for book in books:
             with reading(book.name, found):
                 for made in ledgers.since_opened(book, run):
-                    found_by[made.opening] = runs.found_by(self._store, made.run, made.opening)
-        return ledgers.Evidence(run, plan, looked, applied, documents, subjects, found_by)
+                    if other := runs.opened(self._store, made.run, made.opening):
+                        opened[made.opening] = order.of(other, book.name)
+        return opened
 
 
 def _entry(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:

@@ -5,6 +5,8 @@ deploying this one's release would silently put something older over something n
 
 Of two runs, one was opened later if its opening names the other, by digest, among those that it found. Where neither names the
 other they were opened at the same time or far apart, and their ids decide, which sort by the time at which they were made.
+
+A run that takes results over from an older one stands where that one does: it is of the same source.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from pipeline.record.ledger import Deployment
+    from pipeline.record.replay import Run
 
 
 @dataclass(frozen=True)
@@ -28,18 +31,31 @@ class Opened:
     since: int = 0
 
 
+def of(run: Run, book: str) -> Opened:
+    """Say where a run stands, as its opening has it; `book` is the ledger of which it tells how long that was."""
+    told = run.data.get("inherits")
+    root = told["root"] if told else {"run": run.id, "opening": run.head.digest, **run.data}
+    found = {each["run"]: each["opening"] for each in root.get("before") or []}
+    seen = (root.get("ledgers") or {}).get(book)
+    return Opened(root["run"], root["opening"], found, seen["length"] if seen else 0)
+
+
 def newer(
-    deployments: Iterable[Deployment], ours: Opened, found_by: Callable[[Deployment], Mapping[str, str]]
+    deployments: Iterable[Deployment], ours: Opened, opened: Callable[[Deployment], Opened | None]
 ) -> Deployment | None:
     """Give the latest deployment by a run that was opened later than ours; None if there is none.
 
-    `found_by` gives the runs that the opening of a deployment's run names, each with its opening's digest.
+    `opened` gives where the run of a deployment stands, None if its opening is not at hand.
     """
-    since = [each for each in deployments if each.seq >= ours.since and each.run != ours.run]
-    return next((each for each in reversed(since) if _is_later(each, ours, found_by)), None)
+    since = [each for each in deployments if each.seq >= ours.since]
+    return next((each for each in reversed(since) if _is_later(opened(each) or _alone(each), ours)), None)
 
 
-def _is_later(each: Deployment, ours: Opened, found_by: Callable[[Deployment], Mapping[str, str]]) -> bool:
-    if ours.found.get(each.run) == each.opening:
+def _alone(each: Deployment) -> Opened:
+    return Opened(each.run, each.opening, {})
+
+
+def _is_later(theirs: Opened, ours: Opened) -> bool:
+    if theirs.run == ours.run or ours.found.get(theirs.run) == theirs.digest:
         return False
-    return each.run > ours.run or found_by(each).get(ours.run) == ours.digest
+    return theirs.run > ours.run or theirs.found.get(ours.run) == ours.digest

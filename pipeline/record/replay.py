@@ -129,7 +129,9 @@ def _is_inheritance(value: Any) -> bool:
     """Tell whether this says which attempts of an older run are taken over, each by the head of its chain."""
     if not isinstance(value, dict) or not isinstance(value.get("stages"), dict):
         return False
-    stages, asked = value["stages"], value.get("requesters")
+    stages, asked, root = value["stages"], value.get("requesters"), value.get("root")
+    if not isinstance(root, dict) or not all(isinstance(root.get(each), str) for each in ("run", "opening")):
+        return False
     if not isinstance(asked, list) or not all(each is None or _is_map(each) for each in asked):
         return False
     return all(

@@ -103,18 +103,13 @@ def last_opened(store: Store) -> list[dict[str, str]]:
     return found
 
 
-def found_before(run: replay.Run) -> dict[str, str]:
-    """Give the runs that a run found when it was opened, each with the digest of its opening."""
-    return {each["run"]: each["opening"] for each in run.data.get("before") or []}
-
-
-def found_by(store: Store, run_id: str, opening: str) -> dict[str, str]:
-    """Give what another run found, by its opening; nothing if that is not here, or not the one that has this digest."""
+def opened(store: Store, run_id: str, opening: str) -> replay.Run | None:
+    """Give a run by its opening alone; None if that is not here, or not the one that has this digest."""
     try:
         run = replay.opening(run_id, read_chain(store, chain_name(run_id, "open")))
     except VerificationFailed:
-        return {}
-    return found_before(run) if run and run.head.digest == opening else {}
+        return None
+    return run if run and run.head.digest == opening else None
 
 
 def is_id(name: str) -> bool:

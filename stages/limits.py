@@ -61,6 +61,8 @@ class Limits:
     """A file that is reused: an images.json of 500 functions has below 1 MB."""
     read_bytes: int = 512 * 1024**2
     """An object of a record that is read as a whole: as large as the largest file that a stage's options name."""
+    secret_bytes: int = 65_536
+    """What Secrets Manager holds at most; one variable of a process may have 128 KiB."""
     grace_s: float = 5.0
     """Between asking a stage to end and ending it: CI systems give about ten seconds in all."""
     source_look_s: float = 1.0

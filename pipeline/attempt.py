@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline import earlier, inherit, jobs, reuse, secrets, source
+from pipeline import earlier, inherit, jobs, reuse, source
 from pipeline.errors import StageFailed, VerificationFailed
 from pipeline.record import artifacts, chain, digest, runs, seals
 from pipeline.record.writer import ChainWriter, LogWriter
@@ -298,7 +298,7 @@ class _Attempt:
             commit=self._commit(),
             secrets=sorted(stage.secrets),
         )
-        values = secrets.take(stage, self.context.project, os.environ, self.context.endpoint)
+        values = self._secrets()
         self.redactor = Redactor(values)
         job = jobs.Phase(stage, request, inputs, work, previous.files if previous else {}, values)
         state = self._source_state()
@@ -326,6 +326,16 @@ class _Attempt:
         if self.context.project is None or "cache" not in KINDS[self.stage.kind].needs:
             return None
         return str(self.context.project / ".towpath" / "cache" / self.stage.kind)
+
+    def _secrets(self) -> dict[str, bytes]:
+        """Take the values of the stage's secrets. What its earlier attempts left of theirs, when their runner died, goes now."""
+        if not self.stage.secrets:
+            return {}
+        from pipeline import secrets
+
+        for each in self.unknown:
+            jobs.discard(self.context.work / f"{each.handle}-{each.phase}")
+        return secrets.take(self.stage, self.context.project, os.environ, self.context.endpoint)
 
     def _access(self) -> Access | None:
         target = self.stage.target

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.redaction.forms import forms, visible
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import BinaryIO
@@ -56,7 +54,7 @@ class Redactor:
         lines = _lines(self._finder)
         data = text.encode("utf-8", "surrogatepass")
         ((masked, _),) = [*lines.add(data), *lines.end(cut_off=False)]
-        return masked.decode("utf-8", "surrogatepass") if masked != data else text
+        return masked.decode("utf-8", "backslashreplace") if masked != data else text
 
     def value(self, value: Any) -> Any:
         """Give a JSON value with all texts in it masked, keys too, and numbers that are a secret."""
@@ -78,7 +76,7 @@ class Redactor:
             value = [*value.keys(), *value.values()]
         if isinstance(value, (list, tuple)):
             return next((name for each in value if (name := self.held_by(each))), None)
-        return self._finder.name(visible(str(value).encode("utf-8", "surrogatepass")))
+        return self._finder.name(_visible(str(value).encode("utf-8", "surrogatepass")))
 
     def held_by_file(self, file: BinaryIO) -> str | None:
         """Give the name of a secret that stands in a file, if one does. Line breaks in it count for nothing."""
@@ -105,10 +103,17 @@ class Redactor:
 
 
 def _finder(values: Mapping[str, bytes]) -> Finder | None:
-    from pipeline.redaction.finder import Finder  # late, as most stages have no secrets
+    from pipeline.redaction.finder import Finder  # late, as the rest here: most stages have no secrets
+    from pipeline.redaction.forms import forms
 
     found = {form: name for name, value in values.items() for form in forms(value)}
     return Finder(found) if found else None
+
+
+def _visible(text: bytes) -> bytes:
+    from pipeline.redaction.forms import visible
+
+    return visible(text)
 
 
 def _lines(finder: Finder) -> Lines:

@@ -168,6 +168,19 @@ def test_a_secret_is_handed_to_the_stage_that_names_it_alone_and_is_not_recorded
     assert artifacts.read_json(house.store, intended.data["request"], "it")["secrets"] == ["TOKEN"]
 
 
+def test_what_a_killed_attempt_left_of_a_secret_goes_when_the_next_one_begins(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OURS", VALUE)
+    flag = house.project / "a.started"
+    script = f"test -e {flag} && exit 0; echo $TOKEN >$TMPDIR/left; touch {flag}; sleep 60"
+    run_id = house.open(command("a", script, secrets=SECRET))
+    assert killed_in(house, run_id, "a").returncode == -signal.SIGKILL
+    assert list((house.project / ".towpath/work").rglob("left"))
+    assert run_process(house, run_id).returncode == 0
+    assert list((house.project / ".towpath/work").iterdir()) == []
+
+
 def test_a_stage_whose_secret_is_missing_does_not_start(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OURS", raising=False)
     run_id = house.open(command("a", f"touch {house.project}/started", secrets=SECRET))

@@ -37,6 +37,10 @@ def test_the_beginning_of_a_secret_at_the_end_of_a_text_is_no_secret(redactor: R
     assert redactor.text("this is correct") == "this is correct"
 
 
+def test_a_secret_of_bytes_that_are_no_text_may_end_within_a_character() -> None:
+    assert Redactor({"B": b"\xa9 secret \xc3"}).text("é secret é") == "\\xc3***\\xa9"
+
+
 def test_who_holds_a_secret_is_told_its_name(redactor: Redactor) -> None:
     assert redactor.held_by({"x": [{"y": f"a {TEXT[:5]}\n{TEXT[5:]} b"}]}) == "TOKEN"
     assert redactor.held_by({"x": [{TEXT: 1}]}) == "TOKEN"

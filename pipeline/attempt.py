@@ -8,20 +8,23 @@ The order of writes is what a kill may rely on: an attempt's chain is opened bef
 from __future__ import annotations
 
 import dataclasses
-import json
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline import earlier, inherit, jobs, reuse, source
 from pipeline.errors import StageFailed, VerificationFailed
-from pipeline.record import artifacts, chain, runs, seals, waiting
+from pipeline.record import artifacts, chain, digest, runs, seals, waiting
 from pipeline.record.writer import ChainWriter, LogWriter
+from pipeline.redaction import Redactor
 from stages import contract
 from stages.contract import Access, Earlier, Failure, Request, Result
 from stages.kinds import KINDS
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from pipeline.context import Context, Stop
     from pipeline.executors import Ended, Stream
     from pipeline.gating import State
@@ -54,7 +57,12 @@ def make(context: Context, name: str, stop: Stop) -> Attempt | None:
         waiting.over(context.store, run.id, name, last.number)
     context.reporter.stage_started(name, number)
     log = LogWriter(context.store, runs.log_name(run.id, name, number), run.head.digest)
-    outcome = _Attempt(context, stage, number, unknown, writer, log, stop, inputs).phases()
+    attempt = _Attempt(context, stage, number, unknown, writer, log, stop, inputs)
+    try:
+        outcome = attempt.phases()
+    except Exception as error:
+        attempt.redactor.error(error)
+        raise
     log.flush()
     if outcome == "waiting":
         waiting.put(context.store, run.id, name, number)
@@ -94,6 +102,7 @@ class _Attempt:
     facts: dict[str, Any] = field(default_factory=dict)
     seen: int | None = None
     """How long the ledger was when somebody first looked whether what is proposed may be done."""
+    redactor: Redactor = field(default_factory=Redactor)
 
     def phases(self) -> Outcome:
         """Run what phases there are to run, and give the outcome."""
@@ -164,7 +173,8 @@ class _Attempt:
         context = self.context
         if self.proposal is None:
             given = {name: each["artifact"] for name, each in self.inputs.items()}
-            self.proposal = subjects.by_request(self.stage.kind, self.stage.options, given, self.stage.target)
+            named = self.stage.as_json().get("secrets")
+            self.proposal = subjects.by_request(self.stage.kind, self.stage.options, given, self.stage.target, named)
             told = {"from": self.number, "proposal": dataclasses.asdict(self.proposal)}
             self.writer.append(chain.PROPOSAL_ADOPTED, told)
         gate = gating.look(context.store, context.plan, context.run, self.stage, self.proposal, trust=context.trust)
@@ -246,18 +256,21 @@ class _Attempt:
         ended, result = jobs.run(
             job, self.context.executor, lambda stream, line: self._line(phase, stream, line), self.log.flush_if_due
         )
+        self._write(self.redactor.end())
         if ended.reason == "canceled":
             result = self._canceled(phase)
         outputs: dict[str, str] = {}
+        if name := self.redactor.held_by(result.statements):
+            result = _leaked(f"a statement of the stage holds the secret {name}")
         if phase == "apply" and self.stage.rules:
             result = self._told_apart(result)
         if result.outcome == "succeeded":
             result, outputs = self._collect(phase, job, result)
         if result.proposal:
             for line in result.proposal.view.splitlines():
-                self._say({"phase": phase, "stream": "proposal", "text": line}, {})
+                self._say({"phase": phase, "stream": "proposal", "text": self.redactor.text(line)}, {})
         outcome = self._finish(phase, ended, result, outputs)
-        if outcome == "succeeded":
+        if outcome == "succeeded" or job.secrets:  # the stage may have left what it was handed there
             jobs.discard(job.work)
         return outcome
 
@@ -287,8 +300,11 @@ class _Attempt:
             previous=previous.folders if previous else {},
             cache=self._cache(),
             commit=self._commit(),
+            secrets=sorted(stage.secrets),
         )
-        job = jobs.Phase(stage, request, inputs, work, previous.files if previous else {})
+        values = self._secrets()
+        self.redactor = Redactor(values)
+        job = jobs.Phase(stage, request, inputs, work, previous.files if previous else {}, values)
         state = self._source_state()
         jobs.prepare(job, self.context.store)
         recorded = artifacts.put_json(self.context.store, {"v": contract.VERSION, **dataclasses.asdict(request)})
@@ -315,6 +331,16 @@ class _Attempt:
             return None
         return str(self.context.project / ".towpath" / "cache" / self.stage.kind)
 
+    def _secrets(self) -> dict[str, bytes]:
+        """Take the values of the stage's secrets. What its earlier attempts left of theirs, when their runner died, goes now."""
+        if not self.stage.secrets:
+            return {}
+        from pipeline import secrets
+
+        for each in self.unknown:
+            jobs.discard(self.context.work / f"{each.handle}-{each.phase}")
+        return secrets.take(self.stage, self.context.project, os.environ, self.context.endpoint)
+
     def _access(self) -> Access | None:
         target = self.stage.target
         if target is None:
@@ -331,11 +357,20 @@ class _Attempt:
             text = f"the stage handed on {sorted(result.outputs)}, but its kind declares {sorted(declared)}"
             return Result("failed", failure=Failure("fault", text)), {}
         try:
-            return result, {name: artifacts.collect(self.context.store, job.work, name) for name in sorted(declared)}
+            return result, {
+                name: artifacts.collect(self.context.store, job.work, name, self._inspect) for name in sorted(declared)
+            }
         except StageFailed as error:
             return Result("failed", failure=Failure("terminal", error.message, error.where, error.hint)), {}
 
+    def _inspect(self, path: str, file: BinaryIO) -> None:
+        """Raise StageFailed for an output that holds a secret: it would be in the record, for all who may read that."""
+        name = self.redactor.held_by(path) or self.redactor.held_by_file(file)
+        if name:
+            raise StageFailed(f"the output {path} holds the secret {name}", hint=_LEAKED)
+
     def _finish(self, phase: contract.Phase, ended: Ended | None, result: Result, outputs: dict[str, str]) -> Outcome:
+        result = _masked(result, self.redactor)
         outcome: Outcome = result.outcome
         if ended and ended.reason in ("canceled", "timed-out"):
             outcome = "canceled" if ended.reason == "canceled" else "timed-out"
@@ -359,21 +394,47 @@ class _Attempt:
         return outcome
 
     def _line(self, phase: contract.Phase, stream: Stream, line: bytes) -> None:
-        text, fields = parse_line(line)
-        self._say({"phase": phase, "stream": stream, "text": text}, fields)
+        message, fields = parse_line(line)
+        about = {"phase": phase, "stream": stream}, fields
+        self._write(self.redactor.line((stream, str(fields.get("function"))), message, about))
+
+    def _write(self, lines: list[tuple[bytes, Any]]) -> None:
+        """Write lines as the redactor gives them: nothing else of what a stage says reaches the log, or the screen."""
+        for message, (data, fields) in lines:
+            text = message.decode("utf-8", "backslashreplace")
+            self._say({**data, "text": text}, self.redactor.value(fields))
 
     def _say(self, data: dict[str, Any], fields: dict[str, Any]) -> None:
         self.log.line({**data, "fields": fields} if fields else data)
         self.context.reporter.line(self.stage.name, data["text"], fields)
 
 
-def parse_line(line: bytes) -> tuple[str, dict[str, Any]]:
+_LEAKED = "Write what others may read. Who needs the secret is to name it: secrets: [NAME]"
+
+
+def _leaked(text: str) -> Result:
+    return Result("failed", failure=Failure("terminal", text, hint=_LEAKED))
+
+
+def _masked(result: Result, redactor: Redactor) -> Result:
+    """Give a result with the texts in it masked, as far as they are recorded; no statement holds a secret by now."""
+    if not redactor:
+        return result
+    proposal, failure = result.proposal, result.failure
+    if proposal:
+        proposal = contract.Proposal(**redactor.value(dataclasses.asdict(proposal)))
+    if failure:
+        failure = Failure(failure.cls, *map(redactor.value, (failure.message, failure.where, failure.hint)))
+    return dataclasses.replace(result, facts=redactor.value(result.facts), proposal=proposal, failure=failure)
+
+
+def parse_line(line: bytes) -> tuple[bytes, dict[str, Any]]:
     """Give a line's text and, if it is a JSON object with a message, the fields beside it. Data, never an instruction."""
     if line.startswith(b"{") and len(line) < LIMITS.log_line_bytes:
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
+            value = digest.parse(line)  # what cannot be recorded as JSON is text
+        except ValueError:
             value = None
         if isinstance(value, dict) and isinstance(value.get("message"), str):
-            return value.pop("message"), value
-    return line.decode("utf-8", "backslashreplace"), {}
+            return value.pop("message").encode("utf-8", "surrogatepass"), value
+    return line, {}

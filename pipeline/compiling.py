@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline import beneath
 from pipeline.definition import resolve
 from pipeline.errors import InvalidDefinition
-from pipeline.plan import GATED, Plan, PlannedStage
+from pipeline.plan import GATED, Plan, PlannedStage, SecretSource
 from pipeline.record import digest
 from stages.contract import Target
 from stages.kinds import KINDS
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.definition import Definition, Stage
-    from pipeline.plan import Value
+    from pipeline.plan import Place, Value
     from stages.contract import Problem
 
 
@@ -81,6 +81,7 @@ def _stage(
         idempotent=kind.idempotent if stage.idempotent is None else stage.idempotent,
         files={path: digest.of_bytes(data) for path, data in contents.items()},
         rules=_rules(definition, stage),
+        secrets={each: _secret(definition, each) for each in stage.secrets},
     )
     return planned, {digest.of_bytes(data): data for data in contents.values()}
 
@@ -89,6 +90,19 @@ def _rules(definition: Definition, stage: Stage) -> dict[str, Any] | None:
     """Give the rules of a stage that changes something at its target, else None: looking and packaging have no gate."""
     rules = definition.rules.get(stage.environment) if stage.environment and stage.uses in GATED else None
     return rules.as_json() if rules else None
+
+
+def _secret(definition: Definition, name: str) -> SecretSource:
+    secret = definition.secrets[name]
+    ((key, place),) = secret.sources.items()
+    source = SecretSource(place=cast("Place", key), name=place, key=secret.key)
+    if secret.environment is None:
+        return source
+    environment = definition.environments[secret.environment]
+    target = Target(  # who we must be to read it; what is deployed there does not matter
+        secret.environment, environment.account, environment.region, environment.partition, environment.embedded
+    )
+    return dataclasses.replace(source, target=target, profile=environment.profile)
 
 
 def _target(definition: Definition, name: str, values: Mapping[str, Value]) -> Target:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import Blocked, VerificationFailed
 from pipeline.record import chain, runs
-from pipeline.record.writer import boot_id, event_key, pid_namespace, process_started, read_log
+from pipeline.record.writer import boot_id, event_key, follow_log, pid_namespace, process_started
 from stages.contract import Earlier
 from stages.kinds import KINDS
 from stages.limits import LIMITS
@@ -73,10 +74,10 @@ def follows(context: Context, last: Attempt) -> dict[str, Any]:
         return last.head.as_json()
     name = runs.log_name(context.run.id, last.stage, last.number)
     try:
-        lines = read_log(context.store, name)
+        end = next(iter(deque(follow_log(context.store, name), maxlen=1)), None)
     except VerificationFailed:  # going on does not depend on it, and an audit will name what is wrong with it
         return last.head.as_json()
-    return {**last.head.as_json(), "log": chain.head(lines, name).as_json() if lines else None}
+    return {**last.head.as_json(), "log": chain.Head(name, end.digest, end.seq + 1).as_json() if end else None}
 
 
 def unknown(context: Context, name: str) -> list[Earlier]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import beneath
 from pipeline.errors import UsageError
-from pipeline.plan import Plan, PlannedStage
+from pipeline.plan import Plan, PlannedStage, SecretSource
 from pipeline.record import digest
 from stages.kinds import KINDS
 from stages.limits import LIMITS
@@ -31,6 +31,7 @@ class Step:
     target: Target | None = None
     profile: str | None = None
     rules: dict[str, Any] | None = None
+    secrets: dict[str, SecretSource] = field(default_factory=dict)
 
 
 def compile_plan(name: str, steps: Sequence[Step], project: Path) -> tuple[Plan, dict[str, bytes]]:
@@ -64,6 +65,7 @@ def _stage(step: Step, before: dict[str, PlannedStage], files: dict[str, str]) -
         idempotent=kind.idempotent,
         files=files,
         rules=step.rules,
+        secrets=step.secrets,
     )
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Phase:
     """A request with all that its job needs beside it. `artifacts` maps an input's name to its digest.
 
-    `files` are further ones, by their path in the work directory.
+    `files` are further ones, by their path in the work directory. `secrets` are the values that its process is handed.
     """
 
     stage: PlannedStage
@@ -38,6 +38,7 @@ class Phase:
     artifacts: dict[str, str]
     work: Path
     files: dict[str, bytes] = field(default_factory=dict)
+    secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
 def prepare(phase: Phase, store: Store) -> None:
@@ -101,7 +102,9 @@ def _job(phase: Phase, handle: str) -> Job:
     stage, work = phase.stage, phase.work
     ours = variables(os.environ, KINDS[stage.kind].needs, stage.target, work)
     ours |= asked_for(os.environ, stage.kind, stage.options)
+    secrets = {name: os.fsdecode(value) for name, value in phase.secrets.items()}
     if stage.kind != "command":
+        ours |= {contract.secret_variable(name): value for name, value in secrets.items()}
         argv = [sys.executable, "-I", "-m", "stages", stage.kind]
         return Job(handle, argv, work, work, ours, stage.timeout_s)
     named = {"TOWPATH_HANDLE": handle, "TOWPATH_INPUTS": str(work / "inputs"), "TOWPATH_OUTPUTS": str(work / "outputs")}
@@ -110,7 +113,7 @@ def _job(phase: Phase, handle: str) -> Job:
     if "/" in argv[0]:
         argv[0] = str(source / argv[0])
     own = {name: str(value) for name, value in (stage.options.get("variables") or {}).items()}
-    return Job(handle, argv, work, source, ours | own | named, stage.timeout_s)
+    return Job(handle, argv, work, source, ours | own | secrets | named, stage.timeout_s)
 
 
 def _result(phase: Phase, ended: Ended) -> Result:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.errors import VerificationFailed
 from pipeline.record import digest
@@ -26,12 +26,30 @@ _IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 
 Value = str | int | bool
 
+Place = Literal["variable", "file", "ssm", "secrets-manager"]
+"""Where a secret can be taken from."""
+
+
+@dataclass(frozen=True)
+class SecretSource:
+    """Where a secret is taken from when a stage begins: names only, never a value.
+
+    `name` is the variable, the file (absolute, or from the project), the parameter or the secret; `key` one of a secret that is a JSON
+    object. What is read in AWS is read at `target`, with `profile`.
+    """
+
+    place: Place
+    name: str
+    key: str | None = None
+    target: Target | None = None
+    profile: str | None = None
+
 
 @dataclass(frozen=True)
 class PlannedStage:
     """One node. `inputs` says which stage each input comes from; `files` gives the digest of each file an option names.
 
-    `rules` are those that the definition wants for the target, None for a stage without a gate.
+    `rules` are those that the definition wants for the target, None for a stage without a gate. `secrets` are those it is handed.
     """
 
     name: str
@@ -45,6 +63,12 @@ class PlannedStage:
     idempotent: bool
     files: dict[str, str] = field(default_factory=dict)
     rules: dict[str, Any] | None = None
+    secrets: dict[str, SecretSource] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the stage's JSON form, in which one without secrets says nothing of them."""
+        form = dataclasses.asdict(self)
+        return form if self.secrets else {name: value for name, value in form.items() if name != "secrets"}
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -66,7 +90,7 @@ class Plan:
         return {
             "v": VERSION,
             **dataclasses.asdict(self),
-            "stages": [dataclasses.asdict(each) for each in self.stages.values()],
+            "stages": [each.as_json() for each in self.stages.values()],
         }
 
     def releases(self, stage: PlannedStage) -> bool:
@@ -90,7 +114,13 @@ def from_json(value: Any, what: str) -> Plan:
         if value["v"] != VERSION:
             raise VerificationFailed(f"{what} is of format version {value['v']}, not {VERSION}")
         stages = [
-            PlannedStage(**{**each, "target": Target(**each["target"]) if each["target"] else None})
+            PlannedStage(
+                **{
+                    **each,
+                    "target": _target(each["target"]),
+                    "secrets": {name: _source(source) for name, source in each.get("secrets", {}).items()},
+                }
+            )
             for each in value["stages"]
         ]
         for stage in stages:
@@ -101,6 +131,14 @@ def from_json(value: Any, what: str) -> Plan:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VerificationFailed(f"{what} is not a plan: {error!r}") from error
     return plan
+
+
+def _target(value: dict[str, Any] | None) -> Target | None:
+    return Target(**value) if value else None
+
+
+def _source(value: dict[str, Any]) -> SecretSource:
+    return SecretSource(**{**value, "target": _target(value["target"])})
 
 
 def _check_form(stage: PlannedStage, what: str) -> None:

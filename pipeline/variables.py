@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from stages.contract import Target
     from stages.kinds import Need
 
+PREFIX = "TOWPATH_"
+"""What the names of our own variables begin with."""
+
 _ALWAYS = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 _NETWORK = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"),
@@ -55,6 +58,12 @@ def _docker_config(ours: Mapping[str, str]) -> dict[str, str]:
     return {"DOCKER_CONFIG": str(own)} if own and own.is_dir() else {}
 
 
+def taken(kind: str) -> frozenset[str]:
+    """Give the names of variables that a stage of this kind may have already, but for those that begin with `PREFIX`."""
+    network = _NETWORK if "network" in KINDS[kind].needs else ()
+    return frozenset({"HOME", "TMPDIR", *_ALWAYS, *network})
+
+
 def asked_for(ours: Mapping[str, str], kind: str, options: Mapping[str, Any]) -> dict[str, str]:
     """Choose from our own variables those that a stage's options name, or need."""
     names: set[str] = set()
@@ -62,6 +71,4 @@ def asked_for(ours: Mapping[str, str], kind: str, options: Mapping[str, Any]) ->
         value = options.get(option.name)
         if value:
             names |= set(option.variables)
-        if value and option.type == "secrets":
-            names |= {each.removeprefix("env:") for each in value.values() if each.startswith("env:")}
     return {name: ours[name] for name in sorted(names) if name in ours}

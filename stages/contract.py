@@ -153,6 +153,9 @@ class Request:
     wrong. Both only save work: with neither, a stage does the same and takes longer.
 
     `commit` is the one that the run was opened at, None if its files were not just those of a commit.
+
+    `secrets` names those that the stage is handed. No value is ever in a request: it is in the variable `secret_variable` names,
+    or, for a program of the user's, in one of the secret's own name.
     """
 
     kind: str
@@ -168,6 +171,12 @@ class Request:
     previous: dict[str, str] = field(default_factory=dict)
     cache: str | None = None
     commit: str | None = None
+    secrets: list[str] = field(default_factory=list)
+
+
+def secret_variable(name: str) -> str:
+    """Give the variable in which a kind of ours finds a secret."""
+    return f"TOWPATH_SECRET_{name}"
 
 
 @dataclass(frozen=True)
@@ -224,6 +233,7 @@ def read_request(path: Path) -> Request:
             previous=data.get("previous", {}),
             cache=data.get("cache"),
             commit=data.get("commit"),
+            secrets=data.get("secrets", []),
         )
 
 

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from stages.contract import Phase
 
-OptionType = Literal["string", "boolean", "integer", "file", "folder", "strings", "map", "secrets"]
+OptionType = Literal["string", "boolean", "integer", "file", "folder", "strings", "map"]
 """`file`: a path below the project, read at plan time and recorded. `folder`: the same of all files in it and below.
-`strings`: a list. `map`: names to strings. `secrets`: a map whose values are files, or `env:NAME`, a variable that the stage is
-then handed; neither is ever recorded."""
+`strings`: a list. `map`: names to strings."""
 
 Need = Literal["source", "engine", "network", "credentials", "cache", "docker-config"]
 """`source`: the whole project. A kind without it sees just the files that its options name, as they were recorded.
@@ -67,6 +66,8 @@ class Kind:
     """Whether an attempt that died in the middle may simply be followed by another."""
     outside: str = ""
     """What goes on outside when its apply phase is ended in the middle, in words for whoever ended it."""
+    secrets: bool = False
+    """Whether a stage of this kind may be handed secrets."""
 
 
 KINDS: dict[str, Kind] = {
@@ -114,12 +115,6 @@ KINDS: dict[str, Kind] = {
                 Option("pull", "boolean", "Ask the registry for newer base images, and build anew.", default=False),
                 Option("no-cache", "boolean", "Build anew, and every step of it.", default=False),
                 Option(
-                    "secrets",
-                    "secrets",
-                    "Secrets that a `RUN --mount=type=secret` may read, by their id: a file, or `env:NAME`. BuildKit only.",
-                    flag="secret",
-                ),
-                Option(
                     "ssh",
                     "strings",
                     "SSH agents or keys that a `RUN --mount=type=ssh` may use, as `docker build --ssh` takes them. BuildKit only.",
@@ -146,6 +141,7 @@ KINDS: dict[str, Kind] = {
             reuses=(("images", "images.json"),),
             phases=("check", "apply"),
             needs=frozenset({"source", "engine", "network", "cache", "docker-config"}),
+            secrets=True,
         ),
         Kind(
             "scan",
@@ -262,6 +258,7 @@ KINDS: dict[str, Kind] = {
             needs=frozenset({"source", "network"}),
             environment="optional",
             idempotent=False,
+            secrets=True,
         ),
     )
 }

@@ -73,6 +73,8 @@ class Limits:
     """Of all objects of a bundle: fifty runs with the largest outputs that are collected."""
     bundled_bytes: int = 64 * 1024**2
     """Of an object of a bundle that is no content: an event holds a proposal at most, a segment of a log 1 MiB."""
+    secret_bytes: int = 65_536
+    """What Secrets Manager holds at most; one variable of a process may have 128 KiB."""
     grace_s: float = 5.0
     """Between asking a stage to end and ending it: CI systems give about ten seconds in all."""
     source_look_s: float = 1.0

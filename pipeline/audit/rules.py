@@ -128,7 +128,10 @@ def proposals(
             known = [dataclasses.asdict(each.proposal) for each in older if each.proposal]
             if "propose" not in KINDS[stage.kind].phases:
                 given = {source: each["artifact"] for source, each in attempt.inputs.items()}
-                known.append(dataclasses.asdict(subjects.by_request(stage.kind, stage.options, given, stage.target)))
+                asked = subjects.by_request(
+                    stage.kind, stage.options, given, stage.target, stage.as_json().get("secrets")
+                )
+                known.append(dataclasses.asdict(asked))
             if event.data["proposal"] not in known:
                 found.append(broken(key, "goes on with what no older attempt of the stage had proposed"))
     return found
@@ -154,8 +157,10 @@ def request(
         "options": stage.options,
         "target": target,
         "proposal": proposal,
+        "secrets": sorted(stage.secrets),
     }
     with reading(key, found):
+        document = {"secrets": [], **document}
         for name, value in expected.items():
             if document[name] != value:
                 found.append(

@@ -79,6 +79,9 @@ def _print_plan(plan: Plan) -> None:
             click.echo(
                 f"  acts on {stage.target.environment}: {where}, account {stage.target.account}, {stage.target.region}{what}"
             )
+        for name, secret in stage.secrets.items():
+            where = f" of {secret.target.environment}" if secret.target else ""
+            click.echo(f"  secret  {name} from {secret.place} {secret.name}{where}")
         for output in stage.outputs:
             click.echo(f"  gives   {output}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from pipeline.cli.ci.output import Output
     from pipeline.context import Context
+    from pipeline.plan import SecretSource
     from stages.kinds import Option
 
 TEMPLATES = ("template.yaml", "template.yml", "template.json")
@@ -45,7 +47,7 @@ def _option(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]
             help=_help(option),
             is_flag=True,
         )
-    if option.type in ("map", "secrets"):
+    if option.type == "map":
         return click.option(*declared, multiple=True, metavar="NAME=VALUE", help=_help(option))
     if option.type == "strings":
         return click.option(*declared, multiple=True, metavar="VALUE", help=_help(option))
@@ -68,7 +70,7 @@ def given(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
         value = values.get(option.name.replace("-", "_"))
         if value in (None, ()):
             continue
-        if option.type in ("map", "secrets"):
+        if option.type == "map":
             found[option.name] = _map(option, value)
         else:
             found[option.name] = list(value) if option.type == "strings" else value
@@ -86,15 +88,51 @@ def _map(option: Option, entries: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+_secret = click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME=PLACE",
+    help="A secret that a RUN --mount=type=secret,id=NAME may read; PLACE is variable:NAME or file:PATH. BuildKit only.",
+)
+_SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+
+
+def _secrets(given: tuple[str, ...]) -> dict[str, SecretSource]:
+    """Give where each secret is taken from. Raises UsageError."""
+    from pipeline.plan import SecretSource
+
+    found: dict[str, SecretSource] = {}
+    for entry in given:
+        name, equals, written = entry.partition("=")
+        place, _, where = written.partition(":")
+        if not _SECRET_NAME.fullmatch(name) or place not in ("variable", "file") or not where:
+            hint = "Write: --secret NAME=variable:VARIABLE or --secret NAME=file:PATH"
+            shown = f" {name}=" if equals else ""  # without one it may be the secret itself
+            raise UsageError(f"--secret{shown} is no name of a secret with its place", hint=hint)
+        if name in found:
+            raise UsageError(f"--secret {name} is given twice", hint="Leave out one of them.")
+        found[name] = SecretSource("variable" if place == "variable" else "file", where)
+    return found
+
+
 @click.command()
 @options_of("build")
+@_secret
 @common.project
 @common.store
 @common.key
 @common.trust
 @outputs.options
 def build(
-    *, project: str, store: str | None, key: str | None, trust: str | None, output: Output, **values: Any
+    *,
+    secrets: tuple[str, ...],
+    project: str,
+    store: str | None,
+    key: str | None,
+    trust: str | None,
+    output: Output,
+    **values: Any,
 ) -> None:
     """Build each function's container image, without a pipeline. What was built before and did not change is not built again.
 
@@ -107,13 +145,14 @@ def build(
     folder = Path(project).absolute()
     options = given("build", values)
     options["template"] = options.get("template") or _template(folder)
-    plan, files = implicit.compile_plan("build", [implicit.Step("build", options)], folder)
+    plan, files = implicit.compile_plan("build", [implicit.Step("build", options, secrets=_secrets(secrets))], folder)
     context = begin(plan, files, folder, store, Keys(key, trust), output=output)
     drive(context, Wish(), 1, output=output)
 
 
 @click.command()
 @options_of("build", "package", without="jobs")
+@_secret
 @click.option(
     "--resolve-image-repos", is_flag=True, help="Make a repository for each function; --application names them."
 )
@@ -134,6 +173,7 @@ def package(
     environment: str | None,
     region: str | None,
     profile: str | None,
+    secrets: tuple[str, ...],
     project: str,
     store: str | None,
     key: str | None,
@@ -159,7 +199,10 @@ def package(
             "--resolve-image-repos needs the application's name: two applications must not share", hint=hint
         )
     target, profile = targets.choose(packaging, folder, targets.Asked(environment, region, profile))
-    steps = [implicit.Step("build", building), implicit.Step("package", packaging, target, profile)]
+    steps = [
+        implicit.Step("build", building, secrets=_secrets(secrets)),
+        implicit.Step("package", packaging, target, profile),
+    ]
     plan, files = implicit.compile_plan("package", steps, folder)
     context = begin(plan, files, folder, store, Keys(key, trust), output=output)
     drive(context, Wish(), 1, output=output)

@@ -16,6 +16,8 @@ _QUIET_S = 2.0
 """Between one stage's end and the next one's claim a run shows nothing under way, for milliseconds: longer means it is over."""
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pipeline.plan import Plan
     from pipeline.record.chain import Event
     from pipeline.record.replay import Attempt, Run
@@ -130,13 +132,13 @@ def _in_order(run: Run) -> list[Attempt]:
 
 def _print_log(store: Store, run: Run, attempt: Attempt, wanted: _Wanted, *, as_json: bool) -> None:
     from pipeline.record.runs import log_name
-    from pipeline.record.writer import read_log
+    from pipeline.record.writer import follow_log
 
-    events = read_log(store, log_name(run.id, attempt.stage, attempt.number))
+    events = follow_log(store, log_name(run.id, attempt.stage, attempt.number))
     _print_lines(attempt, events, wanted, as_json=as_json)
 
 
-def _print_lines(attempt: Attempt, events: list[Event], wanted: _Wanted, *, as_json: bool) -> None:
+def _print_lines(attempt: Attempt, events: Iterable[Event], wanted: _Wanted, *, as_json: bool) -> None:
     from pipeline.record.chain import LOG_LINE
 
     for event in events:

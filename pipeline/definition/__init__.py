@@ -37,6 +37,7 @@ def load(path: Path, project: Path) -> Definition:
         name=drafted.name,
         parameters=drafted.parameters,
         environments=drafted.environments,
+        secrets=drafted.secrets,
         stages=drafted.stages,
         rules=gated.rules,
         wiring=checked.wiring,

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.definition import graph, options, references
+from pipeline.definition import graph, options, references, secrets
 from pipeline.definition.hints import MOST_PROBLEMS, described, did_you_mean, dotted
 from stages.contract import Problem
 from stages.kinds import KINDS
@@ -40,6 +40,7 @@ def check(draft: Draft, positions: Positions) -> Checked:
         _environments(draft, positions),
         _stages(draft, positions),
         references.problems(draft, positions),
+        secrets.problems(draft, positions),
         graph.unknown_needs(draft, positions),
     )
     problems = list(itertools.islice(found, MOST_PROBLEMS))
@@ -198,7 +199,7 @@ def _nowhere_to_push(draft: Draft, positions: Positions) -> Iterator[Problem]:
 
 
 def _habits(draft: Draft, positions: Positions) -> Iterator[Problem]:
-    used = {each.environment for each in draft.stages.values()}
+    used = {each.environment for each in draft.stages.values()} | {each.environment for each in draft.secrets.values()}
     for name in draft.environments:
         if name not in used:
             yield Problem(f"no stage uses environment {name!r}", *positions.key("environments", name))
@@ -211,6 +212,10 @@ def _habits(draft: Draft, positions: Positions) -> Iterator[Problem]:
     for name in draft.parameters:
         if name not in named:
             yield Problem(f"nothing uses parameter {name!r}", *positions.key("parameters", name))
+    named_secrets = {name for each in draft.stages.values() for name in each.secrets}
+    for name in draft.secrets:
+        if name not in named_secrets:
+            yield Problem(f"no stage uses secret {name!r}", *positions.key("secrets", name))
     yield from _same_stack(draft, positions)
 
 

@@ -16,7 +16,7 @@ import pipeline
 from pipeline.definition import messages
 from pipeline.definition.expressions import is_expression
 from pipeline.definition.hints import MOST_PROBLEMS, closest, described, dotted
-from pipeline.definition.model import VERSION, Document, Environment, Parameter, Person, Stage
+from pipeline.definition.model import VERSION, Document, Environment, Parameter, Person, Secret, Stage
 from stages.contract import Problem
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _PLACEHOLDERS = {"Environment": {"account": "000000000000", "region": "no-region-0"}}
 """What stands for a required value that is bad, so that the rest of its entry can be looked at."""
 
-SECTIONS = ("parameters", "environments", "people", "groups", "stages")
+SECTIONS = ("parameters", "environments", "secrets", "people", "groups", "stages")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Draft:
     name: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
     stages: Mapping[str, Stage] = field(default_factory=dict)
     people: Mapping[str, Person] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -138,6 +139,7 @@ def _draft(document: dict[str, Any], bad: set[Path]) -> Draft | None:
         name=str(document.get("name")),
         parameters=entries("parameters", Parameter),
         environments=entries("environments", Environment),
+        secrets=entries("secrets", Secret),
         stages=entries("stages", Stage),
         people=entries("people", Person),
         groups=_groups(document, bad),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _SINGULAR = {
     "parameters": "parameter",
     "environments": "environment",
+    "secrets": "secret",
     "people": "person",
     "groups": "group",
     "stages": "stage",

@@ -35,6 +35,8 @@ _BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 _DURATION = r"^[1-9][0-9]{0,4}[smh]$"
 _PERSON = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 _IDENTITY = r"^[^\s]+$"
+_SECRET_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]*$"  # noqa: S105 - what names look like
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 WORDS: dict[str, str] = {
     _LABEL: "lower-case letters, digits and hyphens, beginning with a letter and not ending with a hyphen",
@@ -48,6 +50,8 @@ WORDS: dict[str, str] = {
     _DURATION: "a duration, such as 90s, 15m or 2h",
     _PERSON: "lower-case letters, digits, and . _ - between them",
     _IDENTITY: "a mail address or a login, without spaces",
+    _SECRET_NAME: "letters, digits, and _ . -, beginning with a letter or _",
+    _VARIABLE: "a variable's name: letters, digits and _, not beginning with a digit",
 }
 """What a text that must match a pattern must be, in words."""
 
@@ -63,6 +67,7 @@ EnvironmentName = Annotated[str, StringConstraints(pattern=_LABEL, max_length=30
 PersonName = Annotated[str, StringConstraints(pattern=_PERSON, max_length=40)]
 Identity = Annotated[str, StringConstraints(pattern=_IDENTITY, max_length=200)]
 ParameterName = Annotated[str, StringConstraints(pattern=_PARAMETER_NAME, max_length=64)]
+SecretName = Annotated[str, StringConstraints(pattern=_SECRET_NAME, max_length=64)]
 Scalar = Annotated[Any, WithJsonSchema({"type": ["string", "integer", "boolean"]})]
 """A value of a parameter; `check` compares it with the parameter's type."""
 
@@ -80,6 +85,55 @@ class Parameter(_Model):
     )
     default: Scalar = Field(default=None, description="Its value if none is given. Without one it must be given.")
     description: str = Field(default="", description="What it is for.")
+
+
+def _one_source(schema: dict[str, Any]) -> None:
+    """The schema of a secret: one place that it is taken from."""
+    schema["oneOf"] = [{"required": [each]} for each in ("variable", "file", "ssm", "secrets-manager")]
+
+
+class Secret(_Model):
+    """Where a secret is taken from, at the moment that a stage which names it is about to begin."""
+
+    model_config = ConfigDict(json_schema_extra=_one_source)
+
+    variable: str | None = Field(
+        default=None, pattern=_VARIABLE, description="The environment variable of Towpath's own that holds it."
+    )
+    file: str | None = Field(
+        default=None, min_length=1, description="The file that holds it: absolute, or from the project's directory."
+    )
+    ssm: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The parameter of SSM's Parameter Store that holds it: a name or an ARN.",
+    )
+    secrets_manager: str | None = Field(
+        default=None,
+        alias="secrets-manager",
+        min_length=1,
+        description="The secret of Secrets Manager that holds it: a name or an ARN.",
+    )
+    key: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Where the secret of Secrets Manager is a JSON object: the key that holds it.",
+    )
+    environment: str | None = Field(
+        default=None,
+        description="The environment in whose account and region, and with whose credentials, `ssm` and `secrets-manager` are read.",
+    )
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Every place that it names, by its key; one, if there is no mistake."""
+        named = {
+            "variable": self.variable,
+            "file": self.file,
+            "ssm": self.ssm,
+            "secrets-manager": self.secrets_manager,
+        }
+        return {key: place for key, place in named.items() if place is not None}
 
 
 class Person(_Model):
@@ -183,6 +237,10 @@ class Stage(_Model):
         default=(), description="Stages that must have succeeded before this one starts."
     )
     environment: str | None = Field(default=None, description="The environment it acts on.")
+    secrets: Annotated[tuple[str, ...], Field(strict=False, max_length=100)] = Field(
+        default=(),
+        description="Secrets it is handed: `command` as variables of their names, `build` for a `RUN --mount=type=secret` with their names as ids.",
+    )
     options: dict[str, Any] = Field(
         default_factory=dict,
         alias="with",
@@ -219,6 +277,9 @@ class Document(_Model):
     environments: dict[EnvironmentName, Environment] = Field(
         default_factory=dict, max_length=200, description="Targets, by name."
     )
+    secrets: dict[SecretName, Secret] = Field(
+        default_factory=dict, max_length=200, description="Where secrets are taken from, by name."
+    )
     people: dict[PersonName, Person] = Field(
         default_factory=dict,
         max_length=2_000,
@@ -247,6 +308,7 @@ class Definition:
     name: str
     parameters: Mapping[str, Parameter]
     environments: Mapping[str, Environment]
+    secrets: Mapping[str, Secret]
     stages: Mapping[str, Stage]
     rules: Mapping[str, Rules]
     wiring: Mapping[str, Mapping[str, str]]
@@ -268,6 +330,7 @@ MODELS: dict[tuple[str, ...], type[_Model]] = {
     ("parameters", "*"): Parameter,
     ("environments", "*"): Environment,
     ("environments", "*", "approvals"): Approvals,
+    ("secrets", "*"): Secret,
     ("people", "*"): Person,
     ("stages", "*"): Stage,
 }

@@ -33,7 +33,6 @@ _WORDS = {
     "folder": "the name of a folder below the project directory",
     "strings": "a list of texts",
     "map": "a map of names to texts",
-    "secrets": "a map of names to files or variables (env:NAME)",
 }
 _PYTHON = {"string": str, "file": str, "folder": str, "boolean": bool, "integer": int}
 
@@ -178,7 +177,7 @@ def _no_path(option: Option, value: str) -> Mismatch | None:
 
 
 def _is_of_type(option: Option, value: Any) -> bool:
-    if option.type in ("strings", "map", "secrets"):
+    if option.type in ("strings", "map"):
         entries = value.values() if isinstance(value, dict) else value
         return _holds(option, value) and all(isinstance(each, str) for each in entries)
     return isinstance(value, _PYTHON[option.type]) and not (option.type == "integer" and isinstance(value, bool))
@@ -194,4 +193,4 @@ def _type_hint(option: Option, value: Any) -> str | None:
 
 def _holds(option: Option, value: Any) -> bool:
     """Whether a value is the collection that the option asks for, whatever is in it."""
-    return isinstance(value, {"strings": list, "map": dict, "secrets": dict}.get(option.type, ()))
+    return isinstance(value, {"strings": list, "map": dict}.get(option.type, ()))

@@ -34,6 +34,11 @@ def approvals() -> str:
     return _keys(schema()["$defs"]["Approvals"])
 
 
+def secret() -> str:
+    """The table of the keys of a secret."""
+    return _keys(schema()["$defs"]["Secret"])
+
+
 def person() -> str:
     """The table of the keys of a person."""
     return _keys(schema()["$defs"]["Person"])
@@ -55,6 +60,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "environment": environment,
     "approvals": approvals,
     "person": person,
+    "secret": secret,
     "stage": stage,
     "kinds": kinds,
 }
@@ -113,7 +119,8 @@ def _default(name: str, value: dict[str, Any], required: list[str]) -> str:
 
 def _kind(kind: Kind) -> str:
     facts = [
-        f"Takes: {_taken(kind)}. Gives: {_listed(kind.outputs)}. Environment: {kind.environment}.",
+        f"Takes: {_taken(kind)}. Gives: {_listed(kind.outputs)}. Environment: {kind.environment}."
+        + (" May use secrets." if kind.secrets else ""),
         "A try that died half-way may be followed by another."
         if kind.idempotent
         else "A try that died half-way ends as `unknown`, unless the stage says `idempotent: true`.",
@@ -131,7 +138,6 @@ _OPTION_TYPES = {
     "folder": "folder below the project",
     "strings": "list of texts",
     "map": "map to texts",
-    "secrets": "map to files or variables",
 }
 
 

@@ -24,7 +24,6 @@ _TYPES: dict[str, Json] = {
     "integer": {"type": "integer"},
     "strings": {"type": "array", "items": _TEXT},
     "map": {"type": "object", "additionalProperties": _TEXT},
-    "secrets": {"type": "object", "additionalProperties": {"type": "string"}},
 }
 
 
@@ -73,6 +72,8 @@ def _kind(kind: Kind) -> Json:
         then["properties"]["environment"] = False
     if kind.idempotent:
         then["properties"]["idempotent"] = False
+    if not kind.secrets:
+        then["properties"]["secrets"] = False
     return {"if": {"properties": {"uses": {"const": kind.name}}, "required": ["uses"]}, "then": then}
 
 
@@ -81,7 +82,7 @@ def _option(option: Option) -> Json:
     if option.default is not None:
         about["default"] = option.default
     of_type = {**_TYPES[option.type], **({"enum": list(option.choices)} if option.choices else {})}
-    if option.type in ("strings", "map", "secrets") or of_type == {"type": "string"}:
+    if option.type in ("strings", "map") or of_type == {"type": "string"}:
         return {**of_type, **about}
     return {"anyOf": [of_type, _EXPRESSION], **about}
 

@@ -44,9 +44,7 @@ def _stage(path: Path, stage: dict[str, Any], positions: Positions) -> dict[str,
     kind, given = KINDS.get(str(stage.get("uses"))), stage.get("with")
     if kind is None or not isinstance(given, dict):
         return stage
-    collections = [
-        option.name for option in kind.options if option.type in ("strings", "map", "secrets") and option.name in given
-    ]
+    collections = [option.name for option in kind.options if option.type in ("strings", "map") and option.name in given]
     texts = {name: _texts((*path, "with", name), given[name], positions) for name in collections}
     return {**stage, "with": {**given, **texts}}
 

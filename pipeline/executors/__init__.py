@@ -34,7 +34,7 @@ class Job:
     argv: list[str]
     work: Path
     folder: Path
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict, repr=False)  # secrets are among them
     timeout_s: float = 3600.0
 
 

@@ -44,11 +44,23 @@ def proposal_digest(proposal: Proposal) -> str:
     return digest.of_bytes(digest.canonical(dataclasses.asdict(proposal)))
 
 
-def by_request(kind: str, options: Mapping[str, Any], inputs: Mapping[str, str], target: Target | None) -> Proposal:
-    """Give the proposal of a kind that has none of its own: what it is asked to do. `inputs` are digests of artifacts."""
+def by_request(
+    kind: str,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    target: Target | None,
+    secrets: Mapping[str, Any] | None = None,
+) -> Proposal:
+    """Give the proposal of a kind that has none of its own: what it is asked to do.
+
+    `inputs` are digests of artifacts, `secrets` where those are taken from that it is handed.
+    """
     where = dataclasses.asdict(target) if target else None
-    subject = {"v": 1, "kind": kind, "options": options, "inputs": inputs, "target": where}
+    subject: dict[str, Any] = {"v": 1, "kind": kind, "options": options, "inputs": inputs, "target": where}
     view = f"{kind} in {target.environment if target else 'no environment'}: {json.dumps(options, sort_keys=True)}"
+    if secrets:
+        subject["secrets"] = secrets
+        view += f"\nwith the secrets {', '.join(sorted(secrets))}"
     return Proposal(subject, {}, view)
 
 

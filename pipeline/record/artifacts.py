@@ -23,7 +23,8 @@ from pipeline.record import digest
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
     from pipeline.record.store import Store
 
@@ -93,14 +94,19 @@ def read_json(store: Store, sha256: str, what: str) -> Any:
         raise VerificationFailed(f"{what}: {sha256} is not JSON") from error
 
 
-def collect(store: Store, work: Path, name: str) -> str:
-    """Store all files of a stage's output and give the artifact's digest. Raises StageFailed for what may not be collected."""
+def collect(store: Store, work: Path, name: str, inspect: Callable[[str, BinaryIO], None] | None = None) -> str:
+    """Store all files of a stage's output and give the artifact's digest. Raises StageFailed for what may not be collected.
+
+    `inspect` looks at each file, by its path in the output, before it is stored, and raises StageFailed to refuse it.
+    """
     folder = work / "outputs" / name
     for each in (folder.parent, folder):
         if each.is_symlink() or not each.is_dir():
             raise _refused(each.relative_to(work).as_posix(), "it is a symbolic link, or no folder")
     try:
-        files = sorted((_collect_file(store, folder, path) for path in _walk(folder)), key=lambda file: file.path)
+        files = sorted(
+            (_collect_file(store, folder, path, inspect) for path in _walk(folder)), key=lambda file: file.path
+        )
     except PermissionError as error:
         raise _refused(str(error.filename or name), "it cannot be read") from error
     return put_json(store, {"v": VERSION, "files": [vars(file) for file in files]})
@@ -162,12 +168,17 @@ def _is_plain(path: str) -> bool:
     )
 
 
-def _collect_file(store: Store, folder: Path, path: str) -> File:
+def _collect_file(
+    store: Store, folder: Path, path: str, inspect: Callable[[str, BinaryIO], None] | None = None
+) -> File:
     """Open a file without following any link on its way, and store what was opened."""
     with _open_beneath(folder, path) as source:
         about = os.fstat(source.fileno())
         if not stat.S_ISREG(about.st_mode) or about.st_nlink != 1:
             raise _refused(path, "it is not a regular file with one name")
+        if inspect:
+            inspect(path, source)
+            source.seek(0)
         sha256, size_bytes = digest.of_stream(source)
         source.seek(0)
         _put(store, sha256, Path(f"/proc/self/fd/{source.fileno()}"), size_bytes)

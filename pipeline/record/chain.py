@@ -14,13 +14,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import VerificationFailed
 from pipeline.record import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 VERSION = 1
 
@@ -36,8 +36,10 @@ GATE_LOOKED_AT = "gate.looked-at"
 LOG_LINE = "log.line"
 
 
-@dataclass(frozen=True)
-class Event:
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+class Event(NamedTuple):
     """One link. `digest` is of the line as it is stored."""
 
     seq: int
@@ -65,7 +67,7 @@ def encode(seq: int, prev: str | None, kind: str, data: dict[str, Any], at: date
     """Give the line of an event, without the line feed."""
     moment = (at or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     event = {"v": VERSION, "seq": seq, "prev": prev, "type": kind, "at": moment, "data": data}
-    return json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(event).encode()
 
 
 def decode(line: bytes, chain: str) -> Event:
@@ -74,7 +76,7 @@ def decode(line: bytes, chain: str) -> Event:
         event = digest.parse(line)
         if event["v"] != VERSION:
             raise VerificationFailed(f"{chain}: an event is of format version {event['v']}, not {VERSION}")
-        seq, prev, kind, at, data = (event[name] for name in ("seq", "prev", "type", "at", "data"))
+        seq, prev, kind, at, data = event["seq"], event["prev"], event["type"], event["at"], event["data"]
         fits = type(seq) is int and (prev is None or digest.is_digest(prev)) and isinstance(data, dict)
         if not fits or not isinstance(kind, str) or not isinstance(at, str):
             raise VerificationFailed(f"{chain}: a line is not an event: {line[:80]!r}")
@@ -85,12 +87,17 @@ def decode(line: bytes, chain: str) -> Event:
 
 def verify(lines: Iterable[bytes], chain: str) -> list[Event]:
     """Read the lines of a chain and check every link. Raises VerificationFailed that names the first broken one."""
-    events: list[Event] = []
+    return list(verified(lines, chain))
+
+
+def verified(lines: Iterable[bytes], chain: str) -> Iterator[Event]:
+    """Do the same one by one, for a chain that is too long to be kept: each event is given once its link holds."""
+    before: Event | None = None
     for number, line in enumerate(lines):
         event = decode(line, chain)
-        check_link(event, number, events[-1] if events else None, chain)
-        events.append(event)
-    return events
+        check_link(event, number, before, chain)
+        before = event
+        yield event
 
 
 def check_link(event: Event, number: int, before: Event | None, chain: str) -> None:

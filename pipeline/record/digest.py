@@ -36,12 +36,13 @@ def is_digest(text: object) -> bool:
 
 def parse(data: bytes | str) -> Any:
     """Read JSON that can be written again as `canonical`: without infinities, and without halves of characters. Raises ValueError."""
+    text = data if isinstance(data, str) else data.decode()
     try:
-        value = json.loads(data, parse_constant=_number, parse_float=_number)
+        value = _DECODER.decode(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if (b"\\u" if isinstance(data, bytes) else "\\u") in data:  # type: ignore[operator] # each with its own kind
-        json.dumps(value, ensure_ascii=False).encode()
+    if "\\u" in text:
+        _ENCODER.encode(value).encode()
     return value
 
 
@@ -50,6 +51,11 @@ def _number(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is no number that JSON has")
     return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_number, parse_float=_number)
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+"""Made once: `json.loads` and `json.dumps` make theirs anew for each call with options, and a log has a million lines."""
 
 
 def canonical(value: Any) -> bytes:

@@ -16,6 +16,8 @@ from pipeline.record import chain, digest, seals
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
 
@@ -191,9 +193,16 @@ class LogReader:
 
 def read_log(store: Store, name: str) -> list[chain.Event]:
     """Read a log with all its segments and check it. Raises VerificationFailed."""
-    lines: list[bytes] = []
+    return list(follow_log(store, name))
+
+
+def follow_log(store: Store, name: str) -> Iterator[chain.Event]:
+    """Do the same line by line, for a log of millions: each is given once it is checked, and none is kept."""
+    return chain.verified(_log_lines(store, name), name)
+
+
+def _log_lines(store: Store, name: str) -> Iterator[bytes]:
     for number, key in enumerate(store.names(name)):
         if key != segment_key(name, number).rpartition("/")[2]:
             raise VerificationFailed(f"{name}: segment {number} is missing, and {key} is there")
-        lines += (store.read(f"{name}/{key}") or b"").removesuffix(b"\n").split(b"\n")
-    return chain.verify(lines, name)
+        yield from (store.read(f"{name}/{key}") or b"").removesuffix(b"\n").split(b"\n")

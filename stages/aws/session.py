@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
 
     from stages.contract import Access, Target
@@ -76,6 +78,16 @@ class Session:
     @cached_property
     def lambda_(self) -> LambdaClient:
         client: LambdaClient = self.client("lambda")
+        return client
+
+    @cached_property
+    def secrets_manager(self) -> SecretsManagerClient:
+        client: SecretsManagerClient = self.client("secretsmanager")
+        return client
+
+    @cached_property
+    def ssm(self) -> SSMClient:
+        client: SSMClient = self.client("ssm")
         return client
 
     @cached_property

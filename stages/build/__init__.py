@@ -38,14 +38,13 @@ class Made:
 def check(request: Request, work: Path) -> Result:
     """Look for mistakes in the template and for files that are missing. Raises InvalidInput with all of them."""
     load(request, work)
-    settings.read(request.options, _root(request, work))
     return Result("succeeded")
 
 
 def apply(request: Request, work: Path) -> Result:
     """Build the images and hand them on. Raises InvalidInput as `check` does, StageError if one cannot be built."""
     plan = load(request, work)
-    how = settings.read(request.options, _root(request, work))
+    how = settings.read(request)
     home = Path(request.cache) if request.cache else None
     elsewhere = _elsewhere(plan)
     found = sources.gather(plan.definitions, how.deciding, home)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from stages.build import builders, buildkit, classic, clients
 from stages.build.order import Order
-from stages.build.settings import withhold
 from stages.contract import StageError
 from stages.images import engine, parallel
 from stages.images.refusals import refusal
@@ -87,12 +86,12 @@ def _build(build: Build, settings: Settings, source: Source, stop: threading.Eve
     log("building", function=source.name, state="building")
 
     def say(line: str) -> None:
-        log(withhold(line, settings.withheld), function=source.name)
+        log(line, function=source.name)
 
     told = build(_order(source, settings), say, stop)
     if told.image is None:
         log("failed", function=source.name, state="failed")
-        raise _failure(source, told, settings.withheld)
+        raise _failure(source, told)
     image = next((found for name in told.image.split("\n") if (found := engine.look(name))), None)
     if image is None:
         raise StageError(f"{source.name}: its image {told.image} vanished from the engine", cls="retryable")
@@ -128,7 +127,7 @@ def tag(source: Source) -> str:
     return f"towpath/{function}:{source.recipe.removeprefix('sha256:')[:16]}"
 
 
-def _failure(source: Source, told: Told, withheld: tuple[str, ...]) -> StageError:
+def _failure(source: Source, told: Told) -> StageError:
     error = told.error or "the builder ended without saying which image it built"
     text = f"{source.name}: the image cannot be built: {error}"
     if told.instruction:
@@ -137,7 +136,7 @@ def _failure(source: Source, told: Told, withheld: tuple[str, ...]) -> StageErro
     known = None if _by_its_own_program(error) else refusal(error)
     where = f"{source.definition.shown}:{told.line}" if told.line else source.definition.shown
     return StageError(
-        withhold(text, withheld),
+        text,
         where=where,
         hint=known.hint if known else None,
         cls=known.cls if known else "terminal",

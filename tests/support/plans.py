@@ -31,11 +31,20 @@ if TYPE_CHECKING:
 def command(
     name: str, script: str, *, needs: tuple[str, ...] = (), idempotent: bool = True, **more: Any
 ) -> PlannedStage:
-    """A stage that runs a shell script; `outputs=` and `inputs=` name artifacts."""
+    """A stage that runs a shell script; `outputs=` and `inputs=` name artifacts, `secrets=` where they are taken from."""
     options = {"run": ["/bin/bash", "-ec", script], "outputs": more.get("outputs", []), "variables": {}}
     inputs = more.get("inputs", {})
     return PlannedStage(
-        name, "command", list(needs), options, inputs, None, None, more.get("timeout_s", 60), idempotent
+        name,
+        "command",
+        list(needs),
+        options,
+        inputs,
+        None,
+        None,
+        more.get("timeout_s", 60),
+        idempotent,
+        secrets=more.get("secrets", {}),
     )
 
 
@@ -72,9 +81,11 @@ class House:
         plan, executor = self.plans[run_id], ProcessExecutor(work)
         return Context(self.store, plan, run, self.project, work, executor, Silent(), self.key, self.trust)
 
-    def drive(self, run_id: str, wish: Wish | None = None, jobs: int = 2) -> Run:
-        """Go on with a run."""
-        return engine.drive(self.context(run_id), wish or Wish(), jobs)
+    def drive(self, run_id: str, wish: Wish | None = None, jobs: int = 2, endpoint: str | None = None) -> Run:
+        """Go on with a run. `endpoint` is that of an embedded AWS which runs already."""
+        context = self.context(run_id)
+        context._endpoint += [endpoint] if endpoint else []
+        return engine.drive(context, wish or Wish(), jobs)
 
     def load(self, run_id: str) -> Run:
         return runs.load(self.store, run_id)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.plans import command, killed_in, run_process
@@ -11,10 +11,11 @@ from pipeline import jobs
 from pipeline.attempt import parse_line
 from pipeline.errors import StageFailed
 from pipeline.executors import Ended
+from pipeline.plan import SecretSource
 from pipeline.record import artifacts, chain, runs, seals
 from pipeline.record.writer import read_chain, read_log
 from pipeline.signing import dsse
-from stages.contract import Proposal, Result
+from stages.contract import Failure, Proposal, Result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,17 +35,19 @@ STATEMENT: dict[str, object] = {
 @pytest.mark.parametrize(
     ("line", "text", "fields"),
     [
-        (b"plain", "plain", {}),
-        (b'{"message": "built", "function": "Hello"}', "built", {"function": "Hello"}),
-        (b'{"message": 3}', '{"message": 3}', {}),
-        (b'{"other": "x"}', '{"other": "x"}', {}),
-        (b"{broken", "{broken", {}),
-        (b"[1]", "[1]", {}),
-        (b"\xff\xfe", "\\xff\\xfe", {}),
-        (b'{"message":' + b"[" * 60_000, '{"message":' + "[" * 60_000, {}),
+        (b"plain", b"plain", {}),
+        (b'{"message": "built", "function": "Hello"}', b"built", {"function": "Hello"}),
+        (b'{"message": 3}', b'{"message": 3}', {}),
+        (b'{"other": "x"}', b'{"other": "x"}', {}),
+        (b"{broken", b"{broken", {}),
+        (b"[1]", b"[1]", {}),
+        (b"\xff\xfe", b"\xff\xfe", {}),
+        (b'{"message":' + b"[" * 60_000, b'{"message":' + b"[" * 60_000, {}),
+        (b'{"message": "x", "a": NaN}', b'{"message": "x", "a": NaN}', {}),
+        (b'{"message": "x", "a": "\\ud800"}', b'{"message": "x", "a": "\\ud800"}', {}),
     ],
 )
-def test_a_line_is_data_or_text_and_never_more(line: bytes, text: str, fields: dict[str, str]) -> None:
+def test_a_line_is_data_or_text_and_never_more(line: bytes, text: bytes, fields: dict[str, str]) -> None:
     assert parse_line(line) == (text, fields)
 
 
@@ -134,6 +137,116 @@ def test_what_is_no_statement_is_not_signed(house: House, monkeypatch: pytest.Mo
     stating(monkeypatch, {"_type": "something else"})
     with pytest.raises(StageFailed, match="not an in-toto statement"):
         house.drive(house.open(command("a", "true")))
+
+
+def test_what_no_record_can_hold_fails_no_stage(house: House) -> None:
+    """Catches a runner that breaks on a number or a half character that JSON cannot be written with."""
+    said = [b'{"message": "a", "x": NaN}', b'{"message": "b", "x": "\\ud800"}', b'{"message": "\\udfff"}', b"\xff"]
+    (house.project / "said").write_bytes(b"\n".join(said) + b"\n")
+    run = house.drive(house.open(command("a", f"cat {house.project}/said")))
+    events = read_log(house.store, runs.log_name(run.id, "a", 1))[1:]
+    assert [event.data["text"] for event in events] == [*(line.decode() for line in said[:3]), "\\xff"]
+
+
+SECRET = {"TOKEN": SecretSource("variable", "OURS")}
+VALUE = "correct-horse-battery"
+
+
+def test_a_secret_is_handed_to_the_stage_that_names_it_alone_and_is_not_recorded(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OURS", VALUE)
+    has = f"test ${{#TOKEN}} = {len(VALUE)}; echo $TOKEN"
+    run_id = house.open(
+        command("a", has, secrets=SECRET), command("b", "env | grep -c -e TOKEN -e OURS || test $? = 1")
+    )
+    house.drive(run_id)
+    texts = [event.data["text"] for event in read_log(house.store, runs.log_name(run_id, "a", 1))[1:]]
+    assert texts == ["***"]
+    assert read_log(house.store, runs.log_name(run_id, "b", 1))[1].data["text"] == "0"
+    intended = read_chain(house.store, f"runs/{run_id}/a.1")[1]
+    assert artifacts.read_json(house.store, intended.data["request"], "it")["secrets"] == ["TOKEN"]
+
+
+def test_what_a_killed_attempt_left_of_a_secret_goes_when_the_next_one_begins(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OURS", VALUE)
+    flag = house.project / "a.started"
+    script = f"test -e {flag} && exit 0; echo $TOKEN >$TMPDIR/left; touch {flag}; sleep 60"
+    run_id = house.open(command("a", script, secrets=SECRET))
+    assert killed_in(house, run_id, "a").returncode == -signal.SIGKILL
+    assert list((house.project / ".towpath/work").rglob("left"))
+    assert run_process(house, run_id).returncode == 0
+    assert list((house.project / ".towpath/work").iterdir()) == []
+
+
+def test_a_stage_whose_secret_is_missing_does_not_start(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OURS", raising=False)
+    run_id = house.open(command("a", f"touch {house.project}/started", secrets=SECRET))
+    with pytest.raises(StageFailed, match="stage a: the secret TOKEN is the variable OURS, which is not set"):
+        house.drive(run_id)
+    assert not (house.project / "started").exists()
+    monkeypatch.setenv("OURS", VALUE)
+    assert house.drive(run_id).done("a")
+
+
+def test_an_output_that_holds_a_secret_fails_its_stage(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OURS", VALUE)
+    script = "mkdir -p $TOWPATH_OUTPUTS/o/d; {}"
+    scripts = (
+        "echo $TOKEN | base64 -w7 >$TOWPATH_OUTPUTS/o/d/f",
+        "touch $TOWPATH_OUTPUTS/o/$TOKEN",
+        "ln -s / $TOWPATH_OUTPUTS/o/$TOKEN",
+    )
+    told = (
+        "the output d/f holds the secret TOKEN",
+        r"the output \*\*\* holds the secret TOKEN",
+        r"the output \*\*\* is not collected",
+    )
+    for each, message in zip(scripts, told, strict=True):
+        run_id = house.open(command("a", script.format(each), outputs=["o"], secrets=SECRET))
+        with pytest.raises(StageFailed, match=f"stage a: {message}"):
+            house.drive(run_id)
+    assert list((house.project / ".towpath/work").iterdir()) == []
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed"])
+def test_a_statement_that_holds_a_secret_is_not_signed(
+    house: House, monkeypatch: pytest.MonkeyPatch, outcome: Any
+) -> None:
+    monkeypatch.setenv("OURS", VALUE)
+    result = Result(outcome, statements=[{**STATEMENT, "predicate": {"x": [VALUE]}}])
+    monkeypatch.setattr(jobs, "run", lambda *_: (Ended(0, "exited"), result))
+    with pytest.raises(StageFailed, match="a statement of the stage holds the secret TOKEN"):
+        house.drive(house.open(command("a", "true", secrets=SECRET)))
+
+
+def test_what_a_stage_tells_of_itself_is_masked(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OURS", VALUE)
+    failure = Failure("retryable", f"no login with {VALUE}", VALUE, f"not {VALUE}")
+    proposal = Proposal({"x": VALUE}, {"y": [VALUE]}, f"line\n{VALUE}")
+    result = Result("failed", facts={VALUE: [VALUE]}, proposal=proposal, failure=failure)
+    monkeypatch.setattr(jobs, "run", lambda *_: (Ended(1, "exited"), result))
+    run_id = house.open(command("a", "true", secrets=SECRET))
+    with pytest.raises(StageFailed, match=r"no login with \*\*\*"):
+        house.drive(run_id)
+    last = house.load(run_id).last("a")
+    assert last is not None
+    assert last.failure == Failure("retryable", "no login with ***", "***", "not ***")
+    assert last.facts == {"***": ["***"]}
+    assert read_log(house.store, runs.log_name(run_id, "a", 1))[2].data["text"] == "***"
+
+
+def test_what_breaks_a_runner_says_no_secret(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OURS", VALUE)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError(f"broken with {VALUE}")
+
+    monkeypatch.setattr(jobs, "run", broken)
+    with pytest.raises(RuntimeError, match=r"broken with \*\*\*"):
+        house.drive(house.open(command("a", "true", secrets=SECRET)))
 
 
 def test_no_stage_is_handed_the_key(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,15 @@ import pytest
 from support.approvers import SigningKey, rules
 from support.gated import ASKED, TARGET, decide, deployed, done, gated, look, release
 from support.plans import killed_in
+from support.signing import trust_line
 
 from pipeline import engine, gating
+from pipeline.audit import verify
 from pipeline.errors import Blocked, Rejected, StageFailed, VerificationFailed, Waiting
+from pipeline.plan import SecretSource
 from pipeline.record import ledger
 from pipeline.record.writer import read_chain
+from pipeline.signing import signers
 from pipeline.standings import Wish
 
 if TYPE_CHECKING:
@@ -52,6 +56,24 @@ def test_what_was_let_through_stands_in_the_ledger(house: House) -> None:
     assert (approval["person"], approval["key"]) == ("alice", SigningKey("alice").line)
     assert book.rules == rules().as_json()
     assert book.used == {approval["statement"]}
+
+
+def test_where_secrets_are_taken_from_is_part_of_what_people_approve(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OURS", "correct-horse-battery")
+    monkeypatch.setenv("OTHER", "correct-horse-battery")
+    subjects = set()
+    for source in (SecretSource("variable", "OURS"), SecretSource("variable", "OTHER")):
+        stage = dataclasses.replace(gated(house, rules(), "echo $TOKEN"), secrets={"TOKEN": source})
+        run_id = house.open(stage, **ASKED)
+        waits(house, run_id)
+        subjects.add(look(house, run_id).digest)
+        decide(house, run_id, "alice")
+        assert house.drive(run_id).done("migrate")
+        trust = signers.trust(trust_line(house.key.public, "builder,gate"), "trust")
+        assert [each for each in verify.Audit(house.store, trust).run(run_id).findings if each.grade == "broken"] == []
+    assert len(subjects) == 2
 
 
 @pytest.mark.parametrize("person", ["dora", "eve", "mallory"])

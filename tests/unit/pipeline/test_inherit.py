@@ -136,7 +136,7 @@ def test_an_audit_holds_it_against_the_older_run(house: House, failed: str, chan
     made = house.load(new).done("make")
     assert made is not None
     events = tuple(read_chain(house.store, f"runs/{new}/make.1"))
-    lying = dataclasses.replace(events[1], data={**events[1].data, "outputs": {"thing": "sha256:" + "0" * 64}})
+    lying = events[1]._replace(data={**events[1].data, "outputs": {"thing": "sha256:" + "0" * 64}})
     found = audited.inherited(house.load(new), made, (events[0], lying, events[2]), house.load)
     assert [each.grade for each in found] == ["broken"]
     assert audited.inherited(house.load(new), made, events, house.load) == []

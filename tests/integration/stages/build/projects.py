@@ -88,9 +88,9 @@ class Project:
         self.built += [each["config"] for each in document["functions"].values()]
         return dict(document["functions"])
 
-    def request(self, phase: Any = "check", **options: Any) -> Request:
+    def request(self, phase: Any = "check", secrets: list[str] | None = None, **options: Any) -> Request:
         given = {"template": "template.yaml", "builder": self.builder, **options}
-        return Request("build", phase, "run-build-1", given, source="source")
+        return Request("build", phase, "run-build-1", given, source="source", secrets=secrets or [])
 
 
 def copy_program(program: str, root: Path) -> None:

@@ -17,7 +17,6 @@ GOOD: dict[str, list[Any]] = {
     "file": ["a.yaml", "d/a.yaml"],
     "folder": ["d", "d/e"],
     "strings": [[], ["a"]],
-    "secrets": [{}, {"token": "env:TOKEN"}, {"npm": ".npmrc"}],
     "map": [{}, {"a": "b"}],
 }
 BAD: dict[str, list[Any]] = {
@@ -27,7 +26,6 @@ BAD: dict[str, list[Any]] = {
     "file": ["", "../a", "/a", 1, None, "file:a", "./a"],
     "folder": ["", "..", "/d", 1, None, ".", "d/", "d/*"],
     "strings": ["a", [1], [None], [["a"]], {"a": "b"}, None],
-    "secrets": ["a", ["env:A"], {"a": 1}, {"a": None}, None],
     "map": ["a", [], ["a"], {"a": 1}, {"a": None}, {"a": {}}, None],
 }
 

@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
-_CI_LOGINS = ("GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN")
-"""Variables in which CI systems say for whom they act. Who runs a workflow again is asking for it, whoever did before.
+_CI_LOGINS = (
+    *("GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN"),
+    *("BUILDKITE_BUILD_CREATOR_EMAIL", "TOWPATH_REQUESTER"),
+)
+"""Variables in which CI systems say for whom they act. Who runs a workflow again is asking for it, whoever did before. The last
+is for those that do not say it, and hides nobody whom another names.
 
 https://docs.github.com/en/actions/reference/workflows-and-actions/variables
 https://docs.gitlab.com/ci/variables/predefined_variables/

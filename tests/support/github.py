@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from support.bridge import bridge
 from support.machine import second_machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from support.machine import Machine
 
+SIGNS_IN = "aws-actions/configure-aws-credentials"
 ELSEWHERE = {
     "Install Towpath": "the tests' own environment has it",
     "Is that a run of this workflow, on this branch?": "it asks GitHub",
@@ -90,6 +92,10 @@ class Repository:
     variables: dict[str, str] = field(default_factory=dict)
     prepare: Mapping[str, Callable[[Machine], None]] = field(default_factory=dict)
     """What a machine has before a job begins: what GitHub's runners could pull, and these cannot."""
+    account: Mapping[str, str] | None = None
+    """What reaches an AWS that all jobs share, once a job has signed in. Without it each job brings one of its own."""
+    reach: Sequence[int] = ()
+    """Ports of it, as this machine has them."""
     count: int = 0
 
     @property
@@ -142,7 +148,7 @@ class Repository:
         place = self.folder / "machines" / f"{run.id}-{name}"
         for part in ("work", "temp", "home"):
             (place / part).mkdir(parents=True)
-        with second_machine(place / "work") as machine:
+        with second_machine(place / "work", own_aws=self.account is None) as machine, bridge(machine, self.reach):
             machine.variables.update(
                 HOME=str(place / "home"),
                 TOWPATH_EMBEDDED_HOME=str(place / "temp/embedded-aws"),
@@ -224,9 +230,11 @@ class Runner:
             "GITHUB_ACTOR": "fork-owner",
             "GITHUB_TRIGGERING_ACTOR": "fork-owner",
             "GITHUB_REF_NAME": "main",
+            "GITHUB_SERVER_URL": "https://github.com",
             "GITHUB_REPOSITORY": "fork-owner/towpath",
             "GITHUB_RUN_ID": run.id,
             "GITHUB_WORKSPACE": str(machine.project),
+            **repository.definition.get("env", {}),
         }
 
     def run(self, described: Mapping[str, Any]) -> Job:
@@ -307,6 +315,9 @@ class Runner:
             self._upload(given)
         elif action == "actions/download-artifact":
             self._download(given)
+        elif action == SIGNS_IN:
+            assert set(given) == {"role-to-assume", "aws-region"}
+            self.environment.update({**(self.repository.account or {}), "AWS_REGION": given["aws-region"]})
         else:
             assert action == "actions/setup-python", action
         return {}

@@ -102,7 +102,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def second_machine(project: Path) -> Iterator[Machine]:
+def second_machine(project: Path, *, own_aws: bool = True) -> Iterator[Machine]:
     """Give a machine with a network of its own, loopback included, a Docker Engine of its own and an embedded AWS of its own."""
     if os.geteuid() != 0:
         pytest.skip("only root may make a network and a Docker Engine")
@@ -120,7 +120,8 @@ def second_machine(project: Path) -> Iterator[Machine]:
                 try:
                     yield machine
                 finally:
-                    machine.towpath("embedded", "stop")
+                    if own_aws:
+                        machine.towpath("embedded", "stop")
             finally:
                 engine.terminate()
 

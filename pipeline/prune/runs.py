@@ -21,7 +21,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -87,7 +86,7 @@ class Known:
 
 def survey(store: Store, rule: Rule, trust: Trust | None = None) -> Survey:
     """Read all runs and find what is not needed. Raises VerificationFailed for a chain or ledger that does not hold."""
-    now = time.time()
+    now = store.now()
     books = [ledger.read(store, f"ledgers/{name}", trust) for name in store.names("ledgers")]
     known = [_known(store, run_id) for run_id in runs.run_ids(store)]
     opened = [each for each in known if each]
@@ -100,7 +99,8 @@ def survey(store: Store, rule: Rule, trust: Trust | None = None) -> Survey:
     for sha256 in list(found.removals):
         if sha256 in needed:
             del found.removals[sha256]
-    for sha256 in _contents(store):
+    for key in store.walk("blobs"):
+        sha256 = f"sha256:{key.rpartition('/')[2]}"
         if sha256 not in needed and sha256 not in found.removals:
             found.removals[sha256] = Removal(None, sha256, _size(store, sha256))
     found.removals = {each: removal for each, removal in found.removals.items() if _is_due(store, each, now)}
@@ -162,9 +162,9 @@ def _mark(store: Store, run_id: str, found: Survey, needed: set[str], *, kept: b
     reached = reach.of_run(store, run_id)
     kinds = {each["name"]: each["kind"] for each in reached.plan["stages"]}
     documents = set(reached.documents) | {each.sha256 for each in reached.artifacts}
-    for key in reach.objects(store, run_id):
-        if key.startswith("runs/") and "/log/" not in key:
-            documents |= {each.decode() for each in _DIGEST.findall(store.read(key) or b"")}
+    events = [key for key in reach.objects(store, run_id) if key.startswith("runs/") and "/log/" not in key]
+    for data in store.read_each(events):
+        documents |= {each.decode() for each in _DIGEST.findall(data or b"")}
     needed |= documents
     for artifact in reached.artifacts:
         for file in reach.files(store, artifact):
@@ -181,13 +181,6 @@ def _is_evidence(artifact: reach.Artifact, kinds: dict[str, str], path: str) -> 
     stage, name = artifact.made_by
     kind = kinds.get(stage)
     return path == _READ_BY_AUDITS if (kind, name) == _IMAGES else kind != "command"
-
-
-def _contents(store: Store) -> Iterator[str]:
-    """Give the digest of every blob of the store."""
-    for start in store.names("blobs/sha256"):
-        for name in store.names(f"blobs/sha256/{start}"):
-            yield f"sha256:{name}"
 
 
 def _size(store: Store, sha256: str) -> int:
@@ -211,7 +204,7 @@ def remove(store: Store, found: Survey, rule: Rule, key: Key, told: Callable[[st
         batch, waiting = waiting[: LIMITS.pruned_at_once], waiting[LIMITS.pruned_at_once :]
         prune_id = _write_down(store, batch, rule, key)
         told(prunes.key_of(prune_id))
-        written_at = store.written_at(prunes.key_of(prune_id)) or time.time()
+        written_at = store.written_at(prunes.key_of(prune_id)) or store.now()
         spared = _named_since(store, found)
         before = written_at - LIMITS.prune_grace_s
         due = (each for each in batch if each.sha256 not in spared)

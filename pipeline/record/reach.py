@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
 from pipeline.record import artifacts, digest, ledger, replay, runs
+from pipeline.record.store import ahead
 from pipeline.record.writer import read_chain
 from stages.contract import Target
 
@@ -62,16 +63,17 @@ class Reach:
 
 def of_run(store: Store, run_id: str) -> Reach:
     """Read what a run names. Raises VerificationFailed if a chain is broken or the plan is gone, UsageError if it was never opened."""
-    opening = read_chain(store, runs.chain_name(run_id, "open"))
+    seen = ahead.below(store, f"runs/{run_id}")
+    opening = read_chain(seen, runs.chain_name(run_id, "open"))
     run = replay.opening(run_id, opening)
     if run is None:
         raise UsageError(f"run {run_id} was never opened: its runner died before anything was done")
     plan = artifacts.read_json(store, run.plan, f"the plan of run {run_id}")
     documents, made = named(opening) | set(_files(plan)), set()
-    for name in store.names(f"runs/{run_id}"):
+    for name in seen.names(f"runs/{run_id}"):
         if name == "open":
             continue
-        events = read_chain(store, runs.chain_name(run_id, name))
+        events = read_chain(seen, runs.chain_name(run_id, name))
         documents |= named(events)
         made |= set(_artifacts(name.rpartition(".")[0], events))
     ledgers = tuple(sorted(set(_ledgers(plan))))
@@ -106,22 +108,12 @@ def files(store: Store, artifact: Artifact) -> list[artifacts.File]:
 
 def objects(store: Store, run_id: str) -> list[str]:
     """Give the keys of a run's own objects: chains with their seals and logs, and decisions in the inbox."""
-    return [*_below(store, f"runs/{run_id}"), *_below(store, f"inbox/{run_id}")]
+    return [*store.walk(f"runs/{run_id}"), *store.walk(f"inbox/{run_id}")]
 
 
 def named(events: Iterable[Event]) -> set[str]:
     """Give the digests that the runner's own part of events names. Pure. Not all of them are of blobs."""
     return {each for event in events for each in _digests(event.data)}
-
-
-def _below(store: Store, prefix: str) -> Iterator[str]:
-    """Give all keys below a prefix. What has a name of an object may be one, and then has none below it."""
-    for name in store.names(prefix):
-        key = f"{prefix}/{name}"
-        if "." in name and name.rpartition(".")[2].startswith("json"):
-            yield key
-        else:
-            yield from _below(store, key)
 
 
 def _digests(value: Any) -> Iterator[str]:

@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.audit import verify
 from pipeline.errors import UsageError, VerificationFailed
-from pipeline.record import artifacts, digest, prunes, reach, runs, waiting
+from pipeline.gates import order
+from pipeline.record import artifacts, digest, identities, ledger, prunes, reach, runs, waiting
 from pipeline.record.store import StoreError
 from pipeline.record.writer import event_key
 from stages.limits import LIMITS
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from pipeline.audit.run import Report
+    from pipeline.gates.order import Opened
+    from pipeline.record.ledger import Deployment
     from pipeline.record.store import Store
     from pipeline.signing.signers import Trust
 
@@ -53,6 +56,7 @@ _KEY = re.compile(
     rf"|runs/{_RUN}/[A-Za-z0-9_-]{{1,64}}(\.[1-9][0-9]{{0,8}})?/([0-9]{{8}}\.json|seal\.json|log/[0-9]{{6}}\.jsonl)"
     r"|ledgers/[A-Za-z0-9.-]{1,250}/[0-9]{8}\.json"
     rf"|prunes/{_RUN}\.json"
+    r"|identities/[0-9a-f]{64}\.json"
     rf"|inbox/{_RUN}/[A-Za-z0-9_-]{{1,64}}/[A-Za-z0-9_-][A-Za-z0-9._-]{{0,199}}"
 )
 """What may stand in a bundle: the layout of a store, and nothing else of it."""
@@ -64,7 +68,7 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Written:
-    """What a bundle was made of. `runs` are also those that were added, as a ledger cannot be judged without them."""
+    """What a bundle was made of. `runs` are also those that were added, as the others cannot be judged without them."""
 
     runs: list[str]
     objects: int
@@ -240,14 +244,33 @@ def needed(store: Store, run_ids: Iterable[str]) -> tuple[list[str], list[str]]:
         if run_id not in found:
             found[run_id] = reach.of_run(store, run_id)
             _, others = reach.in_ledgers(store, found[run_id])
+            others |= found[run_id].inherits | _placed(store, found[run_id])
             waiting += [each for each in others if store.names(f"runs/{each}")]
     keys = set(_settled(store, found.values()))
-    for run_id in found:  # anew: what was written meanwhile may name more
-        keys |= _contents(store, reach.of_run(store, run_id))
+    for run_id, reached in found.items():
+        keys |= _contents(store, reach.of_run(store, run_id))  # anew: what was written meanwhile may name more
+        identity = reached.opened.data.get("identity")
+        keys |= {identities.key_of(identity)} if identity and identities.named(store, identity) == run_id else set()
     strange = [key for key in keys if not _KEY.fullmatch(key) and not key.startswith("inbox/")]
     if strange:
         raise VerificationFailed(f"{min(strange)} has no place in a record", where=min(strange))
     return sorted(found), sorted({"format.json", *filter(_KEY.fullmatch, keys)})
+
+
+def _placed(store: Store, reached: reach.Reach) -> set[str]:
+    """Give the runs that deployed since, and of which only their openings tell whether that makes this one outdated."""
+    placed: set[str] = set()
+    for name in reached.ledgers:
+        ours = order.of(reached.opened, name)
+        for each in ledger.deployments(ledger.read(store, name).events):
+            other = runs.opened(store, each.run, each.opening) if each.seq >= ours.since else None
+            if other and _outdates(each, ours, order.of(other, name)) != _outdates(each, ours, None):
+                placed.add(each.run)
+    return placed
+
+
+def _outdates(each: Deployment, ours: Opened, theirs: Opened | None) -> bool:
+    return order.newer([each], ours, lambda _: theirs) is not None
 
 
 def _settled(store: Store, reached: Iterable[reach.Reach]) -> list[str]:
@@ -362,6 +385,7 @@ def admit(bundle: Bundle, store: Store, trust: Trust | None) -> list[Report]:
     reports = [audit.run(run_id) for run_id in bundle.runs]
     found = [each for report in reports for each in report.findings]
     found += [each for name in bundle.names("ledgers") for each in audit.targets.book(f"ledgers/{name}").findings]
+    found += audit.identities(bundle.names(identities.PREFIX))
     for key in bundle.members:
         if key.startswith("blobs/"):
             wrong = audit.blobs.check(f"sha256:{key.rpartition('/')[2]}", "of the bundle")
@@ -433,7 +457,10 @@ def in_order(bundle: Bundle) -> list[str]:
                 found += keys
             else:
                 openings += sorted(keys, key=lambda key: (key == event_key(key.rpartition("/")[0], 2), key))
-    return found + openings
+    named = [
+        key for key in found if key.startswith(f"{identities.PREFIX}/")
+    ]  # a run is opened whole before it is named
+    return [key for key in found if key not in named] + openings + named
 
 
 def _by_need(bundle: Bundle, run_id: str) -> list[str]:

@@ -14,6 +14,8 @@ from pipeline.record.store import FORMAT, RECORD, ahead
 from pipeline.record.writer import event_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pipeline.record.store import Store
     from pipeline.signing.signers import Trust
 
@@ -55,7 +57,7 @@ class Audit:
         found = self._dropped()
         with reading("ledgers", found):
             found += self.targets.rest()
-        found += self._strays() + self._identities()
+        found += self._strays() + self.identities(self.store.names(identities.PREFIX))
         for name in self.store.names("prunes"):
             with reading(f"prunes/{name}", found):
                 prunes.read(self.store, name, self.trust)
@@ -65,11 +67,11 @@ class Audit:
             self._rewritten(prefix, again)
         return found + [each for each in again if each.key not in known]
 
-    def _identities(self) -> list[Finding]:
-        """Hold each identity of a CI system's run against the opening of the run that it names."""
+    def identities(self, names: Iterable[str]) -> list[Finding]:
+        """Hold identities of a CI system's runs against the openings of the runs that they name."""
         found: list[Finding] = []
         known = set(runs.run_ids(self.store))
-        for name in self.store.names(identities.PREFIX):
+        for name in names:
             key = f"{identities.PREFIX}/{name}"
             with reading(key, found):
                 identity, run_id = identities.decode(self.store.read(key) or b"", key)

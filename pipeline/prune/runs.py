@@ -4,7 +4,8 @@ What stages handed on (images as layers, outputs of programs) is removed of runs
 
 1. the latest runs, and those that somebody wrote to lately,
 2. those in which an attempt may be under way, or a proposal waits that can still be applied,
-3. those of a target's current deployment, of the ones before it, and of those that were begun and not finished.
+3. those of a target's current deployment, of the ones before it, and of those that were begun and not finished,
+4. those from which a kept run takes over.
 
 And whatever a kept run names stays, whoever else had made it. Of every run all that an audit reads stays: chains, seals, logs,
 plans, requests, statements, approvals, manifests, `images.json`, and what `scan`, `package` and `deploy` handed on. Content that
@@ -20,7 +21,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
 _IMAGES = ("build", "images")
 _READ_BY_AUDITS = "images.json"
-_MANIFEST_KEYS = {"v", "files"}
 
 
 @dataclass(frozen=True)
@@ -73,17 +72,21 @@ class Survey:
 
 @dataclass(frozen=True)
 class Known:
-    """A run, as far as a rule asks: when it was last written to, whether it goes on. `proposes` are ledgers for which it waits."""
+    """A run, as far as a rule asks: when it was last written to, whether it goes on, which runs it takes over from.
+
+    `proposes` are ledgers for which it waits.
+    """
 
     id: str
     written_at: float
     alive: bool
     proposes: frozenset[str]
+    inherits: frozenset[str] = frozenset()
 
 
 def survey(store: Store, rule: Rule, trust: Trust | None = None) -> Survey:
     """Read all runs and find what is not needed. Raises VerificationFailed for a chain or ledger that does not hold."""
-    now = time.time()
+    now = store.now()
     books = [ledger.read(store, f"ledgers/{name}", trust) for name in store.names("ledgers")]
     known = [_known(store, run_id) for run_id in runs.run_ids(store)]
     opened = [each for each in known if each]
@@ -96,7 +99,8 @@ def survey(store: Store, rule: Rule, trust: Trust | None = None) -> Survey:
     for sha256 in list(found.removals):
         if sha256 in needed:
             del found.removals[sha256]
-    for sha256 in _contents(store):
+    for key in store.walk("blobs"):
+        sha256 = f"sha256:{key.rpartition('/')[2]}"
         if sha256 not in needed and sha256 not in found.removals:
             found.removals[sha256] = Removal(None, sha256, _size(store, sha256))
     found.removals = {each: removal for each, removal in found.removals.items() if _is_due(store, each, now)}
@@ -116,6 +120,8 @@ def keeping(known: Collection[Known], books: Iterable[Ledger], rule: Rule, now: 
         waits = any(each.id >= current.get(name, "") for name in each.proposes)  # nobody goes back by an old proposal
         if each.alive or waits or each.written_at > now - rule.older_than_s:
             kept.add(each.id)
+    for each in sorted(known, key=lambda one: one.id, reverse=True):  # who takes over is younger
+        kept |= each.inherits if each.id in kept else set()
     return frozenset(kept)
 
 
@@ -140,7 +146,8 @@ def _known(store: Store, run_id: str) -> Known | None:
     heads = [run.head, *(each.head for each in attempts)]
     times = [store.written_at(event_key(head.chain, head.length - 1)) or 0 for head in heads]
     alive = any(each.outcome is None and earlier.alive(store, plan, run, each) for each in attempts)
-    return Known(run_id, max(times), alive, frozenset(_proposes(plan, run)))
+    proposes, inherits = frozenset(_proposes(plan, run)), frozenset(reach.inherits(run.data))
+    return Known(run_id, max(times), alive, proposes, inherits)
 
 
 def _proposes(plan: Plan, run: Run) -> Iterator[str]:
@@ -155,9 +162,9 @@ def _mark(store: Store, run_id: str, found: Survey, needed: set[str], *, kept: b
     reached = reach.of_run(store, run_id)
     kinds = {each["name"]: each["kind"] for each in reached.plan["stages"]}
     documents = set(reached.documents) | {each.sha256 for each in reached.artifacts}
-    for key in reach.objects(store, run_id):
-        if key.startswith("runs/") and "/log/" not in key:
-            documents |= {each.decode() for each in _DIGEST.findall(store.read(key) or b"")}
+    events = [key for key in reach.objects(store, run_id) if key.startswith("runs/") and "/log/" not in key]
+    for data in store.read_each(events):
+        documents |= {each.decode() for each in _DIGEST.findall(data or b"")}
     needed |= documents
     for artifact in reached.artifacts:
         for file in reach.files(store, artifact):
@@ -165,9 +172,6 @@ def _mark(store: Store, run_id: str, found: Survey, needed: set[str], *, kept: b
                 needed.add(file.sha256)
             elif artifact.made_by:
                 found.removals[file.sha256] = Removal(run_id, file.sha256, file.size)
-    if kept:  # what it inherits from another run, it names by manifest alone
-        for sha256 in documents:
-            needed |= set(_files(store, sha256))
 
 
 def _is_evidence(artifact: reach.Artifact, kinds: dict[str, str], path: str) -> bool:
@@ -177,28 +181,6 @@ def _is_evidence(artifact: reach.Artifact, kinds: dict[str, str], path: str) -> 
     stage, name = artifact.made_by
     kind = kinds.get(stage)
     return path == _READ_BY_AUDITS if (kind, name) == _IMAGES else kind != "command"
-
-
-def _files(store: Store, sha256: str) -> Iterator[str]:
-    """Give the files of a manifest; none if it is something else."""
-    data = store.open(artifacts.blob_key(sha256))
-    if data is None:
-        return
-    with data:
-        text = data.read(LIMITS.reused_bytes)
-    try:
-        value = json.loads(text) if text.startswith(b'{"files":') else None
-    except (ValueError, RecursionError):
-        return
-    if isinstance(value, dict) and set(value) == _MANIFEST_KEYS:
-        yield from mentioned(value)
-
-
-def _contents(store: Store) -> Iterator[str]:
-    """Give the digest of every blob of the store."""
-    for start in store.names("blobs/sha256"):
-        for name in store.names(f"blobs/sha256/{start}"):
-            yield f"sha256:{name}"
 
 
 def _size(store: Store, sha256: str) -> int:
@@ -222,7 +204,7 @@ def remove(store: Store, found: Survey, rule: Rule, key: Key, told: Callable[[st
         batch, waiting = waiting[: LIMITS.pruned_at_once], waiting[LIMITS.pruned_at_once :]
         prune_id = _write_down(store, batch, rule, key)
         told(prunes.key_of(prune_id))
-        written_at = store.written_at(prunes.key_of(prune_id)) or time.time()
+        written_at = store.written_at(prunes.key_of(prune_id)) or store.now()
         spared = _named_since(store, found)
         before = written_at - LIMITS.prune_grace_s
         due = (each for each in batch if each.sha256 not in spared)

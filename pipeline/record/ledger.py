@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from pipeline.errors import Blocked, VerificationFailed
 from pipeline.record import chain, digest
@@ -104,7 +105,8 @@ def decode(data: bytes, what: str) -> dsse.Envelope:
 def read(store: Store, name: str, trust: Trust | None = None) -> Ledger:
     """Read a ledger, check its chain and every signature. Raises VerificationFailed.
 
-    Without pinned keys each event must be signed by the key that it names; with them, that key must be enrolled as gate.
+    Without pinned keys each event must be signed by the key that it names; with them, that key must be enrolled as gate. What
+    this process has read of it before, by the same keys, it does not read again: a ledger only grows, and may have thousands of events.
     """
     keys = [f"{name}/{key}" for key in store.names(name)]
     for seq, key in enumerate(keys):
@@ -112,11 +114,31 @@ def read(store: Store, name: str, trust: Trust | None = None) -> Ledger:
             raise VerificationFailed(
                 f"{event_key(name, seq)} is missing, and {key} is there", where=event_key(name, seq)
             )
-    envelopes = [decode(data or b"", key) for key, data in zip(keys, store.read_each(keys), strict=True)]
-    events = chain.verify([each.payload for each in envelopes], name)
-    for event, envelope in zip(events, envelopes, strict=True):
-        check_signer(event, envelope, event_key(name, event.seq), trust)
-    return replay(name, events)
+    known = _known(store, name, trust, keys)
+    events, rest = list(known.events), keys[len(known.events) :]
+    for key, data in zip(rest, store.read_each(rest), strict=True):
+        envelope = decode(data or b"", key)
+        event = chain.decode(envelope.payload, name)
+        chain.check_link(event, len(events), events[-1] if events else None, name)
+        check_signer(event, envelope, key, trust)
+        events.append(event)
+    found = replay(name, events[len(known.events) :], known)
+    _READ.setdefault(store, {})[name] = (trust, found)
+    return found
+
+
+_READ: WeakKeyDictionary[Store, dict[str, tuple[Trust | None, Ledger]]] = WeakKeyDictionary()
+"""What was read of each store while it is open, and by which keys."""
+
+
+def _known(store: Store, name: str, trust: Trust | None, keys: list[str]) -> Ledger:
+    """Give what was read before, if the ledger still begins with that; else an empty one, with which all is read."""
+    by, found = _READ.get(store, {}).get(name, (None, Ledger(name)))
+    if not found.head or by is not trust or len(keys) < found.head.length:
+        return Ledger(name)
+    last = keys[found.head.length - 1]
+    same = digest.of_bytes(decode(store.read(last) or b"", last).payload) == found.head.digest
+    return found if same else Ledger(name)
 
 
 def check_signer(event: chain.Event, envelope: dsse.Envelope, what: str, trust: Trust | None) -> str:
@@ -131,12 +153,15 @@ def check_signer(event: chain.Event, envelope: dsse.Envelope, what: str, trust: 
     return signed_by
 
 
-def replay(name: str, events: Iterable[chain.Event]) -> Ledger:
-    """Give the ledger as these events tell it. Pure. Raises VerificationFailed for events that do not fit one another."""
-    known = list(events)
-    ledger = Ledger(name)
-    for event in known:
+def replay(name: str, events: Iterable[chain.Event], before: Ledger | None = None) -> Ledger:
+    """Give the ledger as these events tell it, after those of `before`. Pure.
+
+    Raises VerificationFailed for events that do not fit one another.
+    """
+    ledger, known = before or Ledger(name), list(before.events if before else ())
+    for event in events:
         ledger = after(ledger, event)
+        known.append(event)
     head = chain.head(known, name) if known else None
     return Ledger(name, head, ledger.rules, ledger.used, ledger.intents, ledger.current, tuple(known))
 
@@ -182,7 +207,7 @@ def append(store: Store, ledger: Ledger, entries: list[tuple[str, dict[str, Any]
             raise Blocked(f"{ledger.name} was written to by someone else just now", hint="Try again: towpath resume")
         seq, prev = seq + 1, digest.of_bytes(line)
         lines.append(chain.decode(line, ledger.name))
-    return replay(ledger.name, [*ledger.events, *lines])
+    return replay(ledger.name, lines, ledger)
 
 
 def after(ledger: Ledger, event: chain.Event) -> Ledger:

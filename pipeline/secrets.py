@@ -4,6 +4,7 @@ nowhere else: no file, argument, record or message ever holds it.
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 
 def take(
-    stage: PlannedStage, project: Path | None, ours: Mapping[str, str], endpoint: Callable[[], str]
+    stage: PlannedStage, project: Path | None, ours: Mapping[str, str], endpoint: Callable[[], str], key: bytes
 ) -> dict[str, bytes]:
     """Give the values by the secrets' names. `ours` are our variables, `endpoint` gives the embedded AWS's.
 
+    `key` is the public half of the key that we seal with: the other half is never handed to a stage.
     Raises StageFailed that names each secret which cannot be had, and what to do about it.
     """
     sessions: dict[str, Session] = {}
@@ -35,7 +37,7 @@ def take(
                 value = _of_variable(source, ours)
             else:
                 value = _of_file(source, project) if source.place == "file" else _of_aws(source, sessions, endpoint)
-            values[name] = _usable(value)
+            values[name] = _usable(value, key)
         except StageFailed as error:
             failures.append(
                 StageFailed(f"the secret {name} {error.message}", hint=error.hint and f"{name}: {error.hint}")
@@ -86,8 +88,12 @@ def _of_aws(source: SecretSource, sessions: dict[str, Session], endpoint: Callab
         raise StageFailed(f"cannot be read: {error.message}", hint=error.hint) from None
 
 
-def _usable(value: bytes) -> bytes:
-    """Give a value that can be handed over, and kept out of logs. What it is, no message says."""
+def _usable(value: bytes, key: bytes) -> bytes:
+    """Give a value that may and can be handed over, and kept out of logs. What it is, no message says."""
+    if _is_private_half(value, key):
+        raise StageFailed(
+            "is the key that this runner seals records with", hint="Whoever has it can write any record. Use another."
+        )
     if len(visible(value).strip()) < SHORTEST_BYTES:
         raise StageFailed(
             f"is shorter than {SHORTEST_BYTES} bytes: what is so short cannot be kept out of logs",
@@ -100,3 +106,14 @@ def _usable(value: bytes) -> bytes:
     if b"\0" in value:
         raise StageFailed("holds a zero byte, which no variable can", hint="Keep it in base64.")
     return value
+
+
+def _is_private_half(value: bytes, key: bytes) -> bool:
+    """Tell whether a value is a private key of OpenSSH's format, which holds its public half in the clear (PROTOCOL.key)."""
+    if b"PRIVATE KEY-----" not in value:
+        return False
+    body = b"".join(line for line in value.splitlines() if not line.startswith(b"-----"))
+    try:
+        return key in base64.b64decode(body)
+    except ValueError:
+        return False

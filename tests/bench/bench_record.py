@@ -8,6 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from pipeline.audit import logs
 from pipeline.record import chain
 from pipeline.record.store.directory import open_store
 from pipeline.record.writer import ChainWriter, LogWriter, follow_log, read_log
@@ -38,7 +39,7 @@ def test_append(tmp_path: Path) -> None:
     for name, taken in (("append, durable", ours), ("write and fsync", bare)):
         print(f"{name:<18} {statistics.median(taken) * 1e6:8.0f} us")
     print(f"{'ratio':<18} {statistics.median(ours) / statistics.median(bare):8.1f}")
-    assert statistics.median(ours) < 0.001
+    assert statistics.median(ours) < max(0.001, 3 * statistics.median(bare))  # where the disk itself is slow
 
 
 def test_a_long_log(tmp_path: Path) -> None:
@@ -57,6 +58,11 @@ def test_a_long_log(tmp_path: Path) -> None:
         (end,) = deque(read(store, "runs/r/a.1/log"), maxlen=1)
         taken[name] = time.perf_counter() - started
         assert chain.Head("runs/r/a.1/log", end.digest, end.seq + 1) == log.head
+    started = time.perf_counter()
+    told = [logs.Told(log.head.length, log.head.digest, "chain.closed", final=True)]
+    segments = ((key, store.read(f"{log.name}/{key}") or b"") for key in store.names(log.name))
+    assert logs.examine(log.name, "sha256:" + "0" * 64, segments, told) == logs.Log(LINES, ())
+    taken["audited"] = time.perf_counter() - started
     for name, seconds in taken.items():
         print(f"{LINES:,} lines {name:<22} {seconds:6.1f} s")
-    assert taken["verified line by line"] < 10
+    assert max(taken["verified line by line"], taken["audited"]) < 10

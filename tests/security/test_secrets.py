@@ -53,7 +53,7 @@ stages:
 """
 
 HOSTILE = r"""
-import base64, html, json, os, shlex, sys, time, urllib.parse
+import base64, contextlib, html, json, os, shlex, sys, time, urllib.parse
 leak = sys.argv[1:] == ["leak"]
 out = os.environ["TOWPATH_OUTPUTS"]
 said = []
@@ -83,7 +83,7 @@ for line in said[:40]:
     os.write(1, b"\n")
 secrets = "".join(os.environ[name] for name in ("TOKEN", "KEY", "DOCUMENT"))
 for folder in (os.environ["TMPDIR"], os.environ["TOWPATH_WORK"], out):
-    with open(os.path.join(folder, "left"), "w") as file:
+    with contextlib.suppress(OSError), open(os.path.join(folder, "left"), "w") as file:
         file.write(secrets)
 os.makedirs(f"{out}/harmless", exist_ok=True)
 with open(f"{out}/harmless/x", "w") as file:

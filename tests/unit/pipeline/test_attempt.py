@@ -181,6 +181,22 @@ def test_what_a_killed_attempt_left_of_a_secret_goes_when_the_next_one_begins(
     assert list((house.project / ".towpath/work").iterdir()) == []
 
 
+def test_a_secret_that_goes_on_in_another_line_of_the_same_function_is_masked(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a build says it: each line a message, those of several functions mixed."""
+    monkeypatch.setenv("OURS", VALUE)
+    first, last = VALUE[:9], VALUE[9:]
+    said = [("A", "x"), ("A", first), ("B", first), ("B", "other"), ("A", last), ("C", first)]
+    lines = [json.dumps({"message": text, "function": function}) for function, text in said]
+    script = "; ".join(f"echo '{line}'" for line in lines)
+    run_id = house.open(command("a", script, secrets=SECRET))
+    house.drive(run_id)
+    events = read_log(house.store, runs.log_name(run_id, "a", 1))[1:]
+    told = sorted((event.data["fields"]["function"], event.data["text"]) for event in events)
+    assert told == sorted([("A", "x"), ("A", "***"), ("A", "***"), ("B", first), ("B", "other"), ("C", "***")])
+
+
 def test_a_stage_whose_secret_is_missing_does_not_start(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OURS", raising=False)
     run_id = house.open(command("a", f"touch {house.project}/started", secrets=SECRET))

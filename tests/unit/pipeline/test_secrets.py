@@ -9,6 +9,7 @@ from pipeline import definition, secrets
 from pipeline.compiling import compile_plan
 from pipeline.errors import StageFailed
 from pipeline.plan import SecretSource, from_json
+from pipeline.signing import keys
 from stages.contract import Target
 from stages.limits import LIMITS
 
@@ -37,7 +38,7 @@ def stage(**sources: SecretSource) -> PlannedStage:
 
 
 def taken(stage: PlannedStage, project: Path | None, **ours: str) -> dict[str, bytes]:
-    return secrets.take(stage, project, ours, lambda: "http://127.0.0.1:1")
+    return secrets.take(stage, project, ours, lambda: "http://127.0.0.1:1", b"K" * 32)
 
 
 def test_the_plan_holds_names_and_places_for_the_stages_that_name_them(tmp_path: Path) -> None:
@@ -106,3 +107,13 @@ def test_what_cannot_be_kept_is_refused_and_not_shown(value: str, message: str) 
 def test_the_shortest_and_the_largest_are_taken() -> None:
     for value in ("hunter", "x" * LIMITS.secret_bytes):
         assert taken(stage(V=SecretSource("variable", "V")), None, V=value) == {"V": value.encode()}
+
+
+def test_no_stage_is_handed_the_key_that_seals_the_record(tmp_path: Path) -> None:
+    for name in ("ours", "another"):
+        keys.make(tmp_path / name)
+    own = keys.load(tmp_path / "ours").public.raw
+    found = {name: stage(K=SecretSource("file", name)) for name in ("ours", "another")}
+    with pytest.raises(StageFailed, match="the secret K is the key that this runner seals records with"):
+        secrets.take(found["ours"], tmp_path, {}, str, own)
+    assert secrets.take(found["another"], tmp_path, {}, str, own)["K"] == (tmp_path / "another").read_bytes()

@@ -21,6 +21,7 @@ import os
 import re
 import tarfile
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from pipeline.record.writer import event_key
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import BinaryIO
 
     from pipeline.audit.run import Report
@@ -88,6 +89,22 @@ class _ReadOnly:
         del data
         raise StoreError(f"{key}: a bundle cannot be written to", where=key)
 
+    def read(self, key: str) -> bytes | None:
+        """Give an object's bytes."""
+        raise NotImplementedError
+
+    def read_each(self, keys: Iterable[str]) -> Iterator[bytes | None]:
+        """Give the bytes of one object after another."""
+        return map(self.read, keys)
+
+    def now(self) -> float:
+        """Give the time of this machine: a bundle is nobody's clock."""
+        return time.time()
+
+    def rewritten(self, prefix: str) -> None:
+        """A bundle keeps no versions."""
+        del prefix
+
     def remove(self, key: str, before: float) -> bool:
         """Nothing can be removed from it either."""
         del before
@@ -127,6 +144,10 @@ class Bundle(_ReadOnly):
     def names(self, prefix: str) -> list[str]:
         """Give the names directly below `prefix`."""
         return sorted(self.folders.get(prefix, ()))
+
+    def walk(self, prefix: str) -> list[str]:
+        """Give the keys of all objects below `prefix`."""
+        return sorted(key for key in self.members if key.startswith(f"{prefix}/" if prefix else ""))
 
     def written_at(self, key: str) -> float | None:
         """No time: a bundle is nobody's clock."""
@@ -175,6 +196,9 @@ class _Union(_ReadOnly):
 
     def names(self, prefix: str) -> list[str]:
         return sorted({*self.bundle.names(prefix), *self.store.names(prefix)})
+
+    def walk(self, prefix: str) -> list[str]:
+        return sorted({*self.bundle.walk(prefix), *self.store.walk(prefix)})
 
     def written_at(self, key: str) -> float | None:
         return self.store.written_at(key)

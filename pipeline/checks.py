@@ -8,13 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import jobs
-from pipeline.errors import Fault, InvalidDefinition
+from pipeline.errors import Fault, InvalidDefinition, UsageError
 from pipeline.executors.process import ProcessExecutor
 from stages.contract import Problem, Request
 from stages.kinds import KINDS
 
 if TYPE_CHECKING:
     from pipeline.plan import Plan, PlannedStage
+    from pipeline.record.store import Store
+
+
+def carriers(plan: Plan, store: Store) -> None:
+    """Raise UsageError for a stage that would leave images in this machine's engine, where the record is for others too."""
+    for stage in plan.stages.values():
+        if stage.options.get("carrier") == "engine" and not store.local:
+            raise UsageError(
+                f"stage {stage.name} leaves its images in this machine's engine, and whoever goes on from {store.location} "
+                "may be another machine",
+                hint=f"Have them put into the record: `carrier: oci-layout` in `with:` of the stage {stage.name}, or "
+                "--carrier oci-layout where there is no pipeline.",
+            )
 
 
 def check(plan: Plan, project: Path) -> None:

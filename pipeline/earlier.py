@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,7 @@ def alive(store: Store, plan: Plan, run: Run, attempt: Attempt) -> bool:
         return process_started(int(writer["pid"])) == str(writer["started"])
     limit_s = stage.timeout_s * len(KINDS[stage.kind].phases)
     claimed_at = store.written_at(event_key(runs.chain_name(run.id, attempt.name), 0))
-    return claimed_at is None or time.time() < claimed_at + limit_s + LIMITS.grace_s
+    return claimed_at is None or store.now() < claimed_at + limit_s + LIMITS.grace_s
 
 
 def proposed(run: Run, stage: str) -> Attempt | None:

@@ -179,7 +179,7 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: T
             found.digest,
             _differing(store, found, [each.document for each in received]),
         ),
-        now=datetime.now(UTC),
+        now=_moment(store.now()),
         requester=subjects.requesters(run.data),
         authors=(run.data.get("authors") or {}).get(found.ledger.name),
         used=found.ledger.used,

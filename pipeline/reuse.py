@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import plan as plans
 from pipeline.errors import TowpathError
 from pipeline.record import artifacts, replay, runs, seals
+from pipeline.record.store import ahead
 from pipeline.record.writer import read_chain
 from stages.kinds import KINDS
 from stages.limits import LIMITS
@@ -70,10 +71,11 @@ def _attempts(store: Store, run_id: str, stage: PlannedStage, key: Key) -> Itera
     what = f"the plan of run {run_id}"
     plan = plans.from_json(artifacts.read_json(store, run.plan, what), what)
     alike = {each.name for each in plan.stages.values() if _alike(each, stage)}
-    for name in store.names(f"runs/{run_id}"):
+    seen = ahead.below(store, f"runs/{run_id}")
+    for name in seen.names(f"runs/{run_id}"):
         if name.rpartition(".")[0] in alike:
-            attempt = runs.load_attempt(store, run, name)
-            if attempt.outcome == "succeeded" and _sealed_by(store, attempt, key):
+            attempt = runs.load_attempt(seen, run, name)
+            if attempt.outcome == "succeeded" and _sealed_by(seen, attempt, key):
                 yield attempt
 
 

@@ -8,13 +8,16 @@ does not hold is the first finding. The rules stand in `chains`, `logs`, `scans`
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pipeline import plan as plans
 from pipeline.audit import chains, logs, rules, scans
 from pipeline.audit.findings import Finding, broken, missing, reading
-from pipeline.record import artifacts, chain, replay, runs, seals
+from pipeline.errors import VerificationFailed
+from pipeline.record import artifacts, chain, digest, replay, runs, seals
+from pipeline.record.store.ahead import KEPT_BYTES
 from pipeline.record.writer import event_key
 from pipeline.signing import dsse
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from pipeline.plan import Plan, PlannedStage
     from pipeline.record.prunes import Prune
     from pipeline.record.replay import Attempt, Run
-    from pipeline.record.store import Store
+    from pipeline.record.store.ahead import Ahead
     from pipeline.signing.signers import Trust
 
 Others: TypeAlias = "Callable[[str], Report]"
@@ -50,6 +53,7 @@ class Report:
 
     `ledgers` are those it stands in, `approved_by` says who let each gated stage through. `pruned`, by the prune's id, is content that
     is gone by a rule, and whose digests stand: nothing that a verdict rests on.
+    `versions`: the store keeps those of every object, and showed them.
     """
 
     run: str
@@ -66,6 +70,7 @@ class Report:
     ledgers: list[str] = field(default_factory=list)
     approved_by: dict[str, list[str]] = field(default_factory=dict)
     pruned: dict[str, Pruned] = field(default_factory=dict)
+    versions: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -80,9 +85,10 @@ class RunAudit:
     """One run, while it is verified."""
 
     def __init__(
-        self, store: Store, trust: Trust | None, blobs: Blobs, targets: Targets, report: Report, *, others: Others
+        self, seen: Ahead, trust: Trust | None, blobs: Blobs, targets: Targets, report: Report, *, others: Others
     ) -> None:
-        self.store, self.trust, self.blobs, self.targets, self.report = store, trust, blobs, targets, report
+        self.seen, self.store = seen, seen
+        self.trust, self.blobs, self.targets, self.report = trust, blobs, targets, report
         self.others = others
         self.found = report.findings
         self.base = f"runs/{report.run}"
@@ -96,6 +102,7 @@ class RunAudit:
         self.report.name = str(run.data.get("name") or "") or None
         plan = self._plan(run)
         self._attempts(run)
+        self._look_ahead(run)
         if plan is not None:
             self._rules(plan, run)
         self._take_seals()
@@ -133,6 +140,7 @@ class RunAudit:
         with reading(f"{artifacts.blob_key(str(run.plan))}", self.found):
             plan = plans.from_json(value, "the plan") if value is not None else None
         if plan is not None:
+            self.seen.look_at(artifacts.blob_key(each) for each in _digests(value))
             files = dict(plan.definition)
             for stage in plan.stages.values():
                 files |= stage.files
@@ -157,6 +165,21 @@ class RunAudit:
                 continue
             with reading(event_key(full, 0), self.found):
                 run.add(replay.attempt(run, name, list(examined.events)))
+
+    def _look_ahead(self, run: Run) -> None:
+        """Have the small content read that is going to be checked: what events name, then what the manifests among it name."""
+        if self.store.local:
+            return
+        known = {sha256 for examined in self.chains.values() for sha256 in examined.digests}
+        named = {
+            each for examined in self.chains.values() for event in examined.events for each in _digests(event.data)
+        }
+        self.seen.look_at(map(artifacts.blob_key, sorted(named - known)))
+        files: set[str] = set()
+        for sha256 in (each for attempt in self._each(run) for each in attempt.outputs.values()):
+            with suppress(VerificationFailed):  # it is checked, and told, in its turn
+                files |= {each.sha256 for each in artifacts.manifest(self.store, sha256) if each.size <= KEPT_BYTES}
+        self.seen.look_at(artifacts.blob_key(each) for each in sorted(files) if digest.is_digest(each))
 
     def _rules(self, plan: Plan, run: Run) -> None:
         self.found += rules.numbering(plan, run) + rules.descent(run, self._older)
@@ -271,7 +294,9 @@ class RunAudit:
         successor = self.chains.get(f"{self.base}/{attempt.stage}.{attempt.number + 1}")
         with reading(name, self.found):
             told = rules.log_heads(self._events(attempt), successor)
-            segments = ((key, self.store.read(f"{name}/{key}") or b"") for key in self.store.names(name))
+            keys = self.store.names(name)
+            contents = self.store.read_each(f"{name}/{key}" for key in keys)
+            segments = ((key, data or b"") for key, data in zip(keys, contents, strict=True))
             log = logs.examine(name, run.head.digest, segments, told)
             self.report.log_lines += log.lines
             still_open = attempt.outcome is None and successor is None
@@ -352,6 +377,15 @@ class RunAudit:
         wrong = self.blobs.check(sha256, what, size)
         if wrong:
             self.found.append(wrong)
+
+
+def _digests(value: Any) -> Iterator[str]:
+    """Give what has the form of a digest in a JSON value."""
+    if isinstance(value, str) and digest.is_digest(value):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _digests(each)
 
 
 def _of_seal(finding: Finding) -> bool:

@@ -51,7 +51,9 @@ class Targets:
     def book(self, name: str) -> Book:
         """Read a ledger."""
         if name not in self._books:
-            objects = {key: self._store.read(f"{name}/{key}") or b"" for key in self._store.names(name)}
+            keys = self._store.names(name)
+            contents = self._store.read_each(f"{name}/{key}" for key in keys)
+            objects = {key: data or b"" for key, data in zip(keys, contents, strict=True)}
             self._books[name] = ledgers.examine(name, objects, self._trust)
         return self._books[name]
 

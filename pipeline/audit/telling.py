@@ -31,6 +31,8 @@ def proved(report: Report) -> list[str]:
         told.append(f"The ledger of each target has it, whole and in order: {', '.join(report.ledgers)}.")
     if report.deployed:
         told.append(f"What was found running is what the release pins: {', '.join(report.deployed)}.")
+    if report.versions:
+        told.append("No object of it was deleted or written again: the store's own versions say so.")
     if report.trust and report.sealed_by:
         who = ", ".join(sorted(set(report.sealed_by.values())))
         told.append(f"They were sealed by keys that {report.trust} enrols: {who}.")
@@ -70,6 +72,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "events": report.events,
         "log_lines": report.log_lines,
         "objects": report.blobs,
+        "versions": report.versions,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,16 @@ from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.audit.run import Report, RunAudit
 from pipeline.audit.targets import Targets
 from pipeline.record import artifacts, chain, digest, identities, prunes, runs
-from pipeline.record.store import directory
+from pipeline.record.store import FORMAT, RECORD, ahead
 from pipeline.record.writer import event_key
 
 if TYPE_CHECKING:
     from pipeline.record.store import Store
     from pipeline.signing.signers import Trust
+
+
+_AT_ONCE = 200
+"""Blobs that are looked at ahead, where that helps: at most a quarter of a megabyte each is kept."""
 
 
 @dataclass
@@ -27,9 +30,11 @@ class Audit:
     trust: Trust | None
 
     def __post_init__(self) -> None:
+        self.store = self.seen = ahead.Ahead(self.store)
         self.blobs = Blobs(self.store, self.trust)
         self.reports: dict[str, Report] = {}
         self.targets = Targets(self.store, self.trust, self.blobs)
+        self.again: set[str] = set()
 
     def run(self, run_id: str) -> Report:
         """Verify one run and all it refers to, once. Raises only if the store cannot be read."""
@@ -38,7 +43,11 @@ class Audit:
         report = self.reports[run_id] = Report(run_id, self.trust.path if self.trust else None)
         report.findings += _format(self.store)
         with reading(f"runs/{run_id}", report.findings):  # whatever it is that stands there
-            RunAudit(self.store, self.trust, self.blobs, self.targets, report, others=self.run).walk()
+            self.seen.look_below(f"runs/{run_id}")
+            RunAudit(self.seen, self.trust, self.blobs, self.targets, report, others=self.run).walk()
+        prefixes = (f"runs/{run_id}", f"inbox/{run_id}", *report.ledgers)
+        shown = [self._rewritten(each, report.findings) for each in prefixes]
+        report.versions = all(shown)
         return report
 
     def rest(self) -> list[Finding]:
@@ -50,7 +59,11 @@ class Audit:
         for name in self.store.names("prunes"):
             with reading(f"prunes/{name}", found):
                 prunes.read(self.store, name, self.trust)
-        return found
+        known = set(self.again)
+        again: list[Finding] = []
+        for prefix in RECORD:
+            self._rewritten(prefix, again)
+        return found + [each for each in again if each.key not in known]
 
     def _identities(self) -> list[Finding]:
         """Hold each identity of a CI system's run against the opening of the run that it names."""
@@ -66,28 +79,40 @@ class Audit:
                     runs.of_identity(self.store, identity)
         return found
 
+    def _rewritten(self, prefix: str, found: list[Finding]) -> bool:
+        """Name what the store knows to have been deleted, or written again; False where it keeps or shows no versions."""
+        told = self.store.rewritten(prefix)
+        for key, what in (told or {}).items():
+            found.append(broken(key, f"{what}: an object of a record is written once, and stays"))
+            self.again.add(key)
+        return told is not None
+
     def _strays(self) -> list[Finding]:
         """Look at every blob, and at what stands among the runs."""
         found: list[Finding] = []
         known = set(runs.run_ids(self.store))
         found += [broken(f"runs/{name}", "is not a run") for name in self.store.names("runs") if name not in known]
-        for algorithm in self.store.names("blobs"):
-            for start in self.store.names(f"blobs/{algorithm}"):
-                for name in self.store.names(f"blobs/{algorithm}/{start}"):
-                    key, sha256 = f"blobs/{algorithm}/{start}/{name}", f"{algorithm}:{name}"
-                    if not digest.is_digest(sha256) or artifacts.blob_key(sha256) != key:
-                        found.append(broken(key, "is not named after a digest"))
-                    elif wrong := self.blobs.check(sha256, "no run refers to it, or one above"):
-                        found.append(wrong)
+        contents = self.store.walk("blobs")
+        for start in range(0, len(contents), _AT_ONCE):
+            self.seen.look_at(contents[start : start + _AT_ONCE])
+            for key in contents[start : start + _AT_ONCE]:
+                sha256 = f"sha256:{key.rpartition('/')[2]}"
+                if not digest.is_digest(sha256) or artifacts.blob_key(sha256) != key:
+                    found.append(broken(key, "is not named after a digest"))
+                elif wrong := self.blobs.check(sha256, "no run refers to it, or one above"):
+                    found.append(wrong)
+            self.seen.forget()
         return found
 
     def _dropped(self) -> list[Finding]:
         """Name the runs that others found here when they were opened, and that are here no more."""
         found: list[Finding] = []
-        openings = {each: self.store.read(event_key(f"runs/{each}/open", 2)) for each in runs.run_ids(self.store)}
-        for run_id in openings:
+        known = runs.run_ids(self.store)
+        ends = self.store.read_each(event_key(f"runs/{each}/open", 2) for each in known)
+        openings = dict(zip(known, ends, strict=True))
+        opened = self.store.read_each(event_key(f"runs/{each}/open", 1) for each in known)
+        for run_id, data in zip(known, opened, strict=True):
             key = event_key(f"runs/{run_id}/open", 1)
-            data = self.store.read(key)
             with reading(key, found):
                 told = chain.decode(data, f"runs/{run_id}/open").data.get("before") if data is not None else None
                 for each in told or []:
@@ -102,7 +127,7 @@ class Audit:
 
 
 def _format(store: Store) -> list[Finding]:
-    expected, data = json.dumps(directory.FORMAT).encode() + b"\n", store.read("format.json")
-    if data == expected:
+    data = store.read("format.json")
+    if data == FORMAT:
         return []
-    return [broken("format.json", "is not that of a store of this version", expected.decode().strip(), data)]
+    return [broken("format.json", "is not that of a store of this version", FORMAT.decode().strip(), data)]

@@ -64,8 +64,8 @@ project = click.option(
 store = click.option(
     "--store",
     envvar="TOWPATH_STORE",
-    metavar="DIR",
-    help="Where the record is kept. Default: .towpath/store in the project.",
+    metavar="STORE",
+    help="Where the record is kept: a folder, or s3://BUCKET/PREFIX. Default: .towpath/store in the project.",
 )
 
 
@@ -128,11 +128,15 @@ def rely_on(store: Store, run_id: str, trust: Trust) -> None:
 
 
 def open_store(location: str | None, project: Path, *, create: bool = False) -> Store:
-    """Open the store that was named, or the project's own."""
+    """Open the store that was named, or the project's own. Raises UsageError, StoreError."""
+    if location and location.startswith("s3://"):
+        from pipeline.record.store import s3  # late: it loads boto3
+
+        return s3.open_store(location, create=create)
     from pipeline.record.store import directory
 
     if location and "://" in location:
-        raise UsageError(f"{location}: a store is a folder for now", hint="Name a folder with --store DIR.")
+        raise UsageError(f"{location}: no store is of this kind", hint="Name a folder, or s3://BUCKET/PREFIX.")
     return directory.open_store(Path(location) if location else project / ".towpath" / "store", create=create)
 
 

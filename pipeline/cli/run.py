@@ -379,11 +379,12 @@ def begin(
 
     With an identity, the run is that which this names: another one, if another job was first to open one.
     """
-    from pipeline import source
+    from pipeline import checks, source
     from pipeline.record import artifacts, identities, runs
 
     signing, trust = common.runner_keys(keys.own, keys.trust)
     opened = common.open_store(store, project, create=True)
+    checks.carriers(plan, opened)
     for data in files.values():
         artifacts.put_blob(opened, data)
     recorded = artifacts.put_json(opened, plan.as_json())

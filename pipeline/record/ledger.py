@@ -106,15 +106,14 @@ def read(store: Store, name: str, trust: Trust | None = None) -> Ledger:
 
     Without pinned keys each event must be signed by the key that it names; with them, that key must be enrolled as gate.
     """
-    envelopes, lines = [], []
-    for seq, key in enumerate(store.names(name)):
-        if f"{name}/{key}" != event_key(name, seq):
+    keys = [f"{name}/{key}" for key in store.names(name)]
+    for seq, key in enumerate(keys):
+        if key != event_key(name, seq):
             raise VerificationFailed(
                 f"{event_key(name, seq)} is missing, and {key} is there", where=event_key(name, seq)
             )
-        envelopes.append(decode(store.read(event_key(name, seq)) or b"", event_key(name, seq)))
-        lines.append(envelopes[-1].payload)
-    events = chain.verify(lines, name)
+    envelopes = [decode(data or b"", key) for key, data in zip(keys, store.read_each(keys), strict=True)]
+    events = chain.verify([each.payload for each in envelopes], name)
     for event, envelope in zip(events, envelopes, strict=True):
         check_signer(event, envelope, event_key(name, event.seq), trust)
     return replay(name, events)

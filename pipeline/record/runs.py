@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError, VerificationFailed
 from pipeline.record import chain, digest, identities, replay
+from pipeline.record.store import ahead
 from pipeline.record.writer import ChainWriter, event_key, read_chain
 from stages.limits import LIMITS
 
@@ -56,7 +57,7 @@ def open_run(store: Store, data: dict[str, Any], key: Key) -> str:
     """
     before = last_opened(store)
     while True:
-        run_id = new_run_id(datetime.now(UTC))
+        run_id = new_run_id(datetime.fromtimestamp(store.now(), UTC))
         writer = ChainWriter(store, chain_name(run_id, "open"), key)
         if writer.open({}):
             writer.append(chain.RUN_OPENED, {**data, "before": before})
@@ -94,10 +95,11 @@ def yielded_to(store: Store, run_id: str) -> str | None:
 def last_opened(store: Store) -> list[dict[str, str]]:
     """Give the last runs that were opened whole, each with the digest of its opening's last event, the latest first."""
     found: list[dict[str, str]] = []
-    for run_id in reversed(run_ids(store)):
+    latest = run_ids(store)[::-1]
+    lasts = store.read_each(event_key(chain_name(run_id, "open"), 2) for run_id in latest)
+    for run_id, last in zip(latest, lasts, strict=True):
         if len(found) == LIMITS.runs_named:
             break
-        last = store.read(event_key(chain_name(run_id, "open"), 2))
         if last is not None:
             found.append({"run": run_id, "opening": digest.of_bytes(last)})
     return found
@@ -152,16 +154,16 @@ def _goes_on(store: Store, run_id: str) -> bool:
 
 def load(store: Store, run_id: str) -> replay.Run:
     """Read a run and replay it. Raises VerificationFailed if a chain is broken, UsageError if it was never opened."""
-    opening = read_chain(store, chain_name(run_id, "open"))
-    run = replay.opening(run_id, opening)
+    seen = ahead.below(store, f"runs/{run_id}")
+    run = replay.opening(run_id, read_chain(seen, chain_name(run_id, "open")))
     if run is None:
         raise UsageError(
             f"run {run_id} was never opened: its runner died before anything was done",
             hint="Nothing is lost. Start another: towpath run",
         )
-    for name in store.names(f"runs/{run_id}"):
-        if name != "open" and store.names(chain_name(run_id, name)):  # a claim cut off may leave an empty folder
-            run.add(load_attempt(store, run, name))
+    for name in seen.names(f"runs/{run_id}"):
+        if name != "open" and seen.names(chain_name(run_id, name)):  # a claim cut off may leave an empty folder
+            run.add(load_attempt(seen, run, name))
     run.check_heads()
     return run
 

@@ -161,12 +161,10 @@ class LogWriter:
 def read_chain(store: Store, name: str) -> list[chain.Event]:
     """Read a chain of single events from the store and check it. Raises VerificationFailed."""
     keys = [key for key in store.names(name) if key.endswith(".json") and key != seals.NAME]
-    lines = []
     for seq, key in enumerate(keys):
         if key != event_key(name, seq).rpartition("/")[2]:
             raise VerificationFailed(f"{name}: event {seq} is missing, and {key} is there")
-        lines.append(store.read(f"{name}/{key}") or b"")
-    return chain.verify(lines, name)
+    return chain.verify((data or b"" for data in store.read_each(f"{name}/{key}" for key in keys)), name)
 
 
 class LogReader:
@@ -202,7 +200,9 @@ def follow_log(store: Store, name: str) -> Iterator[chain.Event]:
 
 
 def _log_lines(store: Store, name: str) -> Iterator[bytes]:
-    for number, key in enumerate(store.names(name)):
+    keys = store.names(name)
+    for number, key in enumerate(keys):
         if key != segment_key(name, number).rpartition("/")[2]:
             raise VerificationFailed(f"{name}: segment {number} is missing, and {key} is there")
-        yield from (store.read(f"{name}/{key}") or b"").removesuffix(b"\n").split(b"\n")
+    for data in store.read_each(f"{name}/{key}" for key in keys):
+        yield from (data or b"").removesuffix(b"\n").split(b"\n")

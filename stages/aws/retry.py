@@ -33,6 +33,9 @@ CODES: dict[str, Meaning] = {
     "BandwidthLimitExceeded": "throttled",
     "SlowDown": "throttled",
     "PriorRequestNotComplete": "throttled",
+    "ConditionalRequestConflict": "throttled",  # S3: another write of this key was under way
+    "OperationAborted": "throttled",
+    "NotImplemented": "other",  # for ever, though its status is 501
     "InternalError": "unavailable",
     "InternalFailure": "unavailable",
     "InternalServerError": "unavailable",
@@ -61,6 +64,8 @@ CODES: dict[str, Meaning] = {
 EXCEPTIONS: dict[str, Meaning] = {
     "HTTPClientError": "unavailable",  # nearly all of botocore's network errors, time-outs among them, are one of these
     "ConnectionError": "unavailable",  # EndpointConnectionError is not
+    "IncompleteReadError": "unavailable",
+    "FlexibleChecksumError": "unavailable",  # what came is not what its checksum says
     "ResponseParserError": "unavailable",  # an answer that is not AWS's: a proxy's page
     "NoCredentialsError": "credentials",
     "PartialCredentialsError": "credentials",
@@ -115,26 +120,38 @@ def again(error: BaseException, *, repeatable: bool) -> bool:
     return what == "throttled" or (what == "unavailable" and repeatable)
 
 
-def call(function: Callable[[], T], *, doing: str, repeatable: bool = True, window_s: float | None = None) -> T:
+def _warn(text: str) -> None:
+    log(text, level="warning")
+
+
+def call(
+    function: Callable[[], T],
+    *,
+    doing: str,
+    repeatable: bool = True,
+    window_s: float | None = None,
+    tell: Callable[[str], None] = _warn,
+) -> T:
     """Call, and call again for `window_s` seconds (`WINDOW_S` unless given) while the error says that helps.
 
     `doing` completes "while ...". A call is `repeatable` if doing it twice is doing it once: it reads, or it carries a
-    token. Raises what the last call raised; callers that do not look at it use it within `explained`.
+    token. `tell` hears of what is tried again; a stage's log, unless given. Raises what the last call raised; callers that do
+    not look at it use it within `explained`.
     """
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: again(error, repeatable=repeatable)),
         stop=tenacity.stop_after_delay(WINDOW_S if window_s is None else window_s),
         wait=tenacity.wait_random_exponential(multiplier=FIRST_DELAY_S, max=MAX_DELAY_S),
-        before_sleep=lambda state: _say(state, doing),
+        before_sleep=lambda state: _say(state, doing, tell),
         reraise=True,
     )
     return retrying(function)
 
 
-def _say(state: tenacity.RetryCallState, doing: str) -> None:
+def _say(state: tenacity.RetryCallState, doing: str, tell: Callable[[str], None]) -> None:
     error = state.outcome.exception() if state.outcome else None
     if error is not None and state.attempt_number > 2:  # the first ones pass unnoticed nearly always
-        log(f"AWS: {code(error) or type(error).__name__} while {doing}; trying again", level="warning")
+        tell(f"AWS: {code(error) or type(error).__name__} while {doing}; trying again")
 
 
 @contextlib.contextmanager

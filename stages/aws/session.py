@@ -131,6 +131,22 @@ def who_we_are(profile: str | None, region: str | None) -> tuple[str, str, str]:
     return identity["Account"], session.region_name, identity["Arn"].split(":")[1]
 
 
+def ambient_s3(connections: int) -> S3Client:
+    """A client of S3 for whoever AWS's own variables say we are: profile, region and endpoint included. Safe for threads.
+
+    Its calls are tried again by `stages.aws.retry`, never by botocore. Raises StageError for a broken configuration.
+    """
+    import boto3
+    from botocore.config import Config
+
+    with explained("reading the AWS configuration"):
+        config = _config("s3", READ_TIMEOUT_S, embedded=False)
+        own = Config(retries={"total_max_attempts": 1, "mode": "standard"}, max_pool_connections=connections)
+        region = os.environ.get("AWS_REGION") or None  # which botocore does not know, as other tools do
+        client: S3Client = boto3.Session(region_name=region).client("s3", config=config.merge(own))
+        return client
+
+
 def refuse_other_account(target: Target, account: str, arn: str, profile: str | None) -> None:
     """Raise StageError if who we are belongs to another account or partition than the target declares."""
     partition = arn.split(":")[1]

@@ -107,13 +107,13 @@ from pipeline.context import Context
 from pipeline.errors import TowpathError
 from pipeline.executors.process import ProcessExecutor
 from pipeline.record import artifacts, runs
-from pipeline.record.store.directory import open_store
+from pipeline.cli.common import open_store
 from pipeline.reporting import Silent
 from pipeline.signing import keys
 from pipeline.standings import Wish
-root, project, run_id = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+location, project, run_id = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 key = keys.load(Path(sys.argv[4]))
-store = open_store(root, create=False)
+store = open_store(location, project)
 run = runs.load(store, run_id)
 compiled = plan.from_json(artifacts.read_json(store, run.plan, "plan"), "plan")
 work = project / ".towpath/work"
@@ -127,7 +127,7 @@ except TowpathError as error:
 
 
 def runner_argv(house: House, run_id: str) -> list[str]:
-    return [sys.executable, "-c", RUNNER, str(house.store.root), str(house.project), run_id, str(house.key_path)]
+    return [sys.executable, "-c", RUNNER, house.store.location, str(house.project), run_id, str(house.key_path)]
 
 
 def run_process(house: House, run_id: str) -> subprocess.CompletedProcess[str]:

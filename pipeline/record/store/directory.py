@@ -7,24 +7,23 @@ systems and on NFS (link is atomic there); not on file systems without hard link
 from __future__ import annotations
 
 import errno
-import json
 import os
 import secrets
 import shutil
 import stat
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UsageError, VerificationFailed
-from pipeline.record.store import StoreError
+from pipeline.errors import VerificationFailed
+from pipeline.record.store import StoreError, check_format
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
-
-FORMAT = {"format": "towpath-store", "v": 1}
 
 
 class DirectoryStore:
@@ -83,6 +82,9 @@ class DirectoryStore:
             raise VerificationFailed(f"{path} is no plain file, as every object is", where=key)
         return os.fdopen(descriptor, "rb")
 
+    def read_each(self, keys: Iterable[str]) -> Iterator[bytes | None]:
+        return map(self.read, keys)
+
     def names(self, prefix: str) -> list[str]:
         try:
             return sorted(entry.name for entry in os.scandir(self.root / prefix))
@@ -91,11 +93,26 @@ class DirectoryStore:
         except OSError as error:
             raise _failed("list", self.root / prefix, error) from error
 
+    def walk(self, prefix: str) -> list[str]:
+        found: list[str] = []
+        top = self.root / prefix
+        for folder, _, names in os.walk(top, onerror=_listed(top)):
+            below = Path(folder).relative_to(self.root)
+            found += [(below / name).as_posix() for name in names]
+        return sorted(found)
+
     def written_at(self, key: str) -> float | None:
         try:
             return (self.root / key).stat().st_mtime
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def now(self) -> float:
+        return time.time()
+
+    def rewritten(self, prefix: str) -> None:
+        """A directory keeps no versions."""
+        del prefix
 
     def remove(self, key: str, before: float) -> bool:
         if not key.startswith("blobs/"):
@@ -149,30 +166,13 @@ class DirectoryStore:
 def open_store(root: Path, *, create: bool) -> DirectoryStore:
     """Open the store in a directory, made first if `create`. Raises StoreError, UsageError."""
     store = DirectoryStore(root)
-    if not create and set(store.names("")) <= {
-        "aside"
-    }:  # nothing but what a runner leaves that died at its first write
-        hint = "Name another with --store DIR, or start a run first: towpath run"
-        raise UsageError(f"there is no store at {root}", hint=hint)
     if create:
         try:
             (root / "aside").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _failed("make", root, error) from error
-        store.put_new("format.json", json.dumps(FORMAT).encode() + b"\n")
-    _check_format(store)
+    check_format(store, create=create)
     return store
-
-
-def _check_format(store: DirectoryStore) -> None:
-    data = store.read("format.json")
-    try:
-        found = json.loads(data) if data is not None else None
-    except (ValueError, RecursionError):
-        found = None
-    if found != FORMAT:
-        hint = "Name the folder of a store, or an empty one, with --store DIR."
-        raise StoreError(f"{store.root} is not a store of this version of Towpath (format.json: {found})", hint=hint)
 
 
 def _is_fresh(key: str, path: Path) -> bool:
@@ -193,6 +193,16 @@ def _flush_directory(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _listed(top: Path) -> Callable[[OSError], None]:
+    """What becomes of an error while a tree is listed: a folder that is not there, or no longer, is empty."""
+
+    def look(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise _failed("list", top, error) from error
+
+    return look
 
 
 def _failed(verb: str, path: Path, error: OSError) -> StoreError:

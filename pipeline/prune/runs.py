@@ -20,7 +20,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -83,7 +82,7 @@ class Known:
 
 def survey(store: Store, rule: Rule, trust: Trust | None = None) -> Survey:
     """Read all runs and find what is not needed. Raises VerificationFailed for a chain or ledger that does not hold."""
-    now = time.time()
+    now = store.now()
     books = [ledger.read(store, f"ledgers/{name}", trust) for name in store.names("ledgers")]
     known = [_known(store, run_id) for run_id in runs.run_ids(store)]
     opened = [each for each in known if each]
@@ -222,7 +221,7 @@ def remove(store: Store, found: Survey, rule: Rule, key: Key, told: Callable[[st
         batch, waiting = waiting[: LIMITS.pruned_at_once], waiting[LIMITS.pruned_at_once :]
         prune_id = _write_down(store, batch, rule, key)
         told(prunes.key_of(prune_id))
-        written_at = store.written_at(prunes.key_of(prune_id)) or time.time()
+        written_at = store.written_at(prunes.key_of(prune_id)) or store.now()
         spared = _named_since(store, found)
         before = written_at - LIMITS.prune_grace_s
         due = (each for each in batch if each.sha256 not in spared)

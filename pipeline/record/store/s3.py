@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 CONTENT = "blobs/"
 LOOK_FIRST_BYTES = 1 << 20
 """What is larger is looked for before it is sent: content is often there already."""
-REMOVING_S = 600.0
-"""Who began to remove content so long ago, and did not say that it is done, has died."""
+REMOVING_S = 60.0
+"""Who began to remove content does it within this time, or leaves it; so who did not say that it is done in three times it has died."""
 POLL_S = 0.5
 _WRITERS_TRYING = 8
 
@@ -128,8 +128,11 @@ class S3Store:
         if self._bucket.head(key) is None or not self._begin_removing(mark):
             return False
         try:
+            began = time.monotonic()
             written_at = self.written_at(key)
             if written_at is None or written_at >= before or self._is_wanted(key, since=before):
+                return False
+            if time.monotonic() - began > REMOVING_S:
                 return False
             self._bucket.delete(key)
         finally:
@@ -161,7 +164,7 @@ class S3Store:
 
     def _is_recent(self, mark: str) -> bool:
         at = self.written_at(mark)
-        return at is not None and at > self.now() - REMOVING_S
+        return at is not None and at > self.now() - 3 * REMOVING_S
 
     def settle(self) -> Settings:
         """Give what holds for all that is written here; a place that nobody tried yet is tried first. Raises StoreError."""

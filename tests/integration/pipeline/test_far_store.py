@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pytest
 
 RTT_MS = 100
-TIMES_FASTER = 3
+TIMES_FASTER = 2
 
 
 def test_a_run_is_read_and_audited_in_a_fraction_of_its_requests(

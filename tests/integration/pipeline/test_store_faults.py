@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,12 @@ import pytest
 from support import s3 as support
 from support.plans import House, command, run_process, runner_argv
 
+from pipeline import bundle
 from pipeline.audit.verify import Audit
-from pipeline.record import chain, runs
+from pipeline.prune import runs as pruning
+from pipeline.record import artifacts, chain, runs
 from pipeline.record.store import directory, s3
+from stages.limits import LIMITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,3 +211,47 @@ def _wait(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def test_a_run_is_carried_from_a_bucket_to_a_folder_and_to_another_bucket(
+    house: House, server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = house.open(command("a", "mkdir -p $TOWPATH_OUTPUTS/o; echo x > $TOWPATH_OUTPUTS/o/x", outputs=["o"]))
+    house.drive(run_id)
+    bundle.write(house.store, [run_id], tmp_path / "one.tar")
+    folder = directory.open_store(tmp_path / "folder", create=True)
+    _carry(tmp_path / "one.tar", folder)
+    bundle.write(folder, [run_id], tmp_path / "two.tar")
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+    other = support.make_bucket(server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server}")
+    there = s3.open_store(f"s3://{other.name}/x", create=True)
+    assert _carry(tmp_path / "two.tar", there) > 5
+    assert _carry(tmp_path / "two.tar", there) == 0
+    assert Audit(there, None).run(run_id).findings == []
+
+
+def _carry(path: Path, store: Store) -> int:
+    with path.open("rb") as file:
+        carried = bundle.read(file, path.name)
+        bundle.admit(carried, store, None)
+        return bundle.add(carried, store)
+
+
+def test_what_old_runs_left_is_pruned_of_a_bucket(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = command("a", "mkdir -p $TOWPATH_OUTPUTS/o; cat big > $TOWPATH_OUTPUTS/o/x", outputs=["o"])
+    ids = []
+    for content in ("first", "second"):
+        (house.project / "big").write_text(content)
+        ids.append(house.open(stage))
+        house.drive(ids[-1])
+    at_once = replace(LIMITS, prune_grace_s=-5.0)
+    monkeypatch.setattr("pipeline.prune.runs.LIMITS", at_once)
+    rule = pruning.Rule(keep=1, older_than_s=-5.0)
+    found = pruning.survey(house.store, rule)
+    removed = pruning.remove(house.store, found, rule, house.key, lambda _: None)
+    assert [each.run for each in removed] == [ids[0]]
+    assert house.store.read(artifacts.blob_key(removed[0].sha256)) is None
+    audit = Audit(house.store, None)
+    assert [audit.run(each).findings for each in ids] == [[], []]
+    assert audit.rest() == []

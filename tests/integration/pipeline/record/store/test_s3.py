@@ -6,6 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +17,12 @@ from support import s3 as support
 
 from pipeline.errors import UsageError, VerificationFailed
 from pipeline.record import artifacts, chain
-from pipeline.record.store import StoreError
+from pipeline.record.store import StoreError, s3_bucket
 from pipeline.record.store import s3 as s3_store
+from pipeline.record.store.s3_bucket import Source
 from pipeline.record.writer import ChainWriter, LogWriter, read_chain
 from stages.aws import retry
+from stages.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -311,6 +316,63 @@ def test_settings_that_nobody_understands_stop_every_writer(bucket: Bucket, open
         open_s3(bucket)
 
 
+# Content that is put again while it is pruned
+
+
+@pytest.fixture
+def old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content counts as old at once, where S3 would let it age for hours."""
+    monkeypatch.setattr(s3_store, "LIMITS", replace(LIMITS, prune_grace_s=-2.0))
+    monkeypatch.setattr(s3_store, "POLL_S", 0.01)
+
+
+def test_content_that_is_put_again_stays_whoever_comes_first(store: S3Store, old: None) -> None:
+    """Putters and pruners run against one another: what a putter was told is there is there afterwards."""
+    keys_ = [f"blobs/sha256/aa/{number:02}" for number in range(40)]
+    for key in keys_:
+        assert store.put_new(key, key.encode())
+    before = store.now() + 10
+
+    def put_again(_: int) -> int:
+        return sum(store.put_new(key, key.encode()) for key in keys_)
+
+    def remove(_: int) -> int:
+        return sum(store.remove(key, before) for key in keys_)
+
+    with ThreadPoolExecutor(4) as pool:
+        removing = [pool.submit(remove, number) for number in range(2)]
+        putting = [pool.submit(put_again, number) for number in range(2)]
+        removed, put = (sum(each.result() for each in done) for done in (removing, putting))
+    assert [store.read(key) for key in keys_] == [key.encode() for key in keys_]
+    assert put == removed
+    assert store.names("aside/removing") == []
+
+
+def test_content_that_was_wanted_a_day_ago_is_spared_and_what_was_not_goes(store: S3Store, old: None) -> None:
+    for name in ("wanted", "old"):
+        store.put_new(f"blobs/sha256/aa/{name}", b"x")
+    assert not store.put_new("blobs/sha256/aa/wanted", b"x")
+    assert [store.remove(f"blobs/sha256/aa/{name}", store.now() + 10) for name in ("wanted", "old")] == [False, True]
+    assert store.names("blobs/sha256/aa") == ["wanted"]
+    [day] = store.names("aside/wanted")
+    assert store.names(f"aside/wanted/{day}") == ["wanted"]
+
+
+def test_who_puts_content_again_waits_while_it_is_removed_but_not_for_the_dead(
+    store: S3Store, old: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put_new("blobs/sha256/aa/x", b"x")
+    store._put("aside/removing/x", Source(b""))
+    assert not store.remove("blobs/sha256/aa/x", store.now() + 10), "another is at it"
+    monkeypatch.setattr(s3_store, "REMOVING_S", 1.0)
+    began = time.monotonic()
+    assert not store.put_new("blobs/sha256/aa/x", b"x")
+    assert time.monotonic() - began > 1
+    assert store.read("blobs/sha256/aa/x") == b"x"
+    monkeypatch.setattr(s3_store, "LIMITS", LIMITS)
+    assert not store.remove("blobs/sha256/aa/x", store.now() + 10), "it is wanted"
+
+
 # Versions
 
 
@@ -403,7 +465,7 @@ def test_no_credentials(bucket: Bucket, open_s3: Opener, monkeypatch: pytest.Mon
 def test_an_endpoint_where_nobody_listens_is_told_soon(
     bucket: Bucket, open_s3: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_store, "FIRST_WINDOW_S", 0.5)
+    monkeypatch.setattr(s3_bucket, "FIRST_WINDOW_S", 0.5)
     with pytest.raises(StoreError, match="the store does not answer"):
         open_s3(bucket.through(1))
 

@@ -38,10 +38,16 @@ IMAGES_A_CALL = 100  # BatchGetImage's limit
 
 def templates(session: Session, *, change_set: str | None = None, stack: str | None = None) -> Json:
     """The digests of a change set's or a stack's template, as written and as processed."""
-    client = session.cloudformation
-    original = cloudformation.template(client, "Original", change_set=change_set, stack=stack)
-    processed = cloudformation.template(client, "Processed", change_set=change_set, stack=stack)
+    original = cloudformation.template(session.cloudformation, "Original", change_set=change_set, stack=stack)
+    processed = processed_template(session, change_set=change_set, stack=stack)
     return {"original": template_digest(original), "processed": template_digest(processed or original)}
+
+
+def processed_template(
+    session: Session, *, change_set: str | None = None, stack: str | None = None
+) -> str | Json | None:
+    """The template of a change set or a stack as CloudFormation made it of what it was given."""
+    return cloudformation.template(session.cloudformation, "Processed", change_set=change_set, stack=stack)
 
 
 def base(session: Session, stack: Json | None) -> Json | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stages.aws import cloudformation, s3
 from stages.aws.session import connect
 from stages.contract import InvalidInput, Proposal, Result, StageError
-from stages.deploy import live, precheck, view
+from stages.deploy import live, meaning, precheck, view
 from stages.deploy import release as releases
 from stages.deploy import subject as subjects
 from stages.deploy.states import change_set_type
@@ -122,7 +122,17 @@ def _proposal(session: Session, release: Release, target: Target, request: Reque
     change_set = _usable(session, made)
     template = live.templates(session, change_set=arn) if change_set else (base or {})["template"]
     subject = subjects.build(release, target, way=way, change_set=change_set, template=template, base=base)
-    return Proposal(subject, _handle(made, empty=change_set is None), view.render(subject))
+    means = _meaning(session, subject, arn if change_set else None, base)
+    return Proposal(subject, _handle(made, empty=change_set is None), view.render(subject, means))
+
+
+def _meaning(session: Session, subject: Json, change_set: str | None, base: Json | None) -> list[str]:
+    """What the change set means, in words; nothing if it changes nothing."""
+    if change_set is None:
+        return []
+    before = live.processed_template(session, stack=base["stack_id"]) if base else None
+    after = live.processed_template(session, change_set=change_set)
+    return meaning.explain(subject["changes"], meaning.plain(before), meaning.plain(after))
 
 
 def _clear(session: Session, stack: str, request: Request) -> None:

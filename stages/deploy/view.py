@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 _SIGNS = {"Add": "+", "Modify": "*", "Remove": "-", "Import": ">", "Dynamic": "?", "SyncWithActual": "="}
 
 
-def render(subject: Json) -> str:
-    """The whole proposal."""
+def render(subject: Json, means: Iterable[str] = ()) -> str:
+    """The whole proposal. `means` are sentences on what it means, from `stages.deploy.meaning`."""
     target = subject["target"]
     head = f"Stack {target['stack']} in account {target['account']}, {target['region']}"
     if subject["nothing_to_do"]:
         lines = [f"{head}: nothing to change"]
     else:
         lines = [f"{head}: {subject['execution']['type'].lower()}", *_changes(subject["changes"])]
+    told = [f"  {each}" for each in means]
+    lines += ["", "What it means", *told] if told else []
     return "\n".join([*lines, "", *_images(subject), *_parameters(subject), f"Release {subject['release']}"]) + "\n"
 
 

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stages.deploy.meaning import explain, plain
+
+
+def change(action: str, name: str, type_: str, **more: Any) -> dict[str, Any]:
+    return {"action": action, "logical_id": name, "type": type_, "replacement": None, **more}
+
+
+def template(**resources: Any) -> Any:
+    return {"Resources": resources}
+
+
+def resource(type_: str, properties: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    return {"Type": type_, "Properties": properties or {}, **more}
+
+
+TABLE = "AWS::DynamoDB::Table"
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "after", "told"),
+    [
+        (
+            change("Remove", "Orders", TABLE),
+            {},
+            None,
+            "Orders (AWS::DynamoDB::Table) is deleted, with all that is in it",
+        ),
+        (
+            change("Remove", "Orders", TABLE),
+            {"DeletionPolicy": "Retain"},
+            None,
+            "Orders (AWS::DynamoDB::Table) leaves the stack and stays: Retain",
+        ),
+        (
+            change("Remove", "Orders", TABLE, policy="Snapshot"),
+            {},
+            None,
+            "Orders (AWS::DynamoDB::Table) leaves the stack and stays: Snapshot",
+        ),
+        (
+            change("Modify", "Orders", TABLE, replacement="True"),
+            {},
+            {},
+            "Orders (AWS::DynamoDB::Table) is replaced by a new one, which is empty; the old one is deleted, with all that is in it",
+        ),
+        (
+            change("Modify", "Orders", TABLE, replacement="Conditional"),
+            {},
+            {"UpdateReplacePolicy": "Retain"},
+            "Orders (AWS::DynamoDB::Table) may be replaced by a new one, which is empty; the old one stays: Retain",
+        ),
+        (
+            change("Modify", "Fn", "AWS::Lambda::Function", replacement="True"),
+            {},
+            {},
+            "Fn (AWS::Lambda::Function) is replaced by a new one",
+        ),
+    ],
+)
+def test_what_is_lost(what: dict[str, Any], before: Any, after: Any, told: str) -> None:
+    name, type_ = what["logical_id"], what["type"]
+    old = template(**{name: resource(type_, **before)})
+    new = template() if after is None else template(**{name: resource(type_, **after)})
+    assert explain([what], old, new) == [told]
+
+
+def test_what_changes_in_place_loses_nothing() -> None:
+    same = template(Orders=resource(TABLE))
+    assert explain([change("Modify", "Orders", TABLE, replacement="False")], same, same) == []
+    assert explain([change("Add", "Orders", TABLE)], None, same) == []
+
+
+def role(*statements: dict[str, Any], trusts: str = "lambda.amazonaws.com", managed: tuple[str, ...] = ()) -> Any:
+    trust = {"Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": [trusts]}}]}
+    policies = [{"PolicyName": "p", "PolicyDocument": {"Statement": list(statements)}}]
+    properties = {"AssumeRolePolicyDocument": trust, "Policies": policies, "ManagedPolicyArns": list(managed)}
+    return template(FnRole=resource("AWS::IAM::Role", properties))
+
+
+READ = {"Effect": "Allow", "Action": "dynamodb:GetItem", "Resource": {"Fn::GetAtt": ["Orders", "Arn"]}}
+
+
+def test_rights_that_were_there_are_not_told_of() -> None:
+    assert explain([], role(READ), role(READ)) == []
+    assert explain([], role(READ), role({**READ, "Action": ["dynamodb:GetItem"]})) == []  # as wide, written otherwise
+    assert explain([], role(READ), role()) == []
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        (role(READ, {**READ, "Action": "dynamodb:*"}), "may also dynamodb:* on Orders.Arn"),
+        (role(READ, {**READ, "Resource": "*"}), "may also dynamodb:GetItem on *"),
+        (role(READ, {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}), "may also all but iam:* on *"),
+        (role(READ, {**READ, "Action": "s3:x", "Condition": {"a": 1}}), "may also s3:x on Orders.Arn under a condition"),
+        (role(READ, trusts="ec2.amazonaws.com"), "is a role for ec2.amazonaws.com"),
+        (role(READ, managed=("arn:aws:iam::aws:policy/AdministratorAccess",)),
+         "has the managed policy arn:aws:iam::aws:policy/AdministratorAccess"),
+    ],
+)  # fmt: skip
+def test_rights_that_widen(after: Any, told: str) -> None:
+    assert explain([], role(READ), after) == [f"FnRole (AWS::IAM::Role): {told}"]
+
+
+def test_a_denial_widens_nothing_and_what_is_no_policy_is_passed_over() -> None:
+    assert explain([], role(READ), role(READ, {**READ, "Effect": "Deny", "Resource": "*"})) == []
+    odd = template(FnRole=resource("AWS::IAM::Role", {"Policies": ["x", {"PolicyDocument": {"Ref": "P"}}]}), X=3)
+    assert explain([], odd, odd) == explain([], None, odd) == []
+
+
+def test_who_may_call_and_read_from_outside() -> None:
+    new = template(
+        Call=resource(
+            "AWS::Lambda::Permission",
+            {"FunctionName": {"Ref": "Fn"}, "Principal": "s3.amazonaws.com", "SourceAccount": "1"},
+        ),
+        Anybody=resource(
+            "AWS::S3::BucketPolicy",
+            {
+                "PolicyDocument": {
+                    "Statement": {
+                        "Effect": "Allow",
+                        "Action": "s3:GetObject",
+                        "Principal": "*",
+                        "Resource": {"Fn::Sub": "${B}/*"},
+                    }
+                }
+            },
+        ),
+    )
+    assert explain([], None, new) == [
+        "Anybody (AWS::S3::BucketPolicy): lets others also s3:GetObject on ${B}/* for *",
+        "Call (AWS::Lambda::Permission): s3.amazonaws.com may call Fn for 1",
+    ]
+
+
+def api(security: Any = None, everywhere: Any = None) -> Any:
+    operation = {"responses": {}} if security is None else {"responses": {}, "security": security}
+    body: dict[str, Any] = {"paths": {"/hello": {"get": operation, "options": {}, "parameters": []}}}
+    if everywhere is not None:
+        body["security"] = everywhere
+    return template(Api=resource("AWS::ApiGateway::RestApi", {"Body": body}))
+
+
+def test_endpoints_that_open() -> None:
+    told = "Api (AWS::ApiGateway::RestApi): GET /hello opens to everybody, without authorization"
+    assert explain([], None, api()) == [told]
+    assert explain([], api([{"key": []}]), api([])) == [told]
+    assert explain([], api([{"key": []}]), api([{"key": []}, {}])) == [told]
+    assert explain([], api(), api()) == []
+    assert explain([], None, api([{"key": []}])) == explain([], None, api(everywhere=[{"key": []}])) == []
+
+
+@pytest.mark.parametrize(
+    ("type_", "properties", "told"),
+    [
+        ("AWS::Lambda::Url", {"AuthType": "NONE"}, "the function's address"),
+        ("AWS::ApiGatewayV2::Route", {"RouteKey": "GET /x"}, "GET /x"),
+        ("AWS::ApiGateway::Method", {"HttpMethod": "ANY", "ResourceId": {"Ref": "R"}}, "ANY on R"),
+    ],
+)
+def test_addresses_that_open(type_: str, properties: dict[str, Any], told: str) -> None:
+    new = template(X=resource(type_, properties))
+    assert explain([], None, new) == [f"X ({type_}): {told} opens to everybody, without authorization"]
+    closed = {**properties, "AuthType": "AWS_IAM", "AuthorizationType": "AWS_IAM"}
+    assert explain([], None, template(X=resource(type_, closed))) == []
+
+
+def test_a_template_in_yaml_is_read_as_cloudformation_means_it() -> None:
+    text = """\
+Resources:
+  B: {Type: AWS::S3::Bucket, Properties: {BucketName: !Sub '${AWS::StackName}-b', Tags: [!Ref T, !GetAtt X.Arn]}}
+Conditions: {C: !Condition Other}
+"""
+    assert plain(text) == {
+        "Resources": {
+            "B": {
+                "Type": "AWS::S3::Bucket",
+                "Properties": {
+                    "BucketName": {"Fn::Sub": "${AWS::StackName}-b"},
+                    "Tags": [{"Ref": "T"}, {"Fn::GetAtt": "X.Arn"}],
+                },
+            }
+        },
+        "Conditions": {"C": {"Condition": "Other"}},
+    }
+    assert plain(None) is None
+    assert plain({"Resources": {}}) == {"Resources": {}}

@@ -89,7 +89,7 @@ class Lines:
             at += line.size
         del self._held[:ready]
         self._before = whole[begin:at]
-        self._known = max((end - at for start, end in spans if start < at < end), default=0)
+        self._known = max((end - at for start, end in spans if start <= at < end), default=0)
         return given
 
     def _ready(self, first: int, begin: int) -> int:

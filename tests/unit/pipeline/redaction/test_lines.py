@@ -65,6 +65,11 @@ def test_overlapping_values_leave_nothing_between_them() -> None:
     assert masked([b"<abcdefgh", b"ijkl>"], b"abcdefgh", b"efghijklm", b"ghijkl") == [b"<***", b"***>"]
 
 
+def test_what_is_masked_in_a_line_stays_so_however_long_the_line_is_held() -> None:
+    given = [b"<abcd", b"efgh-qrst", b"uv", b"wx>"]
+    assert masked(given, b"abcdefgh", b"qrstuvwx") == [b"<***", b"***-***", b"***", b"***>"]
+
+
 def test_a_line_is_given_at_once_unless_its_end_may_go_on() -> None:
     one = lines(VALUE, PEM)
     assert one.add(b"normal", 1) == [(b"normal", 1)]

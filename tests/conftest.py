@@ -10,6 +10,16 @@ import pytest
 HERE = Path(__file__).parent
 
 
+CI_SYSTEMS = ("GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "JENKINS_URL", "JENKINS_HOME", "CODEBUILD_BUILD_ID")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_ci_system() -> None:
+    """Commands that tests run tell of themselves as they do anywhere, also where a CI system runs the tests."""
+    for name in CI_SYSTEMS:
+        os.environ.pop(name, None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_configuration(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Runners that tests start make their key here, and not in the home of whoever runs the tests."""

@@ -200,11 +200,13 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
             return [broken(key, f"attempt {data['attempt']} of {stage.name} did not look at its gate and go on")]
         found += _as_recorded(key, data, run, stage, seen)
         newer = _newer(book, entry.event.seq, evidence) if evidence.plan.releases(stage) else None
-        if newer:
+        if newer and newer.opening in evidence.opened:
             text = (
                 f"was let through, though it was outdated: run {newer.run}, opened later, had deployed to this target"
             )
             found.append(broken(key, text))
+        elif newer:
+            found.append(_not_told(newer, run))
         proposal = subjects.proposal_digest(attempt.proposal)
         if data["proposal"] != proposal:
             found.append(broken(key, "lets through another proposal than the attempt has", proposal, data["proposal"]))
@@ -274,15 +276,24 @@ def since_opened(book: Book, run: Run) -> list[Deployment]:
 
 def held_up(book: Book, attempt: Attempt, events: Iterable[Event], evidence: Evidence) -> list[Finding]:
     """Rule 10 for an attempt that was held up."""
-    name = f"runs/{evidence.run.id}/{attempt.name}"
-    return [
-        broken(
-            event_key(name, event.seq), "says that it was outdated, and no run that was opened later had deployed there"
-        )
-        for event in events
-        if event.type == chain.GATE_LOOKED_AT and event.data["state"] == "outdated"
-        if not event.data["ledger"] or not _newer(book, event.data["ledger"]["length"], evidence)
-    ]
+    found: list[Finding] = []
+    for event in events:
+        if event.type != chain.GATE_LOOKED_AT or event.data["state"] != "outdated":
+            continue
+        length = event.data["ledger"]["length"] if event.data["ledger"] else 0
+        if _newer(book, length, evidence):
+            continue
+        made = [each for each in since_opened(book, evidence.run) if each.seq < length]
+        unknown = [each for each in made if each.opening not in evidence.opened]
+        key = event_key(f"runs/{evidence.run.id}/{attempt.name}", event.seq)
+        text = "says that it was outdated, and no run that was opened later had deployed there"
+        found.append(_not_told(unknown[-1], evidence.run) if unknown else broken(key, text))
+    return found
+
+
+def _not_told(other: Deployment, run: Run) -> Finding:
+    text = f"is not here, so it cannot be told whether that run was opened later than run {run.id}"
+    return missing(f"runs/{other.run}/open", text, other.opening)
 
 
 def _newer(book: Book, length: int, evidence: Evidence) -> Deployment | None:

@@ -34,10 +34,9 @@ def export(*, run_ids: tuple[str, ...], output: str | None, project: str, store:
     compressed with whatever is at hand.
     """
     from pipeline import bundle as bundles
-    from pipeline.record import runs
 
     opened = common.open_store(store, Path(project))
-    wanted = [runs.find(opened, each) for each in run_ids]
+    wanted = [common.find_run(opened, each) for each in run_ids]
     path = Path(output or f"{wanted[0]}.towpath.tar")
     written = bundles.write(opened, wanted, path)
     if as_json:

@@ -61,7 +61,7 @@ def _load(store: Store, run_id: str) -> tuple[Run, Plan]:
     from pipeline import plan
     from pipeline.record import artifacts, runs
 
-    run = runs.load(store, runs.find(store, run_id))
+    run = runs.load(store, common.find_run(store, run_id))
     what = f"the plan of run {run.id}"
     return run, plan.from_json(artifacts.read_json(store, run.plan, what), what)
 

@@ -511,7 +511,10 @@ def _gates(context: Context) -> list[dict[str, Any]]:
     for name, stage in context.plan.stages.items():
         last = context.run.last(name)
         if last and last.outcome == "waiting" and last.proposal:
-            gate = gating.look(context.store, context.plan, context.run, stage, last.proposal, trust=context.trust)
+            try:
+                gate = gating.look(context.store, context.plan, context.run, stage, last.proposal, trust=context.trust)
+            except TowpathError:  # which is what the command itself ends with
+                continue
             told = {"run": context.run.id, "stage": name, "state": gate.state, "reasons": gate.reasons}
             found.append({**told, "view": last.proposal.view})
     return found

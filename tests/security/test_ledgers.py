@@ -412,10 +412,10 @@ def test_the_run_that_weakened_the_rules_dropped(book: Book) -> None:
 # What it puts over what
 
 
-def judged(house: House, run_id: str) -> list[str]:
+def judged(house: House, run_id: str, grade: str = "broken") -> list[str]:
     trust = signers.trust(trust_line(house.key.public, "builder,gate"), "trust")
     found = verify.Audit(house.store, trust).run(run_id).findings
-    return [str(each) for each in found if each.grade == "broken"]
+    return [str(each) for each in found if each.grade == grade]
 
 
 @pytest.fixture
@@ -445,6 +445,21 @@ def test_a_runner_that_holds_up_what_is_not_outdated(house: House, monkeypatch: 
         house.drive(newer, only)
     [found] = judged(house, newer)
     assert "says that it was outdated" in found
+
+
+def test_what_cannot_be_told_without_another_runs_opening_is_not_called_broken(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a bundle that holds one run."""
+    only = Wish(only=frozenset({"migrate"}))
+    older, newer = (house.open(*release(house), **ASKED) for _ in range(2))
+    deployed(house, newer)
+    with monkeypatch.context() as patch:
+        patch.setattr(gating, "_newer", lambda *_: None)
+        house.drive(older, only)
+    shutil.rmtree(house.store.root / f"runs/{newer}")
+    assert judged(house, older) == []
+    assert f"runs/{newer}/open: is not here" in "\n".join(judged(house, older, "missing"))
 
 
 def test_who_was_held_up_rightly_is_not_called_broken(house: House) -> None:

@@ -5,7 +5,6 @@ https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-comm
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 KNOWN_BY = "GITHUB_ACTIONS"
 _VIEW_CHARACTERS = 50_000
 """A step's summary may have 1 MiB, with all that other commands write there."""
+_MESSAGE_CHARACTERS = 4000
+"""An annotation is cut at some length; all of it stands in the log."""
 
 
 def begin(stage: str, mark: str) -> str:
@@ -35,7 +36,7 @@ def end(stage: str, mark: str) -> str:
 def problem(level: str, message: str, place: Place) -> str:
     known = {"file": place.file, "line": place.line, "col": place.column, "title": "Towpath"}
     properties = ",".join(f"{name}={_property(str(value))}" for name, value in known.items() if value is not None)
-    return f"::{level} {properties}::{_data(plain(message))}\n"
+    return f"::{level} {properties}::{_data(plain(message)[:_MESSAGE_CHARACTERS])}\n"
 
 
 def mask(secret: str) -> str:
@@ -54,7 +55,7 @@ def leave(told: Told, environ: Mapping[str, str]) -> None:
 def outputs(told: Told) -> str:
     """Give the step's outputs, one a line: none of them can hold a line feed."""
     waiting = " ".join(each["stage"] for each in told.gates if each["state"] == "waiting")
-    return "".join(f"{name}={value}\n" for name, value in {**values(told.state), "waiting": waiting}.items())
+    return "".join(f"{name}={_line(value)}\n" for name, value in {**values(told.state), "waiting": waiting}.items())
 
 
 def values(state: dict[str, Any]) -> dict[str, str]:
@@ -91,7 +92,7 @@ def _images(state: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _gate(gate: dict[str, Any]) -> list[str]:
-    run, stage = gate["run"], gate["stage"]
+    run, stage = _line(gate["run"]), _line(gate["stage"])
     titles = {"waiting": "waits for approval: nothing is deployed", "open": "may be applied"}
     commands = {
         "waiting": [f"towpath approve {run} {stage} --reason '...'    # or: towpath reject", f"towpath resume {run}"],
@@ -101,18 +102,27 @@ def _gate(gate: dict[str, Any]) -> list[str]:
     lines += [f"- {_text(reason)}" for reason in gate["reasons"]]
     if gate["state"] in commands:
         lines += ["", "```sh", *commands[gate["state"]], "```", "", "What is proposed:", ""]
-        lines.append(f"<pre>{escape(plain(gate['view'])[:_VIEW_CHARACTERS])}</pre>")
+        lines.append(f"<pre>{_escape(plain(gate['view'])[:_VIEW_CHARACTERS])}</pre>")
     return lines
 
 
 def _text(text: str) -> str:
     """Text within a cell: no mark-up of Markdown's or HTML's, no end of the cell."""
     marks = str.maketrans({each: f"&#{ord(each)};" for each in "\\`*_{}[]()#+!|~@:/"})
-    return escape(plain(str(text)), quote=False).translate(marks).replace("\n", "<br>")
+    return _escape(plain(str(text))).translate(marks).replace("\n", "<br>")
 
 
 def _code(text: str) -> str:
-    return f"<code>{escape(plain(str(text))).replace('|', '&#124;').replace(chr(10), ' ')}</code>"
+    return f"<code>{_escape(plain(str(text))).replace('|', '&#124;').replace(chr(10), ' ')}</code>"
+
+
+def _line(text: str) -> str:
+    """One line, whatever a record that nobody vouches for has for a name."""
+    return " ".join(plain(text).split())
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _data(text: str) -> str:

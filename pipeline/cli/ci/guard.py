@@ -86,19 +86,20 @@ class Guard(io.BufferedIOBase):
 
 @contextmanager
 def guarded(environ: Mapping[str, str]) -> Iterator[None]:
-    """Guard both streams for as long as the block runs, where GitHub's runner reads them."""
-    if environ.get("GITHUB_ACTIONS") != "true":
-        yield
-        return
+    """Guard both streams for as long as the block runs, where GitHub's runner reads them; it reads no terminal."""
     before = sys.stdout, sys.stderr
-    guards = [Guard(stream.buffer) for stream in before]
-    sys.stdout, sys.stderr = (_text(guard, stream) for guard, stream in zip(guards, before, strict=True))
+    guards = []
+    if environ.get("GITHUB_ACTIONS") == "true":
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            if stream is not None and not stream.isatty():
+                guards.append(Guard(stream.buffer))
+                setattr(sys, name, _text(guards[-1], stream))
     try:
         yield
     finally:
-        for text, guard in zip((sys.stdout, sys.stderr), guards, strict=True):
+        for guard in guards:
             with suppress(OSError, ValueError):
-                text.flush()
                 guard.finish()
         sys.stdout, sys.stderr = before
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import common
-from pipeline.cli.ci import dress, files
+from pipeline.cli.ci import dress
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Output:
 
     def leave(self, told: Told) -> None:
         """Write the files; one that cannot be written does not change what came of the run."""
+        from pipeline.cli.ci import files  # late, as most commands write none
+
         try:
             if self.worn:
                 self.worn.leave(told, os.environ)

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from support.github_log import read
 
+from pipeline.cli import common
 from pipeline.cli.ci import buildkite, files, github, gitlab
 from pipeline.cli.ci.dress import DRESSES, Place, Told, choose, place
 from pipeline.cli.ci.grouped import Grouped
@@ -57,6 +58,13 @@ def test_each_system_is_known_by_its_variable() -> None:
     assert choose("gitlab", {}) is gitlab
 
 
+def test_the_option_offers_every_dress() -> None:
+    def command() -> None: ...
+
+    [option] = common.dress(command).__click_params__  # type: ignore[attr-defined]
+    assert set(option.type.choices) == {"auto", "none", *DRESSES}
+
+
 def test_outputs_are_one_line_each() -> None:
     expected = ["run=20261123-114219-k7p3", "state=failed", f"release={RELEASE}", "waiting=deploy"]
     assert github.outputs(told()).splitlines() == expected
@@ -66,6 +74,15 @@ def test_a_release_that_is_no_digest_is_not_told() -> None:
     lying = told()
     lying.state["stages"]["package"]["facts"]["release"] = "x\nstate=succeeded"
     assert github.values(lying.state)["release"] == ""
+
+
+def test_a_stage_whose_name_is_no_name_adds_no_output() -> None:
+    forged = Told(told().state, [{**told().gates[0], "stage": "x\nstate=succeeded"}])
+    assert github.outputs(forged).splitlines()[1:] == [
+        "state=failed",
+        f"release={RELEASE}",
+        "waiting=x state=succeeded",
+    ]
 
 
 def test_the_summary_says_what_ran_what_waits_and_what_to_do() -> None:

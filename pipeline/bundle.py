@@ -378,7 +378,7 @@ def admit(bundle: Bundle, store: Store, trust: Trust | None) -> list[Report]:
 
     Raises VerificationFailed that names the first object that does not hold. Nothing is written.
     """
-    for key in bundle.members:
+    for key in _in_both(bundle, store):
         _compare(bundle, store, key)
     union = _Union(bundle, store)
     audit = verify.Audit(union, trust)
@@ -394,6 +394,14 @@ def admit(bundle: Bundle, store: Store, trust: Trust | None) -> list[Report]:
         if each.grade == "broken":
             raise VerificationFailed(str(each), where=each.key, hint="Nothing of it was imported.")
     return reports
+
+
+def _in_both(bundle: Bundle, store: Store) -> list[str]:
+    """Give the keys that the store has already, by a listing for each run, ledger and first byte of a digest."""
+    parts = [key.split("/") for key in bundle.members]
+    prefixes = {"/".join(each[: 3 if each[0] == "blobs" else 2]) for each in parts}
+    there = {key for prefix in prefixes for key in store.walk(prefix)}
+    return [key for key in bundle.members if key in there or key == "format.json"]
 
 
 def _compare(bundle: Bundle, store: Store, key: str) -> bool:

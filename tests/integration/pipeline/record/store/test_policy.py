@@ -50,7 +50,7 @@ CASES: list[tuple[tuple[str, str, str, dict[str, str], bool], str]] = [
         ((who, f"s3:DeleteObject{what}", key, {}, True), "Deny")
         for who in (RUNNER, APPROVER, OTHER)
         for what in ("", "Version")
-        for key in (RUN, LEDGER, INBOX, "shop/format.json")
+        for key in (RUN, LEDGER, INBOX, "shop/prunes/p.json", "shop/identities/i.json", "shop/format.json")
     ),
     ((RUNNER, "s3:BypassGovernanceRetention", RUN, {}, True), "Deny"),
     ((RUNNER, "s3:DeleteObject", BLOB, {}, True), "ImplicitDeny"),

@@ -14,14 +14,13 @@ import io
 import os
 import shutil
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StageFailed, VerificationFailed
 from pipeline.record import digest
-from pipeline.record.store.ahead import READERS
+from pipeline.record.store import ahead
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from pipeline.record.store import Store
-
-    Given = TypeVar("Given")
-    Made = TypeVar("Made")
 
 VERSION = 1
 _TRIES = 3
@@ -61,15 +57,7 @@ def put_blob(store: Store, data: bytes) -> str:
 
 def put_blobs(store: Store, contents: Iterable[bytes]) -> None:
     """Store the bytes of several by content."""
-    _each(store, lambda data: put_blob(store, data), contents)
-
-
-def _each(store: Store, function: Callable[[Given], Made], given: Iterable[Given]) -> list[Made]:
-    """Do it with each: many at a time where the store is far away."""
-    if store.local:
-        return [function(one) for one in given]
-    with ThreadPoolExecutor(READERS, thread_name_prefix="artifacts") as pool:
-        return list(pool.map(function, given))
+    ahead.each(store, lambda data: put_blob(store, data), contents)
 
 
 def _put(store: Store, sha256: str, data: bytes | Path, size_bytes: int) -> None:
@@ -123,7 +111,7 @@ def collect(store: Store, work: Path, name: str, inspect: Callable[[str, BinaryI
         if each.is_symlink() or not each.is_dir():
             raise _refused(each.relative_to(work).as_posix(), "it is a symbolic link, or no folder")
     try:
-        files = _each(store, lambda path: _collect_file(store, folder, path, inspect), _walk(folder))
+        files = ahead.each(store, lambda path: _collect_file(store, folder, path, inspect), _walk(folder))
     except PermissionError as error:
         raise _refused(str(error.filename or name), "it cannot be read") from error
     in_order = sorted(files, key=lambda file: file.path)
@@ -146,7 +134,7 @@ def manifest(store: Store, sha256: str) -> list[File]:
 def materialise(store: Store, sha256: str, folder: Path) -> None:
     """Write an artifact's files below `folder`, read-only, each checked on the way. Raises VerificationFailed."""
     folder.mkdir(parents=True, exist_ok=True)
-    _each(store, lambda file: _copy_out(store, file, folder / file.path), manifest(store, sha256))
+    ahead.each(store, lambda file: _copy_out(store, file, folder / file.path), manifest(store, sha256))
     for each in (folder, *folder.rglob("*")):
         each.chmod(0o555 if each.is_dir() else 0o444)
 

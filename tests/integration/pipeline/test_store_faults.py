@@ -19,6 +19,7 @@ from pipeline.audit.verify import Audit
 from pipeline.prune import runs as pruning
 from pipeline.record import artifacts, chain, runs
 from pipeline.record.store import directory, s3
+from pipeline.record.store.s3_place import Place
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def house(server: int, faults: Faults, tmp_path: Path, monkeypatch: pytest.Monke
     bucket = support.make_bucket(server, versions=True)
     for name, value in bucket.through(faults.port).variables.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TOWPATH_STORE", f"s3://{bucket.name}/shop")
     return _house(tmp_path, s3.open_store(f"s3://{bucket.name}/shop", create=True))
 
 
@@ -255,3 +257,34 @@ def test_what_old_runs_left_is_pruned_of_a_bucket(house: House, monkeypatch: pyt
     audit = Audit(house.store, None)
     assert [audit.run(each).findings for each in ids] == [[], []]
     assert audit.rest() == []
+
+
+def test_an_audit_names_what_the_bucket_knows_to_have_been_deleted_or_written_again(
+    house: House, faults: Faults
+) -> None:
+    run_id, other = (house.open(command("a", "true")) for _ in range(2))
+    for each in (run_id, other):
+        house.drive(each)
+    report = Audit(house.store, None).run(run_id)
+    assert report.findings == []
+    assert report.versions
+    place = Place.parse(os.environ["TOWPATH_STORE"])
+    bucket = support.Bucket(place.bucket, faults.to).client
+    again, gone = f"runs/{run_id}/a.1/00000001.json", f"runs/{other}/a.1/seal.json"
+    bucket.put_object(Bucket=place.bucket, Key=f"shop/{again}", Body=house.store.read(again))
+    bucket.delete_object(Bucket=place.bucket, Key=f"shop/{gone}")
+    audit = Audit(house.store, None)
+    [found] = audit.run(run_id).findings
+    assert (found.grade, found.key) == ("broken", again)
+    assert found.text.startswith("was written 2 times")
+    assert {each.key: each.text[:11] for each in audit.run(other).findings if each.grade == "broken"} == {
+        gone: "was deleted"
+    }
+    assert audit.rest() == [], "each is told once"
+    for key in house.store.walk(f"runs/{other}"):
+        bucket.delete_object(Bucket=place.bucket, Key=f"shop/{key}")
+    assert f"runs/{other}/open/00000000.json" in {each.key for each in Audit(house.store, None).rest()}
+    faults.add("refuse", lambda asked: "versions" in asked.path, times=99, status=403, code="AccessDenied")
+    report = Audit(house.store, None).run(run_id)
+    assert report.findings == []
+    assert not report.versions

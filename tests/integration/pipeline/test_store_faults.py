@@ -142,6 +142,26 @@ def test_a_killed_runner_is_followed_by_one_that_finishes(house: House) -> None:
     assert run.done("b")
 
 
+def test_a_runner_killed_at_any_put_is_followed_by_one_that_finishes(house: House, faults: Faults) -> None:
+    """At each put in turn, once before it arrives and once after it was done: nothing is lost, and the next runner ends the run."""
+    for number in range(40):
+        (house.project / "count").unlink(missing_ok=True)
+        run_id = house.open(
+            command("a", "mkdir $TOWPATH_OUTPUTS/o; echo x | tee -a count > $TOWPATH_OUTPUTS/o/x", outputs=["o"])
+        )
+        with subprocess.Popen(runner_argv(house, run_id), stderr=subprocess.PIPE) as runner:
+            fault = faults.add("lose" if number % 2 else "drop", puts, skip=number, then=runner.kill)
+            runner.wait()
+        faults.faults.remove(fault)
+        if not fault.struck:
+            break
+        before = _objects(house.store)
+        house.drive(run_id)
+        assert _whole(house, run_id, before).done("a")
+        assert counted(house) in (1, 2)
+    assert number >= 9
+
+
 def test_a_clock_that_goes_backwards_changes_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """The writer's own clock is only shown: order comes from links, and times that count from the store."""
     step = iter(range(10_000))

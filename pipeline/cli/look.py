@@ -12,6 +12,8 @@ import click
 from pipeline.cli import common
 
 _POLL_S = 0.5
+_RUNS_AT_ONCE = 4
+"""Of a store that is far away; each is read many objects at a time."""
 _QUIET_S = 2.0
 """Between one stage's end and the next one's claim a run shows nothing under way, for milliseconds: longer means it is over."""
 
@@ -54,9 +56,11 @@ def status(run_id: str, project: str, store: str | None, *, as_json: bool) -> No
 def runs(limit: int, project: str, store: str | None, *, as_json: bool) -> None:
     """List the runs in the store, the latest first."""
     from pipeline.record import runs as records
+    from pipeline.record.store import ahead
 
     opened = common.open_store(store, Path(project))
-    states = [_listed(opened, run_id) for run_id in reversed(records.run_ids(opened)[-limit:])]
+    latest = records.run_ids(opened)[: -limit - 1 : -1]
+    states = ahead.each(opened, lambda run_id: _listed(opened, run_id), latest, _RUNS_AT_ONCE)
     if as_json:
         common.print_json(states)
         return

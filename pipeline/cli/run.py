@@ -389,8 +389,7 @@ def begin(
     signing, trust = common.runner_keys(keys.own, keys.trust)
     opened = common.open_store(store, project, create=True)
     checks.carriers(plan, opened)
-    for data in files.values():
-        artifacts.put_blob(opened, data)
+    artifacts.put_blobs(opened, files.values())
     recorded = artifacts.put_json(opened, plan.as_json())
     about = _about(opened, plan, project, source.state(project), trust)
     first = runs.of_identity(opened, identity) if identity else None

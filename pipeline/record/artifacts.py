@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StageFailed, VerificationFailed
 from pipeline.record import digest
+from pipeline.record.store import ahead
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
     from pipeline.record.store import Store
@@ -52,6 +53,11 @@ def put_blob(store: Store, data: bytes) -> str:
     sha256 = digest.of_bytes(data)
     _put(store, sha256, data, len(data))
     return sha256
+
+
+def put_blobs(store: Store, contents: Iterable[bytes]) -> None:
+    """Store the bytes of several by content."""
+    ahead.each(store, lambda data: put_blob(store, data), contents)
 
 
 def _put(store: Store, sha256: str, data: bytes | Path, size_bytes: int) -> None:
@@ -97,19 +103,19 @@ def read_json(store: Store, sha256: str, what: str) -> Any:
 def collect(store: Store, work: Path, name: str, inspect: Callable[[str, BinaryIO], None] | None = None) -> str:
     """Store all files of a stage's output and give the artifact's digest. Raises StageFailed for what may not be collected.
 
-    `inspect` looks at each file, by its path in the output, before it is stored, and raises StageFailed to refuse it.
+    `inspect` looks at each file, by its path in the output, before it is stored, and raises StageFailed to refuse it; it may be
+    called by several threads.
     """
     folder = work / "outputs" / name
     for each in (folder.parent, folder):
         if each.is_symlink() or not each.is_dir():
             raise _refused(each.relative_to(work).as_posix(), "it is a symbolic link, or no folder")
     try:
-        files = sorted(
-            (_collect_file(store, folder, path, inspect) for path in _walk(folder)), key=lambda file: file.path
-        )
+        files = ahead.each(store, lambda path: _collect_file(store, folder, path, inspect), _walk(folder))
     except PermissionError as error:
         raise _refused(str(error.filename or name), "it cannot be read") from error
-    return put_json(store, {"v": VERSION, "files": [vars(file) for file in files]})
+    in_order = sorted(files, key=lambda file: file.path)
+    return put_json(store, {"v": VERSION, "files": [vars(file) for file in in_order]})
 
 
 def manifest(store: Store, sha256: str) -> list[File]:
@@ -128,10 +134,7 @@ def manifest(store: Store, sha256: str) -> list[File]:
 def materialise(store: Store, sha256: str, folder: Path) -> None:
     """Write an artifact's files below `folder`, read-only, each checked on the way. Raises VerificationFailed."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in manifest(store, sha256):
-        path = folder / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _copy_out(store, file, path)
+    ahead.each(store, lambda file: _copy_out(store, file, folder / file.path), manifest(store, sha256))
     for each in (folder, *folder.rglob("*")):
         each.chmod(0o555 if each.is_dir() else 0o444)
 
@@ -140,6 +143,7 @@ def _copy_out(store: Store, file: File, path: Path) -> None:
     source = store.open(blob_key(file.sha256)) if digest.is_digest(file.sha256) else None
     if source is None:
         raise _gone(store, file.sha256, file.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with source, path.open("wb") as target:
         shutil.copyfileobj(source, target, 1 << 20)
     with path.open("rb") as copy:

@@ -77,7 +77,7 @@ def test_from_source_to_production_on_a_store_in_s3(example: Callable[..., Machi
     place = {"LocationConstraint": "eu-central-1"}
     s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place, ObjectLockEnabledForBucket=True)  # type: ignore[arg-type] # a region
 
-    refused = machine.towpath("run", code=2).stderr
+    refused = machine.towpath("run", "--store", f"s3://{BUCKET}/example?lock=governance:10d", code=2).stderr
     assert "leaves its images in this machine's engine" in refused
     assert "carrier: oci-layout" in refused
     machine.towpath("run", "-p", "carrier=oci-layout", code=75)
@@ -108,11 +108,20 @@ def test_from_source_to_production_on_a_store_in_s3(example: Callable[..., Machi
             print(f"{name} at {RTT_MS} ms a request: {time.monotonic() - began:.2f} s")
 
     [run] = [each["Prefix"].split("/")[2] for each in _prefixes(s3, "example/runs/")]
+    locked = {key.split("/")[1] for key in _keys(s3) if "ObjectLockMode" in s3.head_object(Bucket=BUCKET, Key=key)}
+    assert locked == {"format.json", "runs", "ledgers", "inbox"}
+
     gone = f"example/runs/{run}/{STAGE}.2/seal.json"
     s3.delete_object(Bucket=BUCKET, Key=gone)
     said = auditor.towpath("audit", "verify", "--trust", str(tmp_path / "trust"), code=4).stderr
     assert gone.removeprefix("example/") in said
     assert "was deleted at" in said
+
+
+def _keys(s3: object) -> list[str]:
+    answer = s3.list_objects_v2(Bucket=BUCKET, Prefix="example/")  # type: ignore[attr-defined] # a client
+    assert not answer["IsTruncated"]
+    return [each["Key"] for each in answer["Contents"]]
 
 
 def _prefixes(s3: object, prefix: str) -> list[dict[str, str]]:

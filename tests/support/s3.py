@@ -140,7 +140,8 @@ class Fault:
     """What happens to requests that `matches`, after `skip` of them, `times` times.
 
     `lose`: it is done, and the answer never comes. `cut`: half of the answer comes. `refuse`: nothing is done, and S3 says `code`.
-    `strip`: it is done as if `If-None-Match` had not been asked for. `drop`: it never arrives.
+    `strip`: it is done as if `If-None-Match` had not been asked for. `drop`: it never arrives. `then` is called before whoever asked
+    could notice.
     """
 
     does: Literal["lose", "cut", "refuse", "strip", "drop"]
@@ -149,6 +150,7 @@ class Fault:
     skip: int = 0
     status: int = 503
     code: str = "SlowDown"
+    then: Callable[[], None] = lambda: None
     struck: int = 0
 
 
@@ -243,6 +245,8 @@ class _Handler(BaseHTTPRequestHandler):
             answer, data = self._forward(passed, body)
             if does != "lose":
                 self._answer(answer.status, dict(answer.getheaders()), data, cut=does == "cut")
+        if fault:
+            fault.then()
         self.close_connection |= does in ("drop", "lose", "cut")
 
     def _forward(self, headers: dict[str, str], body: bytes) -> tuple[http.client.HTTPResponse, bytes]:

@@ -54,6 +54,8 @@ class Bucket:
     def __init__(self, client: S3Client, place: Place) -> None:
         self.place = place
         self._s3 = client
+        self._senders = ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="parts")
+        """Of all uploads: each holds a part in memory."""
         self._ahead_s: float | None = None
         """How far S3's clock is ahead of our monotonic one."""
         client.meta.events.register("after-call.s3", self._note_time)
@@ -170,9 +172,8 @@ class Bucket:
         )
         upload, is_new = {**self._at(key), "UploadId": started["UploadId"]}, None
         try:
-            with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
-                numbers = range(1, source.parts + 1)
-                parts = list(pool.map(lambda number: self._send_part(key, source, number, upload), numbers))
+            numbers = range(1, source.parts + 1)
+            parts = list(self._senders.map(lambda number: self._send_part(key, source, number, upload), numbers))
             is_new = self._call("writing", key, lambda: self._complete(upload, parts))
         finally:
             if not is_new:

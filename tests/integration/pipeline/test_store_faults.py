@@ -19,6 +19,7 @@ from pipeline.audit.verify import Audit
 from pipeline.prune import runs as pruning
 from pipeline.record import artifacts, chain, runs
 from pipeline.record.store import directory, s3
+from pipeline.record.store.s3_place import Place
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def house(server: int, faults: Faults, tmp_path: Path, monkeypatch: pytest.Monke
     bucket = support.make_bucket(server, versions=True)
     for name, value in bucket.through(faults.port).variables.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TOWPATH_STORE", f"s3://{bucket.name}/shop")
     return _house(tmp_path, s3.open_store(f"s3://{bucket.name}/shop", create=True))
 
 
@@ -138,6 +140,26 @@ def test_a_killed_runner_is_followed_by_one_that_finishes(house: House) -> None:
     run = _whole(house, run_id, before)
     assert run.done("a")
     assert run.done("b")
+
+
+def test_a_runner_killed_at_any_put_is_followed_by_one_that_finishes(house: House, faults: Faults) -> None:
+    """At each put in turn, once before it arrives and once after it was done: nothing is lost, and the next runner ends the run."""
+    for number in range(40):
+        (house.project / "count").unlink(missing_ok=True)
+        run_id = house.open(
+            command("a", "mkdir $TOWPATH_OUTPUTS/o; echo x | tee -a count > $TOWPATH_OUTPUTS/o/x", outputs=["o"])
+        )
+        with subprocess.Popen(runner_argv(house, run_id), stderr=subprocess.PIPE) as runner:
+            fault = faults.add("lose" if number % 2 else "drop", puts, skip=number, then=runner.kill)
+            runner.wait()
+        faults.faults.remove(fault)
+        if not fault.struck:
+            break
+        before = _objects(house.store)
+        house.drive(run_id)
+        assert _whole(house, run_id, before).done("a")
+        assert counted(house) in (1, 2)
+    assert number >= 9
 
 
 def test_a_clock_that_goes_backwards_changes_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,3 +277,34 @@ def test_what_old_runs_left_is_pruned_of_a_bucket(house: House, monkeypatch: pyt
     audit = Audit(house.store, None)
     assert [audit.run(each).findings for each in ids] == [[], []]
     assert audit.rest() == []
+
+
+def test_an_audit_names_what_the_bucket_knows_to_have_been_deleted_or_written_again(
+    house: House, faults: Faults
+) -> None:
+    run_id, other = (house.open(command("a", "true")) for _ in range(2))
+    for each in (run_id, other):
+        house.drive(each)
+    report = Audit(house.store, None).run(run_id)
+    assert report.findings == []
+    assert report.versions
+    place = Place.parse(os.environ["TOWPATH_STORE"])
+    bucket = support.Bucket(place.bucket, faults.to).client
+    again, gone = f"runs/{run_id}/a.1/00000001.json", f"runs/{other}/a.1/seal.json"
+    bucket.put_object(Bucket=place.bucket, Key=f"shop/{again}", Body=house.store.read(again))
+    bucket.delete_object(Bucket=place.bucket, Key=f"shop/{gone}")
+    audit = Audit(house.store, None)
+    [found] = audit.run(run_id).findings
+    assert (found.grade, found.key) == ("broken", again)
+    assert found.text.startswith("was written 2 times")
+    assert {each.key: each.text[:11] for each in audit.run(other).findings if each.grade == "broken"} == {
+        gone: "was deleted"
+    }
+    assert audit.rest() == [], "each is told once"
+    for key in house.store.walk(f"runs/{other}"):
+        bucket.delete_object(Bucket=place.bucket, Key=f"shop/{key}")
+    assert f"runs/{other}/open/00000000.json" in {each.key for each in Audit(house.store, None).rest()}
+    faults.add("refuse", lambda asked: "versions" in asked.path, times=99, status=403, code="AccessDenied")
+    report = Audit(house.store, None).run(run_id)
+    assert report.findings == []
+    assert not report.versions

@@ -46,7 +46,7 @@ def make(context: Context, name: str, stop: Stop) -> Attempt | None:
         "opening": run.head.digest,
         "stage": name,
         "attempt": number,
-        "executor": context.executor.name,
+        "executor": "container" if stage.image else context.executor.name,
         "inputs": inputs,
         "builds_on": [done.head.as_json() for need in stage.needs if (done := run.done(need))],
         "follows": earlier.follows(context, last) if last else None,
@@ -309,6 +309,8 @@ class _Attempt:
         jobs.prepare(job, self.context.store)
         recorded = artifacts.put_json(self.context.store, {"v": contract.VERSION, **dataclasses.asdict(request)})
         told = {"phase": phase, "handle": work.name, "request": recorded, "source": state}
+        mode = "container" if stage.image else self.context.executor.mode
+        told["isolation"] = {"mode": mode, "network": "network" in jobs.needs_of(stage)}
         if previous:
             told["reuses"] = previous.as_json()
         self.writer.append(chain.PHASE_INTENDED, told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from pipeline import jobs
 from pipeline.errors import Fault, InvalidDefinition, UsageError
+from pipeline.executors import isolation
 from pipeline.executors.process import ProcessExecutor
 from stages.contract import Problem, Request
 from stages.kinds import KINDS
 
 if TYPE_CHECKING:
+    from pipeline.executors import Executor
     from pipeline.plan import Plan, PlannedStage
     from pipeline.record.store import Store
 
@@ -36,13 +39,15 @@ def check(plan: Plan, project: Path) -> None:
     if not wanted:
         return
     with tempfile.TemporaryDirectory(prefix="towpath-check-") as folder, ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda stage: _check(stage, project, Path(folder)), wanted))
+        isolated = isolation.choose(plan.isolation, os.environ)
+        executor = ProcessExecutor(Path(folder), isolated)
+        results = list(pool.map(lambda stage: _check(stage, project, Path(folder), executor), wanted))
     problems = [problem for problems in results for problem in problems]
     if problems:
         raise InvalidDefinition(problems)
 
 
-def _check(stage: PlannedStage, project: Path, folder: Path) -> list[Problem]:
+def _check(stage: PlannedStage, project: Path, folder: Path, executor: Executor) -> list[Problem]:
     work = folder / stage.name
     request = Request(
         stage.kind, "check", f"check-{stage.name}", stage.options, source=str(project), target=stage.target
@@ -50,9 +55,7 @@ def _check(stage: PlannedStage, project: Path, folder: Path) -> list[Problem]:
     phase = jobs.Phase(stage, request, {}, work)
     jobs.lay_out(phase)
     said: list[str] = []
-    _ended, result = jobs.run(
-        phase, ProcessExecutor(folder), lambda _stream, line: said.append(repr(line)), lambda: None
-    )
+    _ended, result = jobs.run(phase, executor, lambda _stream, line: said.append(repr(line)), lambda: None)
     if result.failure and not result.problems:
         raise Fault(f"the check of stage {stage.name} broke: {result.failure.message}\n" + "\n".join(said[-20:]))
     return result.problems

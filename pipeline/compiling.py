@@ -38,7 +38,7 @@ def compile_plan(definition: Definition, values: Mapping[str, Value], project: P
     if problems:
         raise InvalidDefinition(problems)
     sources = {file: digest.of_bytes(data) for file, data in sorted(definition.files.items())}
-    return Plan(definition.name, dict(values), sources, stages), contents
+    return Plan(definition.name, dict(values), sources, stages, definition.isolation), contents
 
 
 def in_order(definition: Definition) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pipeline import embedded
 from pipeline.errors import TowpathError
+from pipeline.executors import isolation
 from pipeline.signing import keys, signers
 
 _MIN_FREE_BYTES = 5 * 1024**3
@@ -29,11 +30,24 @@ class Finding:
 
 def examine(project: Path) -> list[Finding]:
     """Look at everything; nothing is changed."""
-    return [_python(), _engine(), _git(), _registry(), _setpriv(), _disk(project), _key(), _embedded()]
+    return [_python(), _isolation(), _engine(), _git(), _registry(), _setpriv(), _disk(project), _key(), _embedded()]
 
 
 def _python() -> Finding:
     return Finding("Python", "good", f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def _isolation() -> Finding:
+    what = "isolation of stages"
+    try:
+        found = isolation.choose("best-effort", os.environ)
+    except TowpathError as error:
+        return Finding(what, "bad", error.message, error.hint)
+    if found.sandbox:
+        return Finding(
+            what, "good", f"bubblewrap at {found.sandbox.path}: {' '.join(found.sandbox.flags)}".rstrip(": ")
+        )
+    return Finding(what, "note", found.missing or "none", found.remedy)
 
 
 def _engine() -> Finding:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline import sight
 from pipeline.errors import StageFailed, VerificationFailed
 from pipeline.executors import Ended, Job
 from pipeline.record import artifacts, digest
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.executors import Executor, Stream
     from pipeline.plan import PlannedStage
     from pipeline.record.store import Store
+    from stages.kinds import Need
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def prepare(phase: Phase, store: Store) -> None:
             _write_file(phase.work / "source" / path, artifacts.read_blob(store, sha256, path))
     elif phase.request.source is not None:
         _compare_files(phase.stage, Path(phase.request.source))
+        sight.changed(phase.request.options, Path(phase.request.source))
 
 
 def lay_out(phase: Phase) -> None:
@@ -99,21 +102,30 @@ def source_of(stage: PlannedStage, project: Path | None, work: Path) -> str | No
 
 
 def _job(phase: Phase, handle: str) -> Job:
-    stage, work = phase.stage, phase.work
-    ours = variables(os.environ, KINDS[stage.kind].needs, stage.target, work)
-    ours |= asked_for(os.environ, stage.kind, stage.options)
+    stage, work, needs = phase.stage, phase.work, needs_of(phase.stage)
+    ours = variables(os.environ, needs, stage.target, work) | asked_for(os.environ, stage.kind, stage.options)
+    seen = sight.sight(phase.request, needs, ours, os.environ, work)
     secrets = {name: os.fsdecode(value) for name, value in phase.secrets.items()}
     if stage.kind != "command":
         ours |= {contract.secret_variable(name): value for name, value in secrets.items()}
         argv = [sys.executable, "-I", "-m", "stages", stage.kind]
-        return Job(handle, argv, work, work, ours, stage.timeout_s)
+        return Job(handle, argv, work, work, ours, stage.timeout_s, seen)
     named = {"TOWPATH_HANDLE": handle, "TOWPATH_INPUTS": str(work / "inputs"), "TOWPATH_OUTPUTS": str(work / "outputs")}
+    if stage.image:
+        ours.pop("PATH", None)  # its programs are the image's
     source = Path(phase.request.source or work)
     argv = [str(each) for each in stage.options["run"]]
     if "/" in argv[0]:
         argv[0] = str(source / argv[0])
     own = {name: str(value) for name, value in (stage.options.get("variables") or {}).items()}
-    return Job(handle, argv, work, source, ours | own | secrets | named, stage.timeout_s)
+    handed = ours | own | secrets | named
+    return Job(handle, argv, work, source, handed, stage.timeout_s, seen, stage.image)
+
+
+def needs_of(stage: PlannedStage) -> frozenset[Need]:
+    """What a stage needs of what its kind may: a program of the user's may do without the network."""
+    needs = KINDS[stage.kind].needs
+    return needs - {"network"} if stage.options.get("network") is False else needs
 
 
 def _result(phase: Phase, ended: Ended) -> Result:

@@ -18,8 +18,11 @@ from stages.contract import Target
 from stages.kinds import KINDS
 
 VERSION = 1
+BEST_EFFORT = "best-effort"
 GATED = frozenset({"deploy", "command"})
 """Kinds that change something at their target; looking and packaging have no gate."""
+
+ISOLATIONS = ("required", BEST_EFFORT, "none")
 
 _IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 """What identifies a target. Each has one way to be written, so that it has one ledger."""
@@ -75,23 +78,32 @@ class PlannedStage:
         """The artifacts this stage hands on."""
         return tuple(self.options.get("outputs") or ()) if self.kind == "command" else KINDS[self.kind].outputs
 
+    @property
+    def image(self) -> str | None:
+        """The image in a container of which it runs, by digest; None for a process."""
+        return self.options.get("image") if self.kind == "command" else None
+
 
 @dataclass(frozen=True)
 class Plan:
-    """The frozen graph. `stages` is in an order in which every stage stands after what it needs."""
+    """The frozen graph. `stages` is in an order in which every stage stands after what it needs. `isolation` is one of `ISOLATIONS`."""
 
     name: str
     parameters: dict[str, Value]
     definition: dict[str, str]
     stages: dict[str, PlannedStage]
+    isolation: str = BEST_EFFORT
 
     def as_json(self) -> dict[str, Any]:
-        """Give the plan's JSON form."""
-        return {
+        """Give the plan's JSON form. What is as it always was is left out, so that a plan keeps its digest."""
+        made = {
             "v": VERSION,
             **dataclasses.asdict(self),
             "stages": [each.as_json() for each in self.stages.values()],
         }
+        if self.isolation == BEST_EFFORT:
+            del made["isolation"]
+        return made
 
     def releases(self, stage: PlannedStage) -> bool:
         """Tell whether a stage stands or falls with a release: it deploys to its target, or another stage of the plan does."""
@@ -125,7 +137,11 @@ def from_json(value: Any, what: str) -> Plan:
         ]
         for stage in stages:
             _check_form(stage, what)
-        plan = Plan(value["name"], value["parameters"], value["definition"], {each.name: each for each in stages})
+        if value.get("isolation", BEST_EFFORT) not in ISOLATIONS:
+            raise VerificationFailed(f"{what} asks for the unknown isolation {value['isolation']!r}")
+        named = {each.name: each for each in stages}
+        isolation = value.get("isolation", BEST_EFFORT)
+        plan = Plan(value["name"], value["parameters"], value["definition"], named, isolation)
         if len(plan.stages) != len(stages) or digest.canonical(plan.as_json()) != digest.canonical(value):
             raise VerificationFailed(f"{what} is not in the form that plans are recorded in")
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -48,14 +48,19 @@ def variables(ours: Mapping[str, str], needs: Collection[Need], target: Target |
     chosen = {"HOME": str(work), "TMPDIR": str(work / "tmp")}
     if "docker-config" in needs:
         allowed += _BUILDX
-        chosen |= _docker_config(ours)
+        chosen |= _docker_config(ours, work)
     return chosen | {name: ours[name] for name in allowed if name in ours}
 
 
-def _docker_config(ours: Mapping[str, str]) -> dict[str, str]:
-    """Where the docker client finds logins and plugins: HOME is another for a stage, so it is told."""
+def _docker_config(ours: Mapping[str, str], work: Path) -> dict[str, str]:
+    """Where the docker client finds logins and plugins: HOME is another for a stage, so it is told.
+
+    Its plugin for building notes what it does beside them, where it did so before.
+    """
     own = Path(ours["HOME"], ".docker") if ours.get("HOME") else None
-    return {"DOCKER_CONFIG": str(own)} if own and own.is_dir() else {}
+    told = {"DOCKER_CONFIG": str(own)} if own and own.is_dir() else {}
+    named = ours.get("DOCKER_CONFIG") or told.get("DOCKER_CONFIG")
+    return told if named and Path(named, "buildx").is_dir() else {**told, "BUILDX_CONFIG": str(work / "tmp/buildx")}
 
 
 def taken(kind: str) -> frozenset[str]:

@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from stages.contract import Phase
 
-OptionType = Literal["string", "boolean", "integer", "file", "folder", "strings", "map"]
+OptionType = Literal["string", "boolean", "integer", "file", "folder", "strings", "map", "image", "paths"]
 """`file`: a path below the project, read at plan time and recorded. `folder`: the same of all files in it and below.
-`strings`: a list. `map`: names to strings."""
+`strings`: a list. `map`: names to strings. `paths`: a list of plain names below the project, or `.`. `image`: an image by its digest, as
+`IMAGE` has it."""
+
+IMAGE = r"([a-z0-9][A-Za-z0-9._:/-]*@)?sha256:[0-9a-f]{64}"
+"""`NAME@sha256:…`, or the id that an engine has for an image."""
 
 Need = Literal["source", "engine", "network", "credentials", "cache", "docker-config"]
 """`source`: the whole project. A kind without it sees just the files that its options name, as they were recorded.
@@ -253,6 +257,21 @@ KINDS: dict[str, Kind] = {
                     "inputs",
                     "strings",
                     "Artifacts of earlier stages it reads, each a folder `$TOWPATH_INPUTS/<name>/`.",
+                ),
+                Option(
+                    "image",
+                    "image",
+                    "An image, by digest, in a container of which it runs; without one it is a process of this machine.",
+                ),
+                Option(
+                    "writes",
+                    "paths",
+                    "Files and folders of the project that it may change, `.` for all of it; they must be there. The rest it may only read, where it can be kept from more.",
+                ),
+                Option(
+                    "network",
+                    "boolean",
+                    "Whether it may use the network, where it can be kept from it; it may if this is not said.",
                 ),
             ),
             needs=frozenset({"source", "network"}),

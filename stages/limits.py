@@ -36,6 +36,15 @@ class Limits:
     """CloudFormation's limit for TemplateBody; above it a template goes through S3."""
     stage_timeout_s: int = 3_600
     """Unless the definition says otherwise."""
+    stage_file_bytes: int = 20 * 1024**3
+    """One file of a stage: as large as all its outputs may be."""
+    stage_open_files: int = 16_384
+    """Of one process: a JVM or a bundler keeps some thousands open; a leak must not use up what the machine has."""
+    stage_processes: int = 4_096
+    """Processes and threads of a stage in a sandbox: a parallel build has some hundreds, a fork bomb has no end. Not for root,
+    whom the kernel never counts."""
+    container_memory_bytes: int = 4 * 1024**3
+    """Of a stage in a container: half of what the smallest machines of CI systems have."""
     folder_files: int = 10_000
     folder_bytes: int = 512 * 1024**2
     """Of a folder that an option names, such as advisories: all of OSV's for Debian, PyPI and npm, zipped, are below it."""

@@ -384,8 +384,10 @@ def begin(
     With an identity, the run is that which this names: another one, if another job was first to open one.
     """
     from pipeline import checks, source
+    from pipeline.executors import isolation
     from pipeline.record import artifacts, identities, runs
 
+    isolation.choose(plan.isolation, os.environ)  # before anything is recorded
     signing, trust = common.runner_keys(keys.own, keys.trust)
     opened = common.open_store(store, project, create=True)
     checks.carriers(plan, opened)
@@ -439,14 +441,26 @@ def _context(
     store: Store, run_id: str, plan: Plan, project: Path, key: Key, *, trust: Trust | None, output: Output
 ) -> Context:
     from pipeline.context import Context
-    from pipeline.executors.process import ProcessExecutor
+    from pipeline.executors import isolation
+    from pipeline.executors.either import EitherExecutor
     from pipeline.record import runs
 
     work = project / ".towpath" / "work"
     reporter = progress.reporter(quiet=output.as_json, dress=output.worn)
-    context = Context(store, plan, runs.load(store, run_id), project, work, ProcessExecutor(work), reporter, key, trust)
+    isolated = isolation.choose(plan.isolation, os.environ)
+    executor = EitherExecutor(work, isolated, _hidden(store, key))
+    context = Context(store, plan, runs.load(store, run_id), project, work, executor, reporter, key, trust)
     reporter.run_known(context.run, plan)
+    for line in isolated.told:
+        reporter.note(line)
+    isolation.shield(isolated)
     return context
+
+
+def _hidden(store: Store, key: Key) -> tuple[Path, ...]:
+    """The record and the key that seals it: no stage is to see either, wherever they are."""
+    record = [Path(store.location)] if store.local else []
+    return tuple(each.absolute() for each in (*record, *([key.path] if key.path else [])))
 
 
 def drive(context: Context, wish: Wish, jobs: int, *, output: Output) -> None:

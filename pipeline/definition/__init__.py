@@ -45,6 +45,7 @@ def load(path: Path, project: Path) -> Definition:
         files=files,
         positions=loaded.positions,
         warnings=tuple(in_order(checked.warnings, files)),
+        isolation=drafted.isolation,
     )
 
 

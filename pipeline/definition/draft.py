@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from pipeline.definition.model import Isolation
     from pipeline.definition.positions import Path, Positions
 
     Entry = TypeVar("Entry", bound=BaseModel)
@@ -46,6 +47,7 @@ class Draft:
     people: Mapping[str, Person] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     signers: str | None = None
+    isolation: Isolation = "best-effort"
     names: Mapping[str, frozenset[str]] = field(default_factory=dict)
     broken: frozenset[tuple[str, str]] = frozenset()
 
@@ -144,6 +146,7 @@ def _draft(document: dict[str, Any], bad: set[Path]) -> Draft | None:
         people=entries("people", Person),
         groups=_groups(document, bad),
         signers=None if ("signers",) in bad else document.get("signers"),
+        isolation="best-effort" if ("isolation",) in bad else document.get("isolation", "best-effort"),
         names={section: frozenset(document.get(section, {})) for section in SECTIONS},
         broken=frozenset((str(path[0]), str(path[1])) for path in bad if path[0] in SECTIONS),
     )

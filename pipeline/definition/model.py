@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 ParameterType = Literal["string", "integer", "boolean"]
+Isolation = Literal["required", "best-effort", "none"]
 Capability = Literal["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 _LABEL = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
@@ -293,6 +294,11 @@ class Document(_Model):
         min_length=1,
         description="A file below the project with the approvers' SSH keys, in OpenSSH's allowed_signers format.",
     )
+    isolation: Isolation = Field(
+        default="best-effort",
+        description="`required`: stages run isolated from the machine, or the run does not start. `best-effort`: as far as the "
+        "machine allows, and what is missing is said. `none`: not at all.",
+    )
     stages: dict[Label, Stage] = Field(min_length=1, max_length=1_000, description="Stages, by name.")
 
 
@@ -316,6 +322,7 @@ class Definition:
     files: Mapping[str, bytes]
     positions: Positions
     warnings: tuple[Problem, ...] = ()
+    isolation: Isolation = "best-effort"
 
     def place(self, *path: str | int) -> Problem:
         """Where a value stands, as a Problem that still lacks its message: complete it with dataclasses.replace.

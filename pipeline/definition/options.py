@@ -12,7 +12,7 @@ from pipeline.definition.expressions import ExpressionError, Reference, is_expre
 from pipeline.definition.graph import MOST_ARTIFACTS
 from pipeline.definition.hints import closest, described, did_you_mean, dotted
 from stages.contract import Problem
-from stages.kinds import KINDS
+from stages.kinds import IMAGE, KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,8 +33,10 @@ _WORDS = {
     "folder": "the name of a folder below the project directory",
     "strings": "a list of texts",
     "map": "a map of names to texts",
+    "paths": "a list of names below the project directory, or of `.`",
+    "image": "an image by its digest, NAME@sha256:…, or by the engine's id, sha256:…",
 }
-_PYTHON = {"string": str, "file": str, "folder": str, "boolean": bool, "integer": int}
+_PYTHON = {"string": str, "file": str, "folder": str, "image": str, "boolean": bool, "integer": int}
 
 
 def problems(name: str, stage: Stage, parameters: Mapping[str, Parameter], positions: Positions) -> Iterator[Problem]:
@@ -165,7 +167,17 @@ def mismatch(option: Option, value: Any) -> Mismatch | None:
     if option.choices and value not in option.choices:
         hint = did_you_mean(value, option.choices, what="choices")
         return Mismatch(" or ".join(option.choices), repr(value), hint)
-    return _no_path(option, value) if option.type in ("file", "folder") else None
+    if option.type == "image" and not re.fullmatch(IMAGE, value):
+        hint = "A tag may mean another image tomorrow. To see the digest: docker image inspect --format '{{json .RepoDigests}}' NAME"
+        return Mismatch(must_be, repr(value), hint)
+    return next((wrong for each in _paths(option, value) if (wrong := _no_path(option, each))), None)
+
+
+def _paths(option: Option, value: Any) -> list[str]:
+    """The names below the project that a value of this type is, or holds."""
+    if option.type == "paths":
+        return [each for each in value if each != "."]
+    return [value] if option.type in ("file", "folder") else []
 
 
 def _no_path(option: Option, value: str) -> Mismatch | None:
@@ -177,14 +189,14 @@ def _no_path(option: Option, value: str) -> Mismatch | None:
 
 
 def _is_of_type(option: Option, value: Any) -> bool:
-    if option.type in ("strings", "map"):
+    if option.type in ("strings", "paths", "map"):
         entries = value.values() if isinstance(value, dict) else value
         return _holds(option, value) and all(isinstance(each, str) for each in entries)
     return isinstance(value, _PYTHON[option.type]) and not (option.type == "integer" and isinstance(value, bool))
 
 
 def _type_hint(option: Option, value: Any) -> str | None:
-    if option.type == "strings" and isinstance(value, str):
+    if option.type in ("strings", "paths") and isinstance(value, str):
         return f"Write it as a list: [{', '.join(value.split())[:60]}]"
     if option.type in ("string", "file", "folder") and isinstance(value, (int, float)):
         return "Put it in quotes."
@@ -193,4 +205,4 @@ def _type_hint(option: Option, value: Any) -> str | None:
 
 def _holds(option: Option, value: Any) -> bool:
     """Whether a value is the collection that the option asks for, whatever is in it."""
-    return isinstance(value, {"strings": list, "map": dict}.get(option.type, ()))
+    return isinstance(value, {"strings": list, "paths": list, "map": dict}.get(option.type, ()))

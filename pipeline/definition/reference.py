@@ -138,6 +138,8 @@ _OPTION_TYPES = {
     "folder": "folder below the project",
     "strings": "list of texts",
     "map": "map to texts",
+    "image": "image by digest",
+    "paths": "list of names below the project",
 }
 
 

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from pipeline.definition.model import Document
-from stages.kinds import KINDS, Kind, Option
+from stages.kinds import IMAGE, KINDS, Kind, Option
 
 Json = dict[str, Any]
 
@@ -24,6 +24,8 @@ _TYPES: dict[str, Json] = {
     "integer": {"type": "integer"},
     "strings": {"type": "array", "items": _TEXT},
     "map": {"type": "object", "additionalProperties": _TEXT},
+    "paths": {"type": "array", "items": {"type": "string", "minLength": 1}},
+    "image": {"type": "string", "pattern": f"^{IMAGE}$"},
 }
 
 
@@ -82,7 +84,7 @@ def _option(option: Option) -> Json:
     if option.default is not None:
         about["default"] = option.default
     of_type = {**_TYPES[option.type], **({"enum": list(option.choices)} if option.choices else {})}
-    if option.type in ("strings", "map") or of_type == {"type": "string"}:
+    if option.type in ("strings", "map", "paths") or of_type == {"type": "string"}:
         return {**of_type, **about}
     return {"anyOf": [of_type, _EXPRESSION], **about}
 

@@ -25,10 +25,31 @@ if TYPE_CHECKING:
 
 Stream = Literal["stdout", "stderr"]
 
+WRITABLE = ("outputs", "tmp")
+"""Folders of a work directory that a job may change, where that can be held; what it makes beside them is its own too."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a job sees of this machine where the rest can be hidden: beside the toolchain and its own work directory, just this.
+
+    `read` and `write` are files, folders and sockets; what is not there is passed over. `hidden` must not be seen where it
+    lies in what is. `network` is this machine's, without which a job has none.
+    """
+
+    read: tuple[Path, ...] = ()
+    write: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
+    network: bool = True
+
 
 @dataclass(frozen=True)
 class Job:
-    """A program to run with just these variables. `work` is its own folder, `folder` where it starts."""
+    """A program to run with just these variables. `work` is its own folder, `folder` where it starts; `image` what it runs in a
+    container of, if in any.
+
+    What lies in `work` when the job is submitted is for reading, but for the folders of `WRITABLE`.
+    """
 
     handle: str
     argv: list[str]
@@ -36,6 +57,8 @@ class Job:
     folder: Path
     variables: dict[str, str] = field(default_factory=dict, repr=False)  # secrets are among them
     timeout_s: float = 3600.0
+    sight: Sight = Sight()
+    image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +74,8 @@ class Executor(Protocol):
     """See the module."""
 
     name: str
+    mode: str
+    """How jobs are isolated, as the record says it."""
 
     def submit(self, job: Job) -> None: ...
 

@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,10 +54,11 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class Key:
-    """A key that can sign. Its secret is never printed."""
+    """A key that can sign. Its secret is never printed. `path` is the file it is in."""
 
     public: PublicKey
     _secret: Ed25519PrivateKey = field(repr=False)
+    path: Path | None = None
 
     def sign(self, data: bytes) -> bytes:
         """Give the raw signature, 64 bytes."""
@@ -106,7 +107,7 @@ def load(path: Path) -> Key:
     if not isinstance(secret, Ed25519PrivateKey):
         name = type(secret).__name__.removesuffix("PrivateKey").removeprefix("_")
         raise UsageError(f"the key is of type {name}, and only ed25519 is taken", where=str(path), hint=make_one)
-    return of_secret(secret)
+    return replace(of_secret(secret), path=path)
 
 
 def make(path: Path) -> bool:

@@ -135,6 +135,8 @@ def command(order: dict[str, Any]) -> None:
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["variables"])
+    if order["orphans"]:
+        os.environ["TOWPATH_ISOLATION"] = "none"  # nothing in a sandbox lives on
     for number, name in ((0, os.devnull), (1, order["out"]), (2, order["err"])):
         flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         descriptor = os.open(name, flags, 0o600)

@@ -41,12 +41,14 @@ stages:
     uses: command
     idempotent: true
     with:
+      writes: [.]
       run: [sh, -c, 'echo made; echo "make $TOWPATH_HANDLE" >>effects; test ! -e slow-make || sleep 30; mkdir "$TOWPATH_OUTPUTS/thing"; echo thing >"$TOWPATH_OUTPUTS/thing/it"']
       outputs: [thing]
   once:
     uses: command
     needs: [make]
     with:
+      writes: [.]
       run: [sh, -c, 'echo "once $TOWPATH_HANDLE" >>effects; test ! -e slow-once || sleep 30; cat "$TOWPATH_INPUTS/thing/it"']
       inputs: [thing]
   migrate:
@@ -55,12 +57,14 @@ stages:
     environment: production
     idempotent: true
     with:
+      writes: [.]
       run: [sh, -c, 'echo "migrate $TOWPATH_HANDLE" >>effects; test ! -e slow-migrate || sleep 30; cat "$TOWPATH_INPUTS/thing/it"']
       inputs: [thing]
   after:
     uses: command
     needs: [migrate]
     with:
+      writes: [.]
       run: [sh, -c, 'echo "after $TOWPATH_HANDLE" >>effects; test ! -e slow-after || sleep 30']
 """
 PEOPLE_YAML = """

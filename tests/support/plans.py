@@ -9,9 +9,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline import engine
-from pipeline.context import Context
+from pipeline import attempt, engine
+from pipeline.context import Context, Stop
 from pipeline.errors import Blocked
+from pipeline.executors.isolation import NONE
 from pipeline.executors.process import ProcessExecutor
 from pipeline.plan import Plan, PlannedStage
 from pipeline.record import artifacts, runs
@@ -22,6 +23,7 @@ from pipeline.standings import Wish
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pipeline.executors.isolation import Isolation
     from pipeline.record.replay import Run
     from pipeline.record.store.directory import DirectoryStore
     from pipeline.signing.keys import Key
@@ -56,6 +58,7 @@ class House:
     store: DirectoryStore
     plans: dict[str, Plan] = field(default_factory=dict)
     trust: Trust | None = None
+    isolation: Isolation = NONE
 
     @property
     def key_path(self) -> Path:
@@ -78,7 +81,7 @@ class House:
     def context(self, run_id: str) -> Context:
         work = self.project / ".towpath/work"
         run = runs.load(self.store, run_id)
-        plan, executor = self.plans[run_id], ProcessExecutor(work)
+        plan, executor = self.plans[run_id], ProcessExecutor(work, self.isolation)
         return Context(self.store, plan, run, self.project, work, executor, Silent(), self.key, self.trust)
 
     def drive(self, run_id: str, wish: Wish | None = None, jobs: int = 2, endpoint: str | None = None) -> Run:
@@ -86,6 +89,12 @@ class House:
         context = self.context(run_id)
         context._endpoint += [endpoint] if endpoint else []
         return engine.drive(context, wish or Wish(), jobs)
+
+    def attempt(self, context: Context, stage: str) -> None:
+        """Attempt one stage, which nothing stands in the way of."""
+        made = attempt.make(context, stage, Stop())
+        assert made is not None
+        context.run.add(made)
 
     def load(self, run_id: str) -> Run:
         return runs.load(self.store, run_id)
@@ -103,7 +112,7 @@ RUNNER = """
 import json, sys
 from pathlib import Path
 from pipeline import engine, plan
-from pipeline.context import Context
+from pipeline.context import Context, Stop
 from pipeline.errors import TowpathError
 from pipeline.executors.process import ProcessExecutor
 from pipeline.record import artifacts, runs

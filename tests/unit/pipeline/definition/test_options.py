@@ -18,6 +18,8 @@ GOOD: dict[str, list[Any]] = {
     "folder": ["d", "d/e"],
     "strings": [[], ["a"]],
     "map": [{}, {"a": "b"}],
+    "paths": [[], ["a", "a/b"], ["."]],
+    "image": [f"sha256:{'0' * 64}", f"node@sha256:{'a1' * 32}", f"localhost:5000/a/b@sha256:{'f' * 64}"],
 }
 BAD: dict[str, list[Any]] = {
     "string": [1, True, None, ["a"], {"a": "b"}, 1.5],
@@ -25,6 +27,8 @@ BAD: dict[str, list[Any]] = {
     "integer": ["1", 1.0, True, None, []],
     "file": ["", "../a", "/a", 1, None, "file:a", "./a"],
     "folder": ["", "..", "/d", 1, None, ".", "d/", "d/*"],
+    "paths": ["a", [1], [None], ["../a"], ["/a"], ["./a"], ["~"], {"a": "b"}, None],
+    "image": ["node", "node:20", "node@sha256:12", f"sha256:{'G' * 64}", f"@sha256:{'0' * 64}", 1, None, ""],
     "strings": ["a", [1], [None], [["a"]], {"a": "b"}, None],
     "map": ["a", [], ["a"], {"a": 1}, {"a": None}, {"a": {}}, None],
 }

@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support import sandboxes
 
 from pipeline.executors import Ended, Job
+from pipeline.executors.isolation import Isolation
 from pipeline.executors.process import LOCK, ProcessExecutor, end_leftovers
 from stages.limits import LIMITS
 
@@ -26,9 +30,9 @@ PATH = {"PATH": os.environ["PATH"]}
 class Runner:
     """One executor and the lines its jobs wrote."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, mode: str = "none") -> None:
         self.folder = folder
-        self.executor = ProcessExecutor(folder)
+        self.executor = ProcessExecutor(folder, sandboxes.isolation(mode))
         self.lines: list[tuple[Stream, bytes]] = []
 
     def submit(self, script: str, timeout_s: float = 30) -> None:
@@ -44,9 +48,19 @@ class Runner:
         return self.watch()
 
 
+@pytest.fixture(params=["none", "bubblewrap"])
+def runner(request: pytest.FixtureRequest, tmp_path: Path) -> Runner:
+    return Runner(tmp_path, request.param)
+
+
 @pytest.fixture
-def runner(tmp_path: Path) -> Runner:
+def plain(tmp_path: Path) -> Runner:
     return Runner(tmp_path)
+
+
+@pytest.fixture
+def inside(tmp_path: Path) -> Runner:
+    return Runner(tmp_path, "bubblewrap")
 
 
 def is_alive(pid: int) -> bool:
@@ -93,12 +107,12 @@ def test_a_program_that_is_not_there(runner: Runner, tmp_path: Path) -> None:
     assert ended.status == 127
 
 
-def test_the_time_limit_ends_the_whole_group(runner: Runner) -> None:
+def test_the_time_limit_ends_the_whole_group(plain: Runner) -> None:
     started = time.monotonic()
-    ended = runner.run("sleep 60 & echo $!; sleep 60", timeout_s=0.3)
+    ended = plain.run("sleep 60 & echo $!; sleep 60", timeout_s=0.3)
     assert (ended.reason, ended.status) == ("timed-out", -signal.SIGTERM)
     assert time.monotonic() - started < LIMITS.grace_s
-    assert wait_until_dead(int(runner.lines[0][1]))
+    assert wait_until_dead(int(plain.lines[0][1]))
 
 
 def test_cancelling_lets_a_stage_tidy_up(runner: Runner) -> None:
@@ -109,22 +123,22 @@ def test_cancelling_lets_a_stage_tidy_up(runner: Runner) -> None:
 
 
 def test_a_stage_that_does_not_listen_is_killed(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.executors.process.LIMITS", type("L", (), {"grace_s": 0.3, "log_line_bytes": 1000}))
+    monkeypatch.setattr("pipeline.executors.process.LIMITS", replace(LIMITS, grace_s=0.3))
     runner.submit("trap '' TERM; while :; do sleep 0.05; done")
     threading.Timer(0.3, lambda: runner.executor.cancel("h")).start()
     assert runner.watch() == Ended(-signal.SIGKILL, "canceled")
 
 
-def test_what_a_stage_leaves_behind_is_ended(runner: Runner) -> None:
+def test_what_a_stage_leaves_behind_is_ended(plain: Runner) -> None:
     started = time.monotonic()
-    assert runner.run("sleep 60 & echo $!").status == 0
+    assert plain.run("sleep 60 & echo $!").status == 0
     assert time.monotonic() - started < 5
-    assert wait_until_dead(int(runner.lines[0][1]))
+    assert wait_until_dead(int(plain.lines[0][1]))
 
 
-def test_a_child_that_left_the_group_is_ended_too(runner: Runner) -> None:
-    assert runner.run("setsid sleep 60 & echo $!").status == 0
-    assert wait_until_dead(int(runner.lines[0][1]))
+def test_a_child_that_left_the_group_is_ended_too(plain: Runner) -> None:
+    assert plain.run("setsid sleep 60 & echo $!").status == 0
+    assert wait_until_dead(int(plain.lines[0][1]))
 
 
 def test_submitting_again_does_nothing(runner: Runner) -> None:
@@ -134,13 +148,75 @@ def test_submitting_again_does_nothing(runner: Runner) -> None:
     assert (runner.folder / "h/count").read_text() == "once\n"
 
 
+@pytest.mark.parametrize("status", [0, 1, 137, 143, 255])
+def test_an_exit_code_is_no_signal(runner: Runner, status: int) -> None:
+    assert runner.run(f"exit {status}") == Ended(status, "exited")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGPIPE])
+def test_a_signal_is_no_exit_code(runner: Runner, number: int) -> None:
+    assert runner.run(f"kill -{int(number)} $$") == Ended(-number, "exited")
+
+
+def test_limits_are_set(runner: Runner) -> None:
+    runner.run("ulimit -c; ulimit -n; ulimit -t; ulimit -f", timeout_s=30)
+    core, files, cpu_s, file_kib = (int(line) for _, line in runner.lines)
+    assert (core, files, file_kib) == (0, LIMITS.stage_open_files, LIMITS.stage_file_bytes // 1024)
+    assert 30 < cpu_s <= 36 * (os.cpu_count() or 1)
+
+
+def test_a_file_that_is_too_large_ends_its_writer(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.executors.rlimits.LIMITS", replace(LIMITS, stage_file_bytes=100_000))
+    assert runner.run("exec head -c 200000 /dev/zero > big").status == -signal.SIGXFSZ
+    assert (runner.folder / "h/big").stat().st_size == 100_000
+
+
+@pytest.mark.parametrize(
+    "start", ["sleep {}", "setsid sleep {}", "setsid env -i /bin/sleep {}", "setsid setsid sleep {} 9>&-"]
+)
+def test_nothing_in_a_sandbox_outlives_its_program(inside: Runner, start: str) -> None:
+    seconds = f"60.{secrets.randbelow(10**9)}"
+    assert inside.run(f"{start.format(seconds)} & sleep 0.1; grep -c . /proc/self/status >/dev/null").status == 0
+    assert sandboxes.running(seconds) == []
+
+
+def test_the_time_limit_ends_the_whole_sandbox(inside: Runner) -> None:
+    seconds, started = f"60.{secrets.randbelow(10**9)}", time.monotonic()
+    ended = inside.run(f"setsid sleep {seconds} & sleep {seconds}", timeout_s=0.5)
+    assert (ended.reason, ended.status) == ("timed-out", -signal.SIGTERM)
+    assert time.monotonic() - started < LIMITS.grace_s
+    assert sandboxes.running(seconds) == []
+
+
+def test_a_sandbox_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    (tmp_path / "h").mkdir()
+    isolated = Isolation(replace(sandboxes.found(), flags=("--no-such-flag",)))
+    executor = ProcessExecutor(tmp_path, isolated)
+    executor.submit(Job("h", ["true"], tmp_path / "h", tmp_path / "h", PATH))
+    ended = executor.watch("h", lambda *_: None, lambda: None)
+    assert ended.reason == "not-started"
+    assert "--no-such-flag" in str(ended.message)
+
+
+def test_a_sandbox_whose_outside_is_killed_ends_as_a_whole(inside: Runner) -> None:
+    seconds = f"60.{secrets.randbelow(10**9)}"
+    inside.submit(f"setsid sleep {seconds} & trap '' TERM; sleep {seconds}")
+    deadline = time.monotonic() + 5
+    while len(sandboxes.running(seconds)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(int((inside.folder / "h/pid").read_text()), signal.SIGKILL)
+    assert inside.watch() == Ended(-signal.SIGKILL, "exited")
+    assert sandboxes.running(seconds) == []
+
+
 RUNNER = """
-import sys
+import os, sys
 from pathlib import Path
 from pipeline.executors import Job
+from pipeline.executors.isolation import choose
 from pipeline.executors.process import ProcessExecutor
 work = Path(sys.argv[1])
-executor = ProcessExecutor(work.parent)
+executor = ProcessExecutor(work.parent, choose(sys.argv[3], os.environ))
 executor.submit(Job(work.name, ["/bin/bash", "-c", sys.argv[2]], work, work, {"PATH": "/usr/bin:/bin"}, 60))
 executor.watch(work.name, lambda stream, line: print(line.decode(), flush=True), lambda: None)
 """
@@ -149,7 +225,7 @@ executor.watch(work.name, lambda stream, line: print(line.decode(), flush=True),
 def test_a_killed_runner_takes_its_stage_along(tmp_path: Path) -> None:
     work = tmp_path / "h"
     work.mkdir()
-    argv = [sys.executable, "-c", RUNNER, str(work), "echo $$; while :; do sleep 0.05; done"]
+    argv = [sys.executable, "-c", RUNNER, str(work), "echo $$; while :; do sleep 0.05; done", "none"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as runner:
         assert runner.stdout
         pid = int(runner.stdout.readline())
@@ -170,6 +246,7 @@ def test_what_outlived_a_killed_runner_is_found_and_ended(tmp_path: Path, start:
     work = tmp_path / "h"
     work.mkdir()
     argv = [sys.executable, "-c", RUNNER, str(work), f"{start} & sleep 0.3; echo $!; while :; do sleep 0.05; done"]
+    argv.append("none")
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as runner:
         assert runner.stdout
         pid = int(runner.stdout.readline())
@@ -203,3 +280,21 @@ def test_many_jobs_at_once_end_as_they_end(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(run, range(300))) == {0}
+
+
+def test_a_killed_runner_takes_its_sandbox_along(tmp_path: Path) -> None:
+    sandboxes.found()
+    work = tmp_path / "h"
+    work.mkdir()
+    seconds = f"60.{secrets.randbelow(10**9)}"
+    script = f"trap '' TERM; setsid env -i /bin/sleep {seconds} & echo ready; while :; do sleep {seconds}; done"
+    argv = [sys.executable, "-c", RUNNER, str(work), script, "required"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as runner:
+        assert runner.stdout
+        assert runner.stdout.readline() == "ready\n"
+        runner.kill()
+    assert end_leftovers(work)
+    deadline = time.monotonic() + 2
+    while sandboxes.running(seconds) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert sandboxes.running(seconds) == []

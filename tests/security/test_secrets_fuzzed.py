@@ -11,7 +11,7 @@ import string
 import urllib.parse
 from typing import TYPE_CHECKING
 
-from pipeline.executors.process import _Lines
+from pipeline.executors.lines import Lines
 from pipeline.redaction import Redactor
 from pipeline.redaction.forms import visible
 
@@ -87,7 +87,7 @@ def wrapped(text: bytes, chance: random.Random) -> bytes:
 def masked(redactor: Redactor, stream: bytes, chance: random.Random, sizes: tuple[int, ...] = SIZES) -> list[bytes]:
     """What is logged of a stream that comes in pieces, from one byte on."""
     said: list[bytes] = []
-    lines = _Lines("stdout", lambda name, line: said.extend(text for text, _ in redactor.line(name, line, None)))
+    lines = Lines("stdout", lambda name, line: said.extend(text for text, _ in redactor.line(name, line, None)))
     largest, at = chance.choice(sizes), 0
     while at < len(stream):
         size = chance.randint(1, largest)

@@ -23,11 +23,12 @@ from stages.kinds import KINDS
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
     from pipeline.context import Context, Stop
     from pipeline.executors import Ended, Stream
-    from pipeline.gating import State
+    from pipeline.passage import Passage
     from pipeline.plan import PlannedStage
     from pipeline.record.replay import Attempt, Outcome, Run
 
@@ -100,8 +101,6 @@ class _Attempt:
     inputs: dict[str, dict[str, Any]]
     proposal: contract.Proposal | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-    seen: int | None = None
-    """How long the ledger was when somebody first looked whether what is proposed may be done."""
     redactor: Redactor = field(default_factory=Redactor)
 
     def phases(self) -> Outcome:
@@ -115,21 +114,48 @@ class _Attempt:
         phases = [phase for phase in KINDS[self.stage.kind].phases if phase != "check"]
         adopted = earlier.proposed(self.context.run, self.stage.name)
         if adopted and adopted.proposal:
-            self.proposal, phases, self.seen = adopted.proposal, ["apply"], adopted.looked
+            self.proposal, phases = adopted.proposal, ["apply"]
             told = {"from": adopted.number, "proposal": dataclasses.asdict(adopted.proposal)}
             self.writer.append(chain.PROPOSAL_ADOPTED, told)
-        if "propose" in phases and self.stage.rules and self._is_overtaken():
+        gate = self._passage(adopted) if self.stage.rules else None
+        if gate and "propose" in phases and gate.is_overtaken():
             return "failed"
         for phase in phases:
             if self.stop.is_set():
                 return "canceled"
-            held = self._gate() if phase == "apply" and self.stage.rules else None
-            outcome = held or self._phase(phase)
-            if phase == "apply" and self.stage.rules and not held:
-                self._leave(outcome)
+            if gate is None or phase != "apply":
+                outcome = self._phase(phase)
+            else:
+                outcome = gate.held(self._proposed()) or self._pass(gate)
             if outcome != "succeeded":
                 return outcome
         return "succeeded"
+
+    def _passage(self, adopted: Attempt | None = None) -> Passage:
+        """The way through the stage's gate. It is imported late: most stages have none, and an unchanged build takes its time in imports."""
+        from pipeline.passage import Passage
+
+        return Passage(
+            self.context, self.stage, self.number, self.writer, self._say, adopted.looked if adopted else None
+        )
+
+    def _proposed(self) -> contract.Proposal:
+        """What is to be applied: what the stage proposed, or took over; of a kind that proposes nothing, what it is asked for."""
+        if self.proposal is None:
+            from pipeline.gates import subjects
+
+            given = {name: each["artifact"] for name, each in self.inputs.items()}
+            named = self.stage.as_json().get("secrets")
+            self.proposal = subjects.by_request(self.stage.kind, self.stage.options, given, self.stage.target, named)
+            told = {"from": self.number, "proposal": dataclasses.asdict(self.proposal)}
+            self.writer.append(chain.PROPOSAL_ADOPTED, told)
+        return self.proposal
+
+    def _pass(self, gate: Passage) -> Outcome:
+        """Apply what the gate let through, and say in the ledger what came of it."""
+        outcome = self._phase("apply", gate.told_apart)
+        gate.leave(outcome, self.facts)
+        return outcome
 
     def _inherit(self, older: Attempt) -> Outcome:
         """Take over what an older run's attempt came to: nothing is done again."""
@@ -148,104 +174,11 @@ class _Attempt:
         result = {"outputs": last.outputs, "facts": last.facts, "statements": list(last.statements)}
         self.writer.append(chain.RESULT_ADOPTED, {"from": last.number, **result})
         if self.stage.rules:
-            self._leave("succeeded")
+            self._passage().leave("succeeded", self.facts)
         return "succeeded"
 
-    def _is_overtaken(self) -> bool:
-        """Look whether a newer run has deployed to the target, before a proposal leaves a trace there; if so, record it."""
-        from pipeline import gating
-
-        context = self.context
-        found = gating.overtaken(context.store, context.plan, context.run, self.stage, context.trust)
-        if found is None:
-            return False
-        book, newer = found
-        self._looked("outdated", [gating.outdated_by(newer)], {"subject": None, "judged_by": None, "ledger": book.head})
-        return True
-
-    def _gate(self) -> Outcome | None:
-        """Look whether the proposal may be applied, and record it. None if it may: then the ledger says that it begins."""
-        from pipeline import (
-            gating,  # late, as most stages have no gate, and an unchanged build takes its time in imports
-        )
-        from pipeline.gates import subjects
-
-        context = self.context
-        if self.proposal is None:
-            given = {name: each["artifact"] for name, each in self.inputs.items()}
-            named = self.stage.as_json().get("secrets")
-            self.proposal = subjects.by_request(self.stage.kind, self.stage.options, given, self.stage.target, named)
-            told = {"from": self.number, "proposal": dataclasses.asdict(self.proposal)}
-            self.writer.append(chain.PROPOSAL_ADOPTED, told)
-        gate = gating.look(context.store, context.plan, context.run, self.stage, self.proposal, trust=context.trust)
-        if not context.propose_only:
-            gate = gating.barred(gate, context.key, context.trust)
-        subject = artifacts.put_json(context.store, gate.subject)
-        on = {"subject": subject, "judged_by": gate.judged_by.digest, "ledger": gate.ledger.head}
-        self._looked(gate.state, gate.reasons, on)
-        if self.seen is None:
-            self.seen = gate.ledger.head.length if gate.ledger.head else 0
-        if gate.state == "waiting" or (gate.state == "open" and self.context.propose_only):
-            return "waiting"
-        if gate.state != "open":
-            return "rejected" if gate.state == "rejected" else "failed"
-        if gate.ledger.rules is None:
-            context.reporter.note(
-                f"{gate.ledger.name} is enrolled: these rules are in force from now on, and weaker ones must be approved"
-            )
-        gating.enter(context.store, gate, context.run, (self.stage.kind, self.number), context.key)
-        return None
-
-    def _looked(self, state: State, reasons: list[str], on: dict[str, Any]) -> None:
-        """Record how the gate stood, and tell of it. `on` is what that was found on: subject, rules, the ledger's head."""
-        from pipeline.gating import START_ANEW
-
-        for reason in reasons:
-            self._say({"phase": "apply", "stream": "gate", "text": reason}, {})
-        failures = {
-            "refused": Failure("terminal", "; ".join(reasons)),
-            "rejected": Failure("terminal", "; ".join(reasons)),
-            "outdated": Failure("blocked", "; ".join(reasons), hint=START_ANEW),
-        }
-        failure = failures.get(state)
-        looked = {
-            "state": state,
-            "goes_on": state == "open" and not self.context.propose_only,
-            **on,
-            "ledger": on["ledger"].as_json() if on["ledger"] else None,
-            "reasons": reasons,
-            "failure": dataclasses.asdict(failure) if failure else None,
-        }
-        self.writer.append(chain.GATE_LOOKED_AT, looked)
-
-    def _told_apart(self, result: Result) -> Result:
-        """Where the target has moved, look in the ledger whether it was another run's deployment: that is nobody's tampering."""
-        from pipeline import gating
-
-        context, failure = self.context, result.failure
-        if failure is None or failure.cls != "moved" or self.seen is None:
-            return result
-        other = gating.lost_race(context.store, context.run, self.stage, self.seen, context.trust)
-        if other is None:
-            return result
-        text = f"{failure.message}; run {other.run}, asked for by {other.asked_for_by}, deploys here at the same time"
-        hint = f"Once that is over, this proposes anew: towpath resume {context.run.id}"
-        return dataclasses.replace(result, failure=dataclasses.replace(failure, cls="blocked", message=text, hint=hint))
-
-    def _leave(self, outcome: Outcome) -> None:
-        """Say in the ledger what came of it; of what was stopped in the middle nobody knows yet."""
-        from pipeline import gating
-
-        if outcome in ("succeeded", "failed"):
-            told = {
-                "run": self.context.run.id,
-                "stage": self.stage.name,
-                "outcome": outcome,
-                "functions": self.facts.get("functions", {}),
-            }
-            gating.leave(self.context.store, self.stage, told, self.context.key, self.context.trust)
-
-    def _phase(self, phase: contract.Phase) -> Outcome:
+    def _phase(self, phase: contract.Phase, judge: Callable[[Result], Result] = lambda result: result) -> Outcome:
+        """Run one phase. `judge` may say more of a failure than the stage can know."""
         try:
             job = self._prepare(phase)
         except (VerificationFailed, StageFailed) as error:
@@ -262,8 +195,7 @@ class _Attempt:
         outputs: dict[str, str] = {}
         if name := self.redactor.held_by(result.statements):
             result = _leaked(f"a statement of the stage holds the secret {name}")
-        if phase == "apply" and self.stage.rules:
-            result = self._told_apart(result)
+        result = judge(result)
         if result.outcome == "succeeded":
             result, outputs = self._collect(phase, job, result)
         if result.proposal:

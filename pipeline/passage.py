@@ -1,0 +1,109 @@
+"""One attempt's way through the gate of its stage: how the gate stood, and what the ledger is told before and after."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline import gating
+from pipeline.record import artifacts, chain
+from stages.contract import Failure, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.context import Context
+    from pipeline.gating import State
+    from pipeline.plan import PlannedStage
+    from pipeline.record.replay import Outcome
+    from pipeline.record.writer import ChainWriter
+    from stages.contract import Proposal
+
+
+@dataclass
+class Passage:
+    """See the module. `say` tells a line to the log and the screen.
+
+    `seen` is how long the ledger was when somebody first looked whether what is proposed may be done.
+    """
+
+    context: Context
+    stage: PlannedStage
+    number: int
+    writer: ChainWriter
+    say: Callable[[dict[str, Any], dict[str, Any]], None]
+    seen: int | None = None
+
+    def is_overtaken(self) -> bool:
+        """Look whether a newer run has deployed to the target, before a proposal leaves a trace there; if so, record it."""
+        context = self.context
+        found = gating.overtaken(context.store, context.plan, context.run, self.stage, context.trust)
+        if found is None:
+            return False
+        book, newer = found
+        self._looked("outdated", [gating.outdated_by(newer)], {"subject": None, "judged_by": None, "ledger": book.head})
+        return True
+
+    def held(self, proposal: Proposal) -> Outcome | None:
+        """Look whether the proposal may be applied, and record it. None if it may: then the ledger says that it begins."""
+        context = self.context
+        gate = gating.look(context.store, context.plan, context.run, self.stage, proposal, trust=context.trust)
+        if not context.propose_only:
+            gate = gating.barred(gate, context.key, context.trust)
+        subject = artifacts.put_json(context.store, gate.subject)
+        on = {"subject": subject, "judged_by": gate.judged_by.digest, "ledger": gate.ledger.head}
+        self._looked(gate.state, gate.reasons, on)
+        if self.seen is None:
+            self.seen = gate.ledger.head.length if gate.ledger.head else 0
+        if gate.state == "waiting" or (gate.state == "open" and context.propose_only):
+            return "waiting"
+        if gate.state != "open":
+            return "rejected" if gate.state == "rejected" else "failed"
+        if gate.ledger.rules is None:
+            context.reporter.note(
+                f"{gate.ledger.name} is enrolled: these rules are in force from now on, and weaker ones must be approved"
+            )
+        gating.enter(context.store, gate, context.run, (self.stage.kind, self.number), context.key)
+        return None
+
+    def told_apart(self, result: Result) -> Result:
+        """Where the target has moved, look in the ledger whether it was another run's deployment: that is nobody's tampering."""
+        context, failure = self.context, result.failure
+        if failure is None or failure.cls != "moved" or self.seen is None:
+            return result
+        other = gating.lost_race(context.store, context.run, self.stage, self.seen, context.trust)
+        if other is None:
+            return result
+        text = f"{failure.message}; run {other.run}, asked for by {other.asked_for_by}, deploys here at the same time"
+        hint = f"Once that is over, this proposes anew: towpath resume {context.run.id}"
+        return dataclasses.replace(result, failure=dataclasses.replace(failure, cls="blocked", message=text, hint=hint))
+
+    def leave(self, outcome: Outcome, facts: dict[str, Any]) -> None:
+        """Say in the ledger what came of it; of what was stopped in the middle nobody knows yet."""
+        context = self.context
+        if outcome in ("succeeded", "failed"):
+            about = {"run": context.run.id, "stage": self.stage.name}
+            told = {**about, "outcome": outcome, "functions": facts.get("functions", {})}
+            gating.leave(context.store, self.stage, told, context.key, context.trust)
+
+    def _looked(self, state: State, reasons: list[str], on: dict[str, Any]) -> None:
+        """Record how the gate stood, and tell of it. `on` is what that was found on: subject, rules, the ledger's head."""
+        for reason in reasons:
+            self.say({"phase": "apply", "stream": "gate", "text": reason}, {})
+        text = "; ".join(reasons)
+        failures = {
+            "refused": Failure("terminal", text),
+            "rejected": Failure("terminal", text),
+            "outdated": Failure("blocked", text, hint=gating.START_ANEW),
+        }
+        failure = failures.get(state)
+        looked = {
+            "state": state,
+            "goes_on": state == "open" and not self.context.propose_only,
+            **on,
+            "ledger": on["ledger"].as_json() if on["ledger"] else None,
+            "reasons": reasons,
+            "failure": dataclasses.asdict(failure) if failure else None,
+        }
+        self.writer.append(chain.GATE_LOOKED_AT, looked)

@@ -64,7 +64,9 @@ class ContainerExecutor:
 
     def watch(self, handle: str, on_line: Callable[[Stream, bytes], None], on_quiet: Callable[[], None]) -> Ended:
         running = self._jobs[handle]
-        return running if isinstance(running, Ended) else running.watch(on_line, on_quiet)
+        if isinstance(running, _Running):
+            running = self._jobs[handle] = running.watch(on_line, on_quiet)
+        return running
 
     def cancel(self, handle: str) -> None:
         running = self._jobs.get(handle)

@@ -5,6 +5,7 @@ nowhere else: no file, argument, record or message ever holds it.
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -53,7 +54,7 @@ def _of_variable(source: SecretSource, ours: Mapping[str, str]) -> bytes:
     if value is None:
         hint = "Set it for this command, where the stage runs."
         raise StageFailed(f"is the variable {source.name}, which is not set", hint=hint)
-    return value.encode("utf-8", "surrogateescape")
+    return os.fsencode(value)
 
 
 def _of_file(source: SecretSource, project: Path | None) -> bytes:

@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -41,7 +42,7 @@ stages:
   say:
     uses: command
     secrets: [TOKEN, KEY, DOCUMENT]
-    with: {{run: [python3, hostile.py], outputs: [harmless]}}
+    with: {{run: [{python}, hostile.py], outputs: [harmless]}}
   other:
     uses: command
     needs: [say]
@@ -49,7 +50,7 @@ stages:
   leak:
     uses: command
     secrets: [TOKEN, KEY, DOCUMENT]
-    with: {{run: [python3, hostile.py, leak], outputs: [leaky]}}
+    with: {{run: [{python}, hostile.py, leak], outputs: [leaky]}}
 """
 
 HOSTILE = r"""
@@ -177,7 +178,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, set[byte
     project, folder = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("secrets")
     (folder / "key").write_text(KEY)
     (folder / "document").write_text(DOCUMENT)
-    (project / "pipeline.yaml").write_text(DEFINITION.format(folder=folder))
+    (project / "pipeline.yaml").write_text(DEFINITION.format(folder=folder, python=sys.executable))
     (project / "hostile.py").write_text(HOSTILE)
     variables = {**os.environ, "OURS": TOKEN}
     printed = b""

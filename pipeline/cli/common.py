@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from pipeline.cli.ci.guard import harmless_json
-from pipeline.errors import UsageError
+from pipeline.errors import TowpathError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -112,19 +113,45 @@ def runner_keys(own: str | None, trust: str | None) -> tuple[Key, Trust | None]:
 def rely_on(store: Store, run_id: str, trust: Trust) -> None:
     """Hold what is recorded of a run against the keys that count, before anything is built upon it or decided.
 
+    Other jobs may be writing to it just then, so what does not hold is looked at again as long as there is more each time.
     Raises VerificationFailed if something does not hold, Incomplete if a closed chain has nobody who vouches for it.
     """
+    doubt = _doubt(store, run_id, trust)
+    for _ in range(_LOOKS):
+        if doubt is None:
+            return
+        there = _extent(store, run_id)
+        time.sleep(_SETTLED_S)
+        doubt = _doubt(store, run_id, trust)
+        if _extent(store, run_id) == there:
+            break
+    if doubt is not None:
+        raise doubt
+
+
+_LOOKS = 10
+_SETTLED_S = 0.3
+"""Longer than it takes to seal a chain that was closed."""
+
+
+def _doubt(store: Store, run_id: str, trust: Trust) -> TowpathError | None:
+    """Give the error for what keeps us from relying on a run."""
     from pipeline.audit import verify
     from pipeline.errors import Incomplete, VerificationFailed
     from pipeline.record import seals
 
     for found in verify.Audit(store, trust).run(run_id).findings:
         if found.grade == "broken":
-            raise VerificationFailed(
-                str(found), where=found.key, hint="Do not go on from this record. Start anew: towpath run"
-            )
+            hint = "Do not go on from this record. Start anew: towpath run"
+            return VerificationFailed(str(found), where=found.key, hint=hint)
         if found.key.endswith(f"/{seals.NAME}"):
-            raise Incomplete(str(found), where=found.key, hint="Start a new run: towpath run")
+            return Incomplete(str(found), where=found.key, hint="Start a new run: towpath run")
+    return None
+
+
+def _extent(store: Store, run_id: str) -> dict[str, list[str]]:
+    """Give the objects of a run's chains, without their logs."""
+    return {name: store.names(f"runs/{run_id}/{name}") for name in store.names(f"runs/{run_id}")}
 
 
 def open_store(location: str | None, project: Path, *, create: bool = False) -> Store:

@@ -106,7 +106,7 @@ def _runs(
     from pipeline.prune import runs as pruning
 
     own, trust = keys
-    rule, records = pruning.Rule(keep, older_than_s), list[str]()
+    rule, records, unfinished = pruning.Rule(keep, older_than_s), list[str](), 0
     if dry_run:
         found = pruning.survey(opened, rule, common.trusted(trust))
         removed = list(found.removals.values())
@@ -114,16 +114,19 @@ def _runs(
         signing, trusted = common.runner_keys(own, trust)
         found = pruning.survey(opened, rule, trusted)
         removed = pruning.remove(opened, found, rule, signing, records.append)
+        unfinished = pruning.clear(opened)
     size_bytes = sum(each.size for each in removed)
     of = {each.run for each in removed if each.run}
     if as_json:
         told: dict[str, Any] = {"removed": [vars(each) for each in removed], "bytes": size_bytes, "records": records}
-        common.print_json({**told, "dry_run": dry_run})
+        common.print_json({**told, "unfinished": unfinished, "dry_run": dry_run})
         return
     verb = "would be removed" if dry_run else "removed"
     orphans = sum(each.run is None for each in removed)
     click.echo(f"{len(removed) - orphans:,} contents of {len(of):,} runs {verb}, and {orphans:,} that nothing names")
     click.echo(f"{size_bytes / 1e6:,.1f} MB in all; {len(found.kept):,} runs are kept whole")
+    if unfinished:
+        click.echo(f"{unfinished:,} files that killed writers had not finished")
     for record in records:
         click.echo(f"what it was: {opened.location}/{record}")
 

@@ -212,6 +212,15 @@ def remove(store: Store, found: Survey, rule: Rule, key: Key, told: Callable[[st
     return removed
 
 
+def clear(store: Store) -> int:
+    """Remove what writers that were killed had not finished writing into a directory, and give how many files that were.
+
+    In a bucket nothing is left: an upload that was not finished ends by the bucket's own rule. Raises StoreError.
+    """
+    before = store.now() - LIMITS.prune_grace_s
+    return sum(store.remove(key, before) for key in store.walk("aside")) if store.local else 0
+
+
 def _write_down(store: Store, batch: list[Removal], rule: Rule, key: Key) -> str:
     while True:
         prune_id = runs.new_run_id(datetime.now(UTC))

@@ -15,13 +15,14 @@ line. There is never an event without its signature, and `prev` is the digest of
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from pipeline.errors import Blocked, VerificationFailed
-from pipeline.record import chain, digest
+from pipeline.errors import Blocked, TowpathError, VerificationFailed
+from pipeline.record import chain, digest, pages
 from pipeline.record.writer import event_key, writer_identity
 from pipeline.signing import dsse, signers
 
@@ -106,7 +107,8 @@ def read(store: Store, name: str, trust: Trust | None = None) -> Ledger:
     """Read a ledger, check its chain and every signature. Raises VerificationFailed.
 
     Without pinned keys each event must be signed by the key that it names; with them, that key must be enrolled as gate. What
-    this process has read of it before, by the same keys, it does not read again: a ledger only grows, and may have thousands of events.
+    this process has read of it before, by the same keys, it does not read again, and of a long one it reads pages
+    (`pipeline.record.pages`): a ledger only grows, and may have thousands of events.
     """
     keys = [f"{name}/{key}" for key in store.names(name)]
     for seq, key in enumerate(keys):
@@ -115,7 +117,8 @@ def read(store: Store, name: str, trust: Trust | None = None) -> Ledger:
                 f"{event_key(name, seq)} is missing, and {key} is there", where=event_key(name, seq)
             )
     known = _known(store, name, trust, keys)
-    events, rest = list(known.events), keys[len(known.events) :]
+    events = list(known.events) or _paged(store, name, trust, keys)
+    rest = keys[len(events) :]
     for key, data in zip(rest, store.read_each(rest), strict=True):
         envelope = decode(data or b"", key)
         event = chain.decode(envelope.payload, name)
@@ -139,6 +142,50 @@ def _known(store: Store, name: str, trust: Trust | None, keys: list[str]) -> Led
     last = keys[found.head.length - 1]
     same = digest.of_bytes(decode(store.read(last) or b"", last).payload) == found.head.digest
     return found if same else Ledger(name)
+
+
+def _paged(store: Store, name: str, trust: Trust | None, keys: list[str]) -> list[chain.Event]:
+    """Give the events that pages hold, as far as each is linked, by a gate that counts, and the last is that of the ledger itself."""
+    events: list[chain.Event] = []
+    if len(keys) < pages.EVENTS:
+        return events
+    with suppress(VerificationFailed):  # a hint: what is not right with it is read event by event
+        for signed_by, line in pages.entries(store, name, trust):
+            event = chain.decode(line, name)
+            chain.check_link(event, len(events), events[-1] if events else None, name)
+            signer = trust.key("gate", signed_by) if trust else None
+            if trust and not (signer and signer.signer.valid_at(_moment(event, name))):
+                break
+            events.append(event)
+    del events[len(keys) :]
+    last = keys[len(events) - 1]
+    if events and digest.of_bytes(decode(store.read(last) or b"", last).payload) != events[-1].digest:
+        return []
+    return events
+
+
+def _moment(event: chain.Event, what: str) -> datetime:
+    """Give when an event was written, as it says. Raises VerificationFailed."""
+    try:
+        moment = datetime.fromisoformat(event.at)
+    except ValueError as error:
+        raise VerificationFailed(f"{what}: event {event.seq} does not say when it was written") from error
+    if moment.tzinfo is None:
+        raise VerificationFailed(f"{what}: event {event.seq} does not say when it was written")
+    return moment
+
+
+def page(store: Store, name: str, length: int, key: Key, most: int = 4) -> None:
+    """Put events into pages, as far as they fill some that are not there yet, `most` of them. Raises StoreError, VerificationFailed."""
+    first = pages.count(store, name)
+    for number in range(first, min(first + most, length // pages.EVENTS)):
+        keys = [event_key(name, seq) for seq in range(number * pages.EVENTS, (number + 1) * pages.EVENTS)]
+        entries = []
+        for where, data in zip(keys, store.read_each(keys), strict=True):
+            envelope = decode(data or b"", where)
+            signed_by = check_signer(chain.decode(envelope.payload, name), envelope, where, None)
+            entries.append((signed_by, envelope.payload))
+        pages.put(store, name, number, entries, key)
 
 
 def check_signer(event: chain.Event, envelope: dsse.Envelope, what: str, trust: Trust | None) -> str:
@@ -207,6 +254,9 @@ def append(store: Store, ledger: Ledger, entries: list[tuple[str, dict[str, Any]
             raise Blocked(f"{ledger.name} was written to by someone else just now", hint="Try again: towpath resume")
         seq, prev = seq + 1, digest.of_bytes(line)
         lines.append(chain.decode(line, ledger.name))
+    if seq // pages.EVENTS > (seq - len(lines)) // pages.EVENTS:
+        with suppress(TowpathError):  # it is a hint, and what counts is written
+            page(store, ledger.name, seq, key)
     return replay(ledger.name, lines, ledger)
 
 

@@ -87,6 +87,7 @@ def make(folder: Path, count: int) -> House:
         opening.append(chain.RUN_OPENED, {**about, "before": []})
         opening.close({})
         _run(house, runs.load(house.store, run_id), stages, book, waits=number >= count - WAITING)
+    ledger.page(house.store, ledger.name_of(TARGET), 2 + 2 * (count - WAITING), key, most=count)
     return House(project, directory.open_store(folder / "store", create=False))
 
 

@@ -85,7 +85,8 @@ class Store(Protocol):
     def remove(self, key: str, before: float) -> bool:
         """Remove content, unless it was put, or put again, since `before` by the store's clock. Tell whether it was removed.
 
-        Raises StoreError; for anything else than content, a key below `blobs/`, too.
+        Raises StoreError; for anything else than content, a key below `blobs/`, too. A directory also removes what is below `aside`,
+        which killed writers have left.
         """
         ...
 

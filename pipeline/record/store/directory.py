@@ -115,7 +115,7 @@ class DirectoryStore:
         del prefix
 
     def remove(self, key: str, before: float) -> bool:
-        if not key.startswith("blobs/"):
+        if not key.startswith(("blobs/", "aside/")):
             raise StoreError(f"{key} is no content, and nothing else may be removed", where=key)
         path, aside = self.root / key, self.root / "aside" / f"removed-{secrets.token_hex(8)}"
         try:

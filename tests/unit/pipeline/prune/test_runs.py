@@ -376,6 +376,15 @@ def test_what_is_put_while_it_is_removed_is_there_afterwards(tmp_path: Path) -> 
             assert all(store.read(f"blobs/{number}") == str(number).encode() for number in range(count))
 
 
+def test_what_killed_writers_left_goes_once_it_is_old(house: House) -> None:
+    aside = house.store.root / "aside"
+    (aside / "old").write_text("half of")
+    aged(house)
+    (aside / "new").write_text("under way")
+    assert pruning.clear(house.store) == 1
+    assert [path.name for path in aside.iterdir()] == ["new"]
+
+
 def test_nothing_but_content_can_be_removed(house: House) -> None:
     run_id = made(house, "first")
     for key in (f"runs/{run_id}/open/00000000.json", "format.json", "ledgers/x/00000000.json", "blobs"):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.signing import new_key
 
 from pipeline.errors import VerificationFailed
-from pipeline.record import ledger
+from pipeline.record import digest, ledger, pages
 from pipeline.record.store.directory import open_store
-from pipeline.signing import signers
+from pipeline.signing import dsse, signers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -86,3 +87,115 @@ def test_what_was_read_without_pinned_keys_does_not_count_with_them(store: Direc
     trust = signers.trust(f'gate namespaces="towpath" {new_key().public.line}\n', "trust")
     with pytest.raises(VerificationFailed, match="does not enrol as gate"):
         ledger.read(store, NAME, trust)
+
+
+# Pages
+
+
+@pytest.fixture
+def paged(store: DirectoryStore, key: Key, monkeypatch: pytest.MonkeyPatch) -> DirectoryStore:
+    """A ledger of 11 events in two pages of four and three events more, in a store that nobody has read yet."""
+    monkeypatch.setattr("pipeline.record.pages.EVENTS", 4)
+    for run in "abcde":
+        deploy(store, key, run)
+    assert store.names(f"pages/{NAME.removeprefix('ledgers/')}") == ["000000.json", "000001.json"]
+    return open_store(store.root, create=False)
+
+
+def read_one_by_one(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, trust: signers.Trust | None = None) -> int:
+    """Give how many events are read by themselves; what comes out must be what all events by themselves give."""
+    asked = counting(store, monkeypatch)
+    found = ledger.read(store, NAME, trust)
+    with monkeypatch.context() as without:
+        without.setattr("pipeline.record.pages.EVENTS", 10**6)
+        assert found == ledger.read(open_store(store.root, create=False), NAME, trust)
+    return len([each for each in asked if each.startswith("ledgers/")])
+
+
+def trusting(*keys: Key) -> signers.Trust:
+    return signers.trust("".join(f'gate namespaces="towpath" {key.public.line}\n' for key in keys), "trust")
+
+
+def replaced(store: DirectoryStore, number: int, key: Key, **told: Any) -> None:
+    """Put another page in the place of one, with other things told, signed by this key."""
+    path = store.root / f"pages/{NAME.removeprefix('ledgers/')}/{number:06d}.json"
+    value = {**json.loads(dsse.parse(path.read_bytes(), "page").payload), "writer": {"key": key.public.line}, **told}
+    path.unlink()
+    store.put_new(
+        str(path.relative_to(store.root)),
+        digest.canonical(dsse.sign(pages.TYPE, digest.canonical(value), key).as_json()),
+    )
+
+
+def told(store: DirectoryStore, number: int) -> list[list[str]]:
+    path = store.root / f"pages/{NAME.removeprefix('ledgers/')}/{number:06d}.json"
+    events: list[list[str]] = json.loads(dsse.parse(path.read_bytes(), "page").payload)["events"]
+    return events
+
+
+def test_of_a_long_ledger_pages_are_read(paged: DirectoryStore, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_one_by_one(paged, monkeypatch, trusting(key)) == 3
+
+
+def test_a_page_by_a_key_that_does_not_count_is_passed_over(
+    paged: DirectoryStore, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced(paged, 1, new_key())
+    assert read_one_by_one(paged, monkeypatch, trusting(key)) == 7
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_page_that_tells_of_other_events_is_passed_over(
+    paged: DirectoryStore, key: Key, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    events = told(paged, number)
+    events[2][1] = events[2][1].replace('"stage":"deploy"', '"stage":"deploz"')
+    replaced(paged, number, key, events=events)
+    assert read_one_by_one(paged, monkeypatch, trusting(key)) == 11
+
+
+def test_pages_of_another_ledger_that_hold_together_are_passed_over(
+    paged: DirectoryStore, key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All links within are right; only the ledger itself tells that these events are not its own."""
+    other = open_store(tmp_path / "other", create=True)
+    for run in "vwxyz":
+        deploy(other, key, run)
+    for number in (0, 1):
+        replaced(paged, number, key, events=told(other, number))
+    assert read_one_by_one(paged, monkeypatch, trusting(key)) == 11
+
+
+def test_an_event_by_a_key_that_does_not_count_is_refused_in_a_page_too(
+    store: DirectoryStore, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.record.pages.EVENTS", 4)
+    retired = new_key()
+    deploy(store, retired, "a")
+    for run in "bcd":
+        deploy(store, key, run)
+    assert store.names(f"pages/{NAME.removeprefix('ledgers/')}") == ["000000.json", "000001.json"]
+    again = open_store(store.root, create=False)
+    assert len(ledger.read(again, NAME, trusting(key, retired)).events) == 9
+    with pytest.raises(VerificationFailed, match="does not enrol as gate"):
+        ledger.read(open_store(store.root, create=False), NAME, trusting(key))
+    late = f'gate namespaces="towpath",valid-before="20200101Z" {retired.public.line}\n'
+    line = f'gate namespaces="towpath" {key.public.line}\n'
+    with pytest.raises(VerificationFailed, match="does not let count"):
+        ledger.read(open_store(store.root, create=False), NAME, signers.trust(late + line, "trust"))
+
+
+def test_a_ledger_that_was_cut_is_not_what_pages_say(paged: DirectoryStore, key: Key) -> None:
+    for path in sorted((paged.root / NAME).iterdir())[6:]:
+        path.unlink()
+    assert len(ledger.read(paged, NAME, trusting(key)).events) == 6
+
+
+def test_pages_that_were_missed_are_made_later(
+    paged: DirectoryStore, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (paged.root / "pages").rglob("*.json"):
+        path.unlink()
+    assert read_one_by_one(paged, monkeypatch) == 11
+    deploy(open_store(paged.root, create=False), key, "f")
+    assert read_one_by_one(open_store(paged.root, create=False), monkeypatch) == 1

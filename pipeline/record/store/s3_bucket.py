@@ -45,6 +45,8 @@ DRAINED_BYTES = 1 << 16
 """What is left of an answer is read, so that its connection can be used again, if it is no more than this."""
 FIRST_WINDOW_S = 5.0
 """How long a store is tried to be reached that has not answered yet: a name that was mistyped never will."""
+SLOW_BYTES_S = 250_000
+"""What is sent is tried again for the time that it takes at this rate, and then the usual one: a large answer is lost last."""
 _NONCE = "towpath-put"
 
 
@@ -153,7 +155,7 @@ class Bucket:
                 raise
             return True
 
-        is_new = self._call("writing", key, put)
+        is_new = self._call("writing", key, put, size_bytes=source.size_bytes)
         return is_new, is_new or tries == 1
 
     def _send_parts(self, key: str, source: Source, what: dict[str, Any]) -> tuple[bool, bool]:
@@ -185,7 +187,9 @@ class Bucket:
         data = source.part(number)
         checksum = _checksum(io.BytesIO(data))
         named: dict[str, Any] = {"PartNumber": number, "ChecksumSHA256": checksum}
-        sent = self._call("writing", key, lambda: self._s3.upload_part(**upload, **named, Body=data))
+        sent = self._call(
+            "writing", key, lambda: self._s3.upload_part(**upload, **named, Body=data), size_bytes=len(data)
+        )
         return {**named, "ETag": sent["ETag"]}
 
     def _complete(self, upload: dict[str, Any], parts: Any) -> bool | None:
@@ -220,11 +224,11 @@ class Bucket:
 
         return self._call(verb, key, look)
 
-    def _call(self, verb: str, key: str, function: Callable[[], T]) -> T:
+    def _call(self, verb: str, key: str, function: Callable[[], T], *, size_bytes: int = 0) -> T:
         """Call S3, again where that helps. Raises StoreError, UsageError for a bucket that is not there, VerificationFailed."""
         doing = f"{verb} {self.place}/{key}"
         try:
-            window_s = FIRST_WINDOW_S if self._ahead_s is None else None
+            window_s = (FIRST_WINDOW_S if self._ahead_s is None else retry.WINDOW_S) + size_bytes / SLOW_BYTES_S
             return retry.call(function, doing=doing, window_s=window_s, tell=_untold)
         except FlexibleChecksumError as error:
             raise VerificationFailed(

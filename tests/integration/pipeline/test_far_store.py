@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-RTT_MS = 100
+RTT_MS = 80
 TIMES_FASTER = 2
 
 

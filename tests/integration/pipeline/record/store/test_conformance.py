@@ -167,7 +167,7 @@ def _contend(arguments: tuple[str, int, int, int, str]) -> tuple[list[int], int]
 def test_eight_processes_that_claim_and_append_lose_fork_and_double_nothing(
     store: Store, location: str, tmp_path: Path
 ) -> None:
-    claims, entries = (1940, 60) if store.local else (150, 20)
+    claims, entries = (1940, 60) if store.local else (120, 20)
     key = tmp_path / "key"
     keys.make(key)
     with multiprocessing.get_context("spawn").Pool(WRITERS) as pool:

@@ -108,9 +108,18 @@ def _toolchain(variables: Mapping[str, str]) -> Iterator[str]:
     home = Path(os.environ.get("HOME") or "/")
     for each in variables.get("PATH", "").split(":"):
         if each.startswith("/") and not home.is_relative_to(os.path.realpath(each)):
-            yield each
+            yield from _around(each)
     yield from (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
     yield from (sys.executable, str(Path(stages.limits.__file__).parent), str(INIT))
+
+
+def _around(folder: str) -> Iterator[str]:
+    """A folder of programs, and what they need beside it: of a version manager all, of a prefix such as ~/.local its libraries."""
+    yield folder
+    if Path(folder).name == "shims":
+        yield str(Path(folder).parent)
+    if Path(folder).name in ("bin", "sbin"):
+        yield from (str(Path(folder).parent / each) for each in ("lib", "lib64", "libexec"))
 
 
 def find(variables: Mapping[str, str]) -> Bubblewrap | str:

@@ -36,7 +36,7 @@ stages:
   migrate:
     uses: command
     environment: production
-    with: {run: [touch, migrated]}
+    with: {run: [touch, migrated], writes: [.]}
 """
 
 

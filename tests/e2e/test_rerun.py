@@ -19,12 +19,12 @@ name: again
 stages:
   make:
     uses: command
-    with: {run: [sh, -c, "echo x >> made; cp made $TOWPATH_OUTPUTS/thing/"], outputs: [thing]}
+    with: {run: [sh, -c, "echo x >> made; cp made $TOWPATH_OUTPUTS/thing/"], outputs: [thing], writes: [.]}
   use:
     uses: command
     needs: [make]
     with: {run: [sh, -c, "test -e ok && cat $TOWPATH_INPUTS/thing/made"], inputs: [thing]}
-  after: {uses: command, needs: [use], with: {run: [sh, -c, "touch started; test -e quick || sleep 60"]}}
+  after: {uses: command, needs: [use], with: {run: [sh, -c, "touch started; test -e quick || sleep 60"], writes: [.]}}
 """
 
 

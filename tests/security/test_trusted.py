@@ -42,7 +42,7 @@ stages:
     uses: command
     needs: [make]
     environment: production
-    with: {run: [touch, migrated], inputs: [thing]}
+    with: {run: [touch, migrated], inputs: [thing], writes: [.]}
 """
 
 

@@ -130,7 +130,8 @@ def _print(reports: list[Report], rest: list[Finding], *, as_json: bool) -> None
         return
     for report in reports:
         word = click.style(_WORDS.get(report.verdict, report.verdict), fg=_COLOURS[report.verdict], bold=True)
-        click.echo(f"run {report.run}  {_plain(report.name)}  {word}")
+        gone = sum(len(each.contents) for each in report.pruned.values())
+        click.echo(f"run {report.run}  {_plain(report.name)}  {word}" + (f"  {gone} files pruned" if gone else ""))
         _print_findings(report.findings)
     _print_findings(rest)
     if len(reports) == 1:

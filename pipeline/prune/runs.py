@@ -21,7 +21,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from pipeline import plan as plans
 from pipeline.errors import UsageError
 from pipeline.record import artifacts, chain, ledger, prunes, reach, runs
 from pipeline.record.prunes import Removal
+from pipeline.record.store import ahead
 from pipeline.record.writer import event_key
 from stages.limits import LIMITS
 
@@ -61,13 +62,13 @@ class Rule:
         return dict(vars(self))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Survey:
     """What was found. `chains` are those of each run that is not kept, as they were then; `removals` by digest."""
 
-    kept: frozenset[str] = frozenset()
-    chains: dict[str, list[str]] = field(default_factory=dict)
-    removals: dict[str, Removal] = field(default_factory=dict)
+    kept: frozenset[str]
+    chains: dict[str, tuple[str, ...]]
+    removals: dict[str, Removal]
 
 
 @dataclass(frozen=True)
@@ -84,27 +85,41 @@ class Known:
     inherits: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What a run names, by digest. `chains` are the names of its chains.
+
+    `documents` an audit reads, `contents` are other files that it has made, by their size, and `given` are those it was given.
+    """
+
+    known: Known
+    chains: tuple[str, ...]
+    documents: frozenset[str]
+    contents: dict[str, int]
+    given: frozenset[str]
+
+    @property
+    def all(self) -> set[str]:
+        """All that it names."""
+        return {*self.documents, *self.contents, *self.given}
+
+
 def survey(store: Store, rule: Rule, trust: Trust | None = None) -> Survey:
     """Read all runs and find what is not needed. Raises VerificationFailed for a chain or ledger that does not hold."""
     now = store.now()
     books = [ledger.read(store, f"ledgers/{name}", trust) for name in store.names("ledgers")]
-    known = [_known(store, run_id) for run_id in runs.run_ids(store)]
-    opened = [each for each in known if each]
-    kept = keeping(opened, books, rule, now)
-    found = Survey(kept, {each.id: store.names(f"runs/{each.id}") for each in opened if each.id not in kept})
+    looked = [found for run_id in runs.run_ids(store) if (found := _look(store, run_id))]
+    kept = keeping([each.known for each in looked], books, rule, now)
     needed = {each for book in books for event in book.events for each in mentioned(event.data)}
-    for each in known:
-        if each:
-            _mark(store, each.id, found, needed, kept=each.id in kept)
-    for sha256 in list(found.removals):
-        if sha256 in needed:
-            del found.removals[sha256]
+    needed |= {each for one in looked for each in (one.all if one.known.id in kept else one.documents)}
+    left = [each for each in looked if each.known.id not in kept]
+    removals = {sha256: Removal(each.known.id, sha256, size) for each in left for sha256, size in each.contents.items()}
     for key in store.walk("blobs"):
         sha256 = f"sha256:{key.rpartition('/')[2]}"
-        if sha256 not in needed and sha256 not in found.removals:
-            found.removals[sha256] = Removal(None, sha256, _size(store, sha256))
-    found.removals = {each: removal for each, removal in found.removals.items() if _is_due(store, each, now)}
-    return found
+        if sha256 not in needed and sha256 not in removals:
+            removals[sha256] = Removal(None, sha256, _size(store, sha256))
+    due = {each: found for each, found in removals.items() if each not in needed and _is_due(store, each, now)}
+    return Survey(kept, {each.known.id: each.chains for each in left}, due)
 
 
 def keeping(known: Collection[Known], books: Iterable[Ledger], rule: Rule, now: float) -> frozenset[str]:
@@ -134,20 +149,40 @@ def mentioned(value: Any) -> set[str]:
     return {each.decode() for each in _DIGEST.findall(json.dumps(value).encode())}
 
 
-def _known(store: Store, run_id: str) -> Known | None:
-    """Read what a rule asks of a run; None for one that was never opened."""
+def _look(store: Store, run_id: str) -> Looked | None:
+    """Read a run, once; None for one that was never opened."""
+    seen = ahead.below(store, f"runs/{run_id}")
+    chains = tuple(seen.names(f"runs/{run_id}"))
     try:
-        run = runs.load(store, run_id)
+        run = runs.load(seen, run_id)
     except UsageError:
         return None
-    what = f"the plan of run {run_id}"
-    plan = plans.from_json(artifacts.read_json(store, run.plan, what), what)
+    reached = reach.of_run(seen, run_id)
+    documents = set(reached.documents) | {each.sha256 for each in reached.artifacts}
+    events = [key for key in seen.walk(f"runs/{run_id}") if "/log/" not in key]
+    for data in seen.read_each(events):
+        documents |= {each.decode() for each in _DIGEST.findall(data or b"")}
+    kinds = {each["name"]: each["kind"] for each in reached.plan["stages"]}
+    contents: dict[str, int] = {}
+    given: set[str] = set()
+    for artifact in reached.artifacts:
+        for file in reach.files(store, artifact):
+            if artifact.made_by is None:
+                given.add(file.sha256)
+            elif _is_evidence(artifact.made_by, kinds, file.path):
+                documents.add(file.sha256)
+            else:
+                contents[file.sha256] = file.size
+    return Looked(_known(store, run, reached), chains, frozenset(documents), contents, frozenset(given))
+
+
+def _known(store: Store, run: Run, reached: reach.Reach) -> Known:
+    plan = plans.from_json(reached.plan, f"the plan of run {run.id}")
     attempts = [each for attempts in run.attempts.values() for each in attempts]
     heads = [run.head, *(each.head for each in attempts)]
     times = [store.written_at(event_key(head.chain, head.length - 1)) or 0 for head in heads]
     alive = any(each.outcome is None and earlier.alive(store, plan, run, each) for each in attempts)
-    proposes, inherits = frozenset(_proposes(plan, run)), frozenset(reach.inherits(run.data))
-    return Known(run_id, max(times), alive, proposes, inherits)
+    return Known(run.id, max(times), alive, frozenset(_proposes(plan, run)), frozenset(reached.inherits))
 
 
 def _proposes(plan: Plan, run: Run) -> Iterator[str]:
@@ -157,28 +192,9 @@ def _proposes(plan: Plan, run: Run) -> Iterator[str]:
             yield ledger.name_of(stage.target)
 
 
-def _mark(store: Store, run_id: str, found: Survey, needed: set[str], *, kept: bool) -> None:
-    """Sort what a run names into what is needed and what may be removed; what is both is sorted out later."""
-    reached = reach.of_run(store, run_id)
-    kinds = {each["name"]: each["kind"] for each in reached.plan["stages"]}
-    documents = set(reached.documents) | {each.sha256 for each in reached.artifacts}
-    events = [key for key in reach.objects(store, run_id) if key.startswith("runs/") and "/log/" not in key]
-    for data in store.read_each(events):
-        documents |= {each.decode() for each in _DIGEST.findall(data or b"")}
-    needed |= documents
-    for artifact in reached.artifacts:
-        for file in reach.files(store, artifact):
-            if kept or _is_evidence(artifact, kinds, file.path):
-                needed.add(file.sha256)
-            elif artifact.made_by:
-                found.removals[file.sha256] = Removal(run_id, file.sha256, file.size)
-
-
-def _is_evidence(artifact: reach.Artifact, kinds: dict[str, str], path: str) -> bool:
-    """Tell whether an audit reads this file, or a rollback needs it."""
-    if artifact.made_by is None:
-        return False
-    stage, name = artifact.made_by
+def _is_evidence(made_by: tuple[str, str], kinds: dict[str, str], path: str) -> bool:
+    """Tell whether an audit reads this file of an output, or a rollback needs it."""
+    stage, name = made_by
     kind = kinds.get(stage)
     return path == _READ_BY_AUDITS if (kind, name) == _IMAGES else kind != "command"
 
@@ -229,14 +245,11 @@ def _write_down(store: Store, batch: list[Removal], rule: Rule, key: Key) -> str
 
 
 def _named_since(store: Store, found: Survey) -> set[str]:
-    """Give what runs name that were opened since, or gone on with."""
-    again = Survey()
+    """Give what runs name that were opened since, or gone on with, and what those name from which they take over."""
     needed: set[str] = set()
     for run_id in runs.run_ids(store):
-        if run_id in found.kept or found.chains.get(run_id) == store.names(f"runs/{run_id}"):
-            continue
-        try:
-            _mark(store, run_id, again, needed, kept=True)
-        except UsageError:  # not opened whole yet
-            continue
+        if run_id not in found.kept and found.chains.get(run_id) != tuple(store.names(f"runs/{run_id}")):
+            looked = _look(store, run_id)
+            inherits = [_look(store, each) for each in looked.known.inherits] if looked else []
+            needed |= {each for one in (looked, *inherits) if one for each in one.all}
     return needed

@@ -1,7 +1,7 @@
 """Make a store of many runs: `python tests/bench/many_runs.py FOLDER RUNS`, from the folder of a checkout.
 
 Each run is one stage that made something and one behind a gate, whose proposal waited, was let through and applied; the last three
-still wait. Chains, seals and the ledger are made by the product's own writers and verify; only the flushes to the disk are left out.
+still wait. Chains, seals, logs and the ledger are made by the product's own writers, and hold; requests, and flushes to the disk, are left out.
 """
 
 from __future__ import annotations

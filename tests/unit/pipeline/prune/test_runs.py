@@ -22,6 +22,7 @@ from support.machine import TOWPATH
 from support.plans import House, command, killed_in, run_process, runner_argv
 from support.signing import new_key
 
+from pipeline import inherit
 from pipeline.audit import verify
 from pipeline.errors import VerificationFailed, Waiting
 from pipeline.prune import runs as pruning
@@ -243,6 +244,23 @@ def test_an_old_run_that_is_gone_on_with_meanwhile_keeps_what_it_has(house: Hous
     assert content(house, run_id) == {"file": True, "same": True}
 
 
+def test_what_a_run_opened_meanwhile_takes_over_stays(house: House) -> None:
+    """Its opening names an older run's attempt, and nothing of what that handed on."""
+    older = made(
+        house, "old", command("use", "cat $TOWPATH_INPUTS/thing/file", needs=("make",), inputs={"thing": "make"})
+    )
+    aged(house)
+    survey = pruning.survey(house.store, KEEP_NONE)
+    assert survey.removals
+    plan, run = house.plans[older], house.load(older)
+    rerun = house.open(*plan.stages.values(), inherits=inherit.as_json(run, inherit.begin_at(plan, run, ["use"])))
+    pruning.remove(house.store, survey, KEEP_NONE, house.key, lambda _: None)
+    assert house.drive(rerun).done("use")
+    aged(house)
+    prune(house, Rule(1, 0))
+    assert content(house, older) == content(house, rerun) == {"file": True, "same": True}
+
+
 def test_nothing_is_pruned_of_a_store_in_which_a_run_cannot_be_read(house: House) -> None:
     made(house, "first")
     second = made(house, "second")
@@ -435,7 +453,7 @@ def test_the_command(house: House, tmp_path: Path) -> None:
     assert "2 contents of 1 runs removed" in towpath(house, "prune", "--runs", "--keep", "0", *trust)
     assert content(house, run_id) == {"file": False, "same": False}
     said = towpath(house, "audit", "verify", "--all", *trust)
-    assert "authentic" in said
+    assert "authentic  2 files pruned" in said
     assert "2 files of artifacts" in towpath(house, "audit", "verify", "latest", *trust)
     told = json.loads(towpath(house, "audit", "verify", "latest", "--json", *trust))
     assert told["runs"][0]["pruned"][0]["contents"] == sorted(each["sha256"] for each in would["removed"])

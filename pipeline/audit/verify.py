@@ -37,6 +37,7 @@ class Audit:
         self.reports: dict[str, Report] = {}
         self.targets = Targets(self.store, self.trust, self.blobs)
         self.again: set[str] = set()
+        self.under_way = 0
 
     def run(self, run_id: str) -> Report:
         """Verify one run and all it refers to, once. Raises only if the store cannot be read."""
@@ -44,9 +45,13 @@ class Audit:
             return self.reports[run_id]
         report = self.reports[run_id] = Report(run_id, self.trust.path if self.trust else None)
         report.findings += _format(self.store)
+        self.under_way += 1
         with reading(f"runs/{run_id}", report.findings):  # whatever it is that stands there
             self.seen.look_below(f"runs/{run_id}")
             RunAudit(self.seen, self.trust, self.blobs, self.targets, report, others=self.run).walk()
+        self.under_way -= 1
+        if not self.under_way:  # no run waits for this one, and there may be thousands
+            self.seen.forget()
         prefixes = (f"runs/{run_id}", f"inbox/{run_id}", *report.ledgers)
         shown = [self._rewritten(each, report.findings) for each in prefixes]
         report.versions = all(shown)

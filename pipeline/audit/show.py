@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import VerificationFailed
 from pipeline.gates import statements
 from pipeline.record import chain, ledger, runs, seals
+from pipeline.record.store import ahead
 from pipeline.record.writer import read_chain
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 def show(store: Store, run_id: str) -> dict[str, Any]:
     """Give the story of a run. Raises VerificationFailed if a chain is broken."""
+    store = ahead.below(store, f"runs/{run_id}")
     run = runs.load(store, run_id)
     return {
         "run": run.id,

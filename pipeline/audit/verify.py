@@ -37,6 +37,7 @@ class Audit:
         self.reports: dict[str, Report] = {}
         self.targets = Targets(self.store, self.trust, self.blobs)
         self.again: set[str] = set()
+        self.under_way = 0
 
     def run(self, run_id: str) -> Report:
         """Verify one run and all it refers to, once. Raises only if the store cannot be read."""
@@ -44,12 +45,15 @@ class Audit:
             return self.reports[run_id]
         report = self.reports[run_id] = Report(run_id, self.trust.path if self.trust else None)
         report.findings += _format(self.store)
+        self.under_way += 1
         with reading(f"runs/{run_id}", report.findings):  # whatever it is that stands there
             self.seen.look_below(f"runs/{run_id}")
             RunAudit(self.seen, self.trust, self.blobs, self.targets, report, others=self.run).walk()
+        self.under_way -= 1
+        if not self.under_way:  # no run waits for this one, and there may be thousands
+            self.seen.forget()
         prefixes = (f"runs/{run_id}", f"inbox/{run_id}", *report.ledgers)
-        shown = [self._rewritten(each, report.findings) for each in prefixes]
-        report.versions = all(shown)
+        report.versions = self._rewritten(prefixes, report.findings)
         return report
 
     def rest(self) -> list[Finding]:
@@ -63,8 +67,7 @@ class Audit:
                 prunes.read(self.store, name, self.trust)
         known = set(self.again)
         again: list[Finding] = []
-        for prefix in RECORD:
-            self._rewritten(prefix, again)
+        self._rewritten(RECORD, again)
         return found + [each for each in again if each.key not in known]
 
     def identities(self, names: Iterable[str]) -> list[Finding]:
@@ -81,13 +84,13 @@ class Audit:
                     runs.of_identity(self.store, identity)
         return found
 
-    def _rewritten(self, prefix: str, found: list[Finding]) -> bool:
+    def _rewritten(self, prefixes: Iterable[str], found: list[Finding]) -> bool:
         """Name what the store knows to have been deleted, or written again; False where it keeps or shows no versions."""
-        told = self.store.rewritten(prefix)
-        for key, what in (told or {}).items():
+        told = ahead.each(self.store, self.store.rewritten, prefixes)
+        for key, what in (item for each in told for item in (each or {}).items()):
             found.append(broken(key, f"{what}: an object of a record is written once, and stays"))
             self.again.add(key)
-        return told is not None
+        return None not in told
 
     def _strays(self) -> list[Finding]:
         """Look at every blob, and at what stands among the runs."""

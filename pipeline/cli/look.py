@@ -97,20 +97,22 @@ def logs(
     """
     from pipeline.errors import UsageError
     from pipeline.record import runs as records
+    from pipeline.record.store import ahead
 
     opened = common.open_store(store, Path(project))
-    run = records.load(opened, common.find_run(opened, run_id))
-    wanted = _Wanted(stage, attempt, function)
+    found, wanted = common.find_run(opened, run_id), _Wanted(stage, attempt, function)
     if follow:
-        _follow(opened, run.id, wanted, as_json=as_json)
+        _follow(opened, found, wanted, as_json=as_json)
         return
+    seen = ahead.below(opened, f"runs/{found}")
+    run = records.load(seen, found)
     if stage is not None and stage not in run.attempts:
         raise UsageError(
             f"run {run.id} has no attempt of a stage {stage!r}",
             hint=f"It has: {', '.join(run.attempts) or 'none yet'}.",
         )
     for each in filter(wanted.attempt, _in_order(run)):
-        _print_log(opened, run, each, wanted, as_json=as_json)
+        _print_log(seen, run, each, wanted, as_json=as_json)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ import json
 import shutil
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from support.far_away import far_away
 from support.projects import commit, enrol
+from support.s3 import faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 STAGE = "deploy-production"
 BUCKET = "records-of-the-example"
 RTT_MS = 40
+DENIED: Any = {"times": float("inf"), "status": 403, "code": "AccessDenied"}
+"""As a policy refuses what a role may not do."""
 PEOPLE = """
 people:
   ada: {emails: [ada@example.com]}
@@ -83,18 +86,28 @@ def test_from_source_to_production_on_a_store_in_s3(example: Callable[..., Machi
     machine.towpath("run", "-p", "carrier=oci-layout", code=75)
     assert not (machine.project / ".towpath/store").exists()
 
-    approver = elsewhere(machine, tmp_path, "approver")
-    said = approver.towpath("approve", "latest", STAGE, "--reason", "ok", "--sign-with", str(tmp_path / "ada")).stdout
-    assert f"s3://{BUCKET}/example/inbox/" in said
+    with faults(port) as only_inbox:
+        only_inbox.add("refuse", lambda asked: asked.writes and "/inbox/" not in asked.path, **DENIED)
+        approver = in_s3(elsewhere(machine, tmp_path, "approver"), only_inbox.port)
+        assert [each["stage"] for each in approver.json("approvals")] == [STAGE]
+        signing = ("--reason", "ok", "--sign-with", str(tmp_path / "ada"))
+        said = approver.towpath("approve", "latest", STAGE, *signing).stdout
+        assert f"s3://{BUCKET}/example/inbox/" in said
     deployer = elsewhere(machine, tmp_path, "deployer")
     deployer.towpath("resume")
     assert deployer.json("status")["state"] == "succeeded"
 
-    auditor = in_s3(elsewhere(machine, tmp_path, "auditor"), port)
+    auditor = elsewhere(machine, tmp_path, "auditor")
     key = json.loads(machine.towpath("doctor", "--json").stdout)
     [line] = [each["repair"].removeprefix("for --trust FILE: ") for each in key if each["what"] == "runner's key"]
     (tmp_path / "trust").write_text(line + "\n")
-    auditor.towpath("audit", "verify", "--all", "--trust", str(tmp_path / "trust"))
+    with faults(port) as only_reads:
+        only_reads.add("refuse", lambda asked: asked.writes, **DENIED)
+        reader = in_s3(auditor, only_reads.port)
+        reader.towpath("audit", "verify", "--all", "--trust", str(tmp_path / "trust"))
+        for command in ("status", "runs", "logs", "approvals"):
+            reader.towpath(command)
+        assert "does not let us do this" in reader.towpath("run", "-p", "carrier=oci-layout", code=1).stderr
     with far_away(port, RTT_MS) as far:
         for name, argv in {
             "status": ["status"],

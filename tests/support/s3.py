@@ -131,6 +131,10 @@ class Asked:
     headers: dict[str, str]
 
     @property
+    def writes(self) -> bool:
+        return self.method not in ("GET", "HEAD")
+
+    @property
     def conditional(self) -> bool:
         return self.headers.get("if-none-match") == "*"
 

@@ -36,6 +36,10 @@ def each(store: Store, function: Callable[[Given], Made], given: Iterable[Given]
         return list(pool.map(function, given))
 
 
+def _begins(segment: str) -> bool:
+    return segment.endswith("/000000.jsonl")
+
+
 def below(store: Store, prefix: str) -> Ahead:
     """Give a view of a store that has read the chains below `prefix` already."""
     seen = Ahead(store)
@@ -54,10 +58,10 @@ class Ahead:
         self._kept: dict[str, bytes | None] = {}
 
     def look_below(self, prefix: str) -> None:
-        """List what is below `prefix`, and read it but for logs."""
+        """List what is below `prefix`, and read it; of logs only how they begin, which is all of most."""
         if not self.local:
             self._listed[prefix] = frozenset(self._store.walk(prefix))
-            self.look_at(sorted(key for key in self._listed[prefix] if not key.endswith(".jsonl")))
+            self.look_at(sorted(key for key in self._listed[prefix] if not key.endswith(".jsonl") or _begins(key)))
 
     def look_at(self, keys: Iterable[str]) -> None:
         """Read objects that are going to be asked for."""

@@ -101,3 +101,28 @@ def test_elsewhere_is_another_region_and_another_embedded_account() -> None:
     other = made.elsewhere("444455556666", "us-east-1")
     assert other.ecr.meta.region_name == "us-east-1"
     assert key(other) == "444455556666"
+
+
+@pytest.mark.parametrize(
+    ("variables", "region"),
+    [
+        ({"AWS_REGION": "eu-west-3"}, "eu-west-3"),
+        ({"AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
+        ({"AWS_REGION": "eu-west-3", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-3"),
+        ({}, "us-east-1"),
+    ],
+)
+def test_a_store_is_reached_as_by_any_aws_tool(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: dict[str, str], region: str
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**variables, "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9000"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    client = session.ambient_s3(connections=7)
+    assert (client.meta.region_name, client.meta.endpoint_url) == (region, "http://127.0.0.1:9000")
+    assert client.meta.config.retries == {"total_max_attempts": 1, "mode": "standard"}  # type: ignore[attr-defined] # untyped
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(StageError, match="nobody"):
+        session.ambient_s3(connections=7)

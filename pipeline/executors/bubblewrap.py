@@ -157,7 +157,8 @@ def _try(path: str, flags: tuple[str, ...]) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     said = done.stderr.decode(errors="replace").strip().splitlines()
-    return (said[-1] if said else f"it ended with {done.returncode}") if done.returncode else ""
+    last = said[-1].removeprefix("bwrap: ").partition(". See ")[0] if said else f"it ended with {done.returncode}"
+    return last if done.returncode else ""
 
 
 def _memory(variables: Mapping[str, str]) -> Path:

@@ -34,8 +34,7 @@ CONFIGURATION = (
     *("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "locale.conf"),
     *("passwd", "group", "nsswitch.conf", "hosts", "host.conf", "resolv.conf", "gai.conf", "services", "protocols"),
     *("ssl/certs", "ssl/cert.pem", "ssl/openssl.cnf", "pki/tls/certs", "pki/tls/cert.pem", "pki/tls/openssl.cnf"),
-    *("pki/ca-trust", "ca-certificates", "ca-certificates.conf", "crypto-policies", "docker/certs.d"),
-    *("mime.types", "magic", "fonts", "profile.d", "bash.bashrc", "inputrc", "terminfo"),
+    *("pki/ca-trust", "crypto-policies", "docker/certs.d", "mime.types", "fonts"),
 )
 """Of /etc, what programs need to run, to find names and to trust servers. Nothing that holds a secret."""
 
@@ -80,7 +79,7 @@ def mounts(job: Job, hidden: Iterable[Path], toolchain: Iterable[str]) -> Iterat
     """What a job has of this machine's files."""
     yield from _scratch(job)
     for each in toolchain:
-        yield Mount(each, "read")
+        yield Mount(each, "read", lasting=True)
     for path in job.sight.read:
         yield Mount(str(path), "read")
     for path in (*job.sight.hidden, *hidden):
@@ -158,7 +157,8 @@ def _try(path: str, flags: tuple[str, ...]) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     said = done.stderr.decode(errors="replace").strip().splitlines()
-    return (said[-1] if said else f"it ended with {done.returncode}") if done.returncode else ""
+    last = said[-1].removeprefix("bwrap: ").partition(". See ")[0] if said else f"it ended with {done.returncode}"
+    return last if done.returncode else ""
 
 
 def _memory(variables: Mapping[str, str]) -> Path:

@@ -7,6 +7,7 @@ TOWPATH_ISOLATION says it for this machine, where a definition does not insist.
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -22,9 +23,11 @@ Wanted = Literal["required", "best-effort", "none"]
 VARIABLE = "TOWPATH_ISOLATION"
 
 _PR_SET_DUMPABLE = 4  # prctl(2)
-OPEN = "a stage can read this user's files, reach the network, and see other processes"
+OPEN = "A stage can read this user's files, reach the network, and see other processes."
 _INSTALL = "sudo apt-get install bubblewrap"
-_REMEDY = f"Install it ({_INSTALL}), and let users make namespaces. In a container of a CI system that is often forbidden: docs/how-to/isolation.md"
+_ALLOW = (
+    "Let this user make namespaces; in a container of a CI system that is often forbidden: docs/how-to/isolation.md"
+)
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,15 @@ def choose(wanted: str, variables: Mapping[str, str]) -> Isolation:
     decided = decide(wanted, variables.get(VARIABLE) or None)
     if decided == "none":
         return Isolation(
-            missing=f"stages are not isolated, as {VARIABLE if wanted != 'none' else 'the definition'} says: {OPEN}"
+            missing=f"stages are not isolated, as {VARIABLE if wanted != 'none' else 'the definition'} says. {OPEN}"
         )
     found = bubblewrap.find(variables)
     if not isinstance(found, str):
         return Isolation(found)
+    remedy = _ALLOW if shutil.which("bwrap", path=variables.get("PATH")) else _INSTALL
     if decided == "required":
-        raise UsageError(f"stages must be isolated, and cannot be: {found}", hint=_REMEDY)
-    return Isolation(missing=f"stages are not isolated, as {found}: {OPEN}", remedy=_REMEDY)
+        raise UsageError(f"stages must be isolated, and cannot be: {found}", hint=remedy)
+    return Isolation(missing=f"stages are not isolated, as {found}. {OPEN}", remedy=remedy)
 
 
 def decide(wanted: str, here: str | None) -> str:

@@ -6,6 +6,7 @@ outside. A parent stands before what is in it.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from dataclasses import dataclass
@@ -26,11 +27,15 @@ NOTHING = "/dev/null"
 
 @dataclass(frozen=True)
 class Mount:
-    """One path of a sandbox. `source` is what is to be there, if that is not what is there outside."""
+    """One path of a sandbox. `source` is what is to be there, if that is not what is there outside.
+
+    `lasting`: what is there now will be there as long as this runner, so it is looked at once.
+    """
 
     path: str
     way: Way
     source: str | None = None
+    lasting: bool = False
 
 
 def place(mounts: Iterable[Mount]) -> list[Mount]:
@@ -51,11 +56,19 @@ def _placed(mounts: Iterable[Mount]) -> tuple[dict[str, Mount], dict[str, str]]:
     placed: dict[str, Mount] = {}
     links: dict[str, str] = {}
     for mount in mounts:
-        real, found = resolve(mount.path)
+        real, found, is_there = _known(mount.path) if mount.lasting else _look(mount.path)
         links |= found
-        if os.path.lexists(real):
+        if is_there:
             placed[real] = Mount(real, mount.way, mount.source)
     return placed, links
+
+
+def _look(path: str) -> tuple[str, dict[str, str], bool]:
+    real, links = resolve(path)
+    return real, links, os.path.lexists(real)
+
+
+_known = functools.cache(_look)
 
 
 def _needed(placed: dict[str, Mount]) -> list[Mount]:

@@ -78,17 +78,19 @@ def test_one_that_does_not_work_is_told_of_and_tried_again(tmp_path: Path) -> No
     found = isolation.choose("best-effort", variables)
     assert found.mode == "none"
     assert "No permissions to create a new namespace" in found.told[0]
-    assert "apt-get install bubblewrap" in found.told[1]
+    assert "Let this user make namespaces" in found.told[1]
     with pytest.raises(UsageError, match="No permissions") as refused:
         isolation.choose("required", variables)
-    assert "bubblewrap" in str(refused.value.hint)
+    assert "docs/how-to/isolation.md" in str(refused.value.hint)
     program(tmp_path, "exit 0")
     assert isolation.choose("required", variables).mode == "bubblewrap"
 
 
 def test_none_at_all(tmp_path: Path) -> None:
     variables = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
-    assert "not installed" in isolation.choose("best-effort", variables).told[0]
+    told = isolation.choose("best-effort", variables).told
+    assert "not installed. A stage can read" in told[0]
+    assert told[1] == "sudo apt-get install bubblewrap"
     with pytest.raises(UsageError, match="not installed"):
         isolation.choose("required", variables)
 

@@ -24,7 +24,6 @@ def _no_ci_system() -> None:
 def _own_configuration(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Runners that tests start make their key here, and not in the home of whoever runs the tests."""
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 COST = {"unit": 0, "integration": 1, "e2e": 3}

@@ -44,9 +44,8 @@ def _isolation() -> Finding:
     except TowpathError as error:
         return Finding(what, "bad", error.message, error.hint)
     if found.sandbox:
-        return Finding(
-            what, "good", f"bubblewrap at {found.sandbox.path}: {' '.join(found.sandbox.flags)}".rstrip(": ")
-        )
+        able = "" if found.sandbox.flags else ", of a version that lets them make namespaces of their own"
+        return Finding(what, "good", f"each in a sandbox, by {found.sandbox.path}{able}")
     return Finding(what, "note", found.missing or "none", found.remedy)
 
 

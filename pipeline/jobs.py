@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,16 +81,24 @@ def discard(work: Path) -> None:
     """Remove a work directory, read-only inputs and all. Links in it are not followed."""
     if not work.exists():
         return
-    _make_accessible(work)
-    shutil.rmtree(work)
+    try:
+        _make_accessible(work)
+        shutil.rmtree(work)
+    except (RecursionError, OSError):  # nested deeper than Python, or a path, can follow
+        for argv in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+            subprocess.run([*argv, "--", str(work)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if work.exists():
+            raise
 
 
 def _make_accessible(folder: Path) -> None:
     """Give ourselves all rights on a folder and those in it, from the top down: a stage may have taken them away."""
-    folder.chmod(stat.S_IRWXU)
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            _make_accessible(Path(entry.path))
+    rest = [folder]
+    while rest:
+        here = rest.pop()
+        here.chmod(stat.S_IRWXU)
+        with os.scandir(here) as entries:
+            rest += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def source_of(stage: PlannedStage, project: Path | None, work: Path) -> str | None:

@@ -28,6 +28,9 @@ class Limits:
     log_segment_s: float = 5.0
     """A segment of a log is stored when it is this large or this old: what a killed runner may lose of a log."""
     output_files: int = 100_000
+    """Of an artifact; folders count as well."""
+    output_depth: int = 64
+    """Folders within folders of an artifact: what a program that nests without end would have us follow."""
     output_bytes: int = 20 * 1024**3
     """Ten times what Lambda takes as an image (10 GB), for a pair of functions: a runaway stage must not fill the disk."""
     lambda_image_bytes: int = 10 * 1024**3

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import secrets
 import shutil
 import subprocess
@@ -77,6 +78,7 @@ def _home(job: Job) -> str | None:
 
 def mounts(job: Job, hidden: Iterable[Path], toolchain: Iterable[str]) -> Iterator[Mount]:
     """What a job has of this machine's files."""
+    yield from (Mount(each, "hidden") for each in _homes())
     yield from _scratch(job)
     for each in toolchain:
         yield Mount(each, "read", lasting=True)
@@ -90,6 +92,16 @@ def mounts(job: Job, hidden: Iterable[Path], toolchain: Iterable[str]) -> Iterat
     for entry in sorted(os.scandir(job.work), key=lambda entry: entry.name):
         if entry.name not in WRITABLE:
             yield Mount(entry.path, "read")
+
+
+def _homes() -> set[str]:
+    """Our own homes: a service's may be in a folder of the system, such as /opt."""
+    with suppress(KeyError):
+        named = {os.environ.get("HOME", ""), pwd.getpwuid(os.geteuid()).pw_dir}
+        return {
+            each for each in named if each.startswith("/") and not any(Path(of).is_relative_to(each) for of in SYSTEM)
+        }
+    return set()
 
 
 def _scratch(job: Job) -> Iterator[Mount]:

@@ -48,7 +48,7 @@ class ContainerExecutor:
     mode = "container"
 
     def __init__(self, work: Path, hidden: tuple[Path, ...] = ()) -> None:
-        self._work, self._hidden = work, hidden
+        self._work, self._hidden = work, (work, *hidden)
         self._jobs: dict[str, _Running | Ended] = {}
 
     def submit(self, job: Job) -> None:

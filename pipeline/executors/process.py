@@ -54,7 +54,7 @@ class ProcessExecutor:
         self.mode = isolation.mode
         self._work = work
         self._sandbox = isolation.sandbox
-        self._hidden = hidden
+        self._hidden = (work, *hidden)  # nor any other's work
         self._jobs: dict[str, _Running | Ended] = {}
 
     def submit(self, job: Job) -> None:

@@ -209,21 +209,25 @@ def _walk(folder: Path) -> Iterator[str]:
     count = size_bytes = 0
     for here, folders, names, descriptor in os.fwalk(folder, onerror=_raise, follow_symlinks=False):
         below = Path(here).relative_to(folder)
+        if len(below.parts) > LIMITS.output_depth:
+            raise _refused(
+                f"{'/'.join(below.parts[:3])}/…", f"it is nested more than {LIMITS.output_depth} folders deep"
+            )
         for name in (*folders, *names):
             about = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             path = (below / name).as_posix()
-            if stat.S_ISDIR(about.st_mode):
-                continue
-            if not stat.S_ISREG(about.st_mode):
+            if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
                 raise _refused(path, f"it is a {_file_type(about.st_mode)}")
-            count, size_bytes = count + 1, size_bytes + about.st_size
+            count += 1
+            size_bytes += about.st_size if stat.S_ISREG(about.st_mode) else 0
             if count > LIMITS.output_files or size_bytes > LIMITS.output_bytes:
                 raise _refused(
                     path, f"outputs are limited to {LIMITS.output_files:,} files and {LIMITS.output_bytes:,} bytes"
                 )
             if not _is_plain(path) or not path.isprintable():
                 raise _refused(repr(path), "its name is not printable")
-            yield path
+            if stat.S_ISREG(about.st_mode):
+                yield path
 
 
 def _raise(error: OSError) -> None:

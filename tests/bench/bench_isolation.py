@@ -14,6 +14,7 @@ from support.plans import House, command
 
 from pipeline.plan import PlannedStage
 from pipeline.record.store.directory import open_store
+from stages.contract import Request, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ def taken_ms(turn: Callable[[int], object]) -> float:
 
 
 def kind(name: str) -> PlannedStage:
-    """A stage of our own that does next to nothing: an empty folder of advisories is a mistake, which it finds at once."""
+    """A stage of our own that does next to nothing: it has no images to read, and says so."""
     return PlannedStage(name, "scan", [], {"advisories": "none"}, {}, None, None, 60, idempotent=True)
 
 
@@ -43,7 +44,11 @@ def test_an_empty_stage(tmp_path: Path, mode: str) -> None:
     project.mkdir()
     house = House(project, open_store(tmp_path / "store", create=True), isolation=sandboxes.isolation(mode))
     bare = taken_ms(lambda _: subprocess.run(["true"], check=True))
-    python = taken_ms(lambda _: subprocess.run([sys.executable, "-I", "-c", "pass"], check=True))
+    (tmp_path / "bare").mkdir()
+    write(tmp_path / "bare/request.json", Request("scan", "apply", "bare", kind("bare").options))
+    argv = [sys.executable, "-I", "-m", "stages", "scan"]
+    quiet = subprocess.DEVNULL
+    python = taken_ms(lambda _: subprocess.run(argv, cwd=tmp_path / "bare", check=False, stdout=quiet, stderr=quiet))
     stages = [command(f"s{number}", "true") for number in range(TURNS + 2)]
     context = house.context(house.open(*stages))
     made = taken_ms(lambda number: house.attempt(context, f"s{number}"))

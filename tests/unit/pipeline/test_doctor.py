@@ -33,3 +33,12 @@ def test_a_key_that_cannot_be_used_is_bad(tmp_path: Path, monkeypatch: pytest.Mo
     found = doctor._key()
     assert found.state == "bad"
     assert found.repair == f"chmod 600 {tmp_path / 'key'}"
+
+
+def test_it_tells_whether_stages_are_isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = doctor._isolation()
+    assert (found.state, found.repair) == ("note", "sudo apt-get install bubblewrap")
+    assert "A stage can read this user's files" in found.found
+    monkeypatch.setenv("TOWPATH_ISOLATION", "maybe")
+    assert doctor._isolation().state == "bad"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import secrets
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 import docker
 import pytest
 from docker.errors import NotFound
+from support.machine import TOWPATH
 
 from pipeline.executors import Ended, Job, Sight
 from pipeline.executors.container import NOBODY, ContainerExecutor
+from pipeline.signing import keys
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -183,6 +186,42 @@ def test_an_image_that_is_not_there(runner: Runner) -> None:
     assert ended.reason == "not-started"
     assert "No such image" in str(ended.message)
     assert runner.executor.lost(runner.handle)
+
+
+DEFINITION = """
+version: 1
+name: shell
+stages:
+  make:
+    uses: command
+    with:
+      run: [sh, -c, 'id -u; cat pipeline.yaml > /dev/null && mkdir $TOWPATH_OUTPUTS/thing && echo $GREETING > $TOWPATH_OUTPUTS/thing/it']
+      image: {image}
+      network: false
+      variables: {{GREETING: hello}}
+      outputs: [thing]
+  use:
+    uses: command
+    needs: [make]
+    with: {{run: [./use], image: "{image}", inputs: [thing]}}
+"""
+
+
+def test_a_pipeline_with_containers(tmp_path: Path, image: str) -> None:
+    (tmp_path / "pipeline.yaml").write_text(DEFINITION.format(image=image))
+    (tmp_path / "use").write_text('#!/bin/sh\ncat "$TOWPATH_INPUTS/thing/it"\nls -A .towpath\n')
+    (tmp_path / "use").chmod(0o755)
+    tmp_path.chmod(0o755)
+    keys.make(tmp_path / "key")
+    done = subprocess.run([TOWPATH, "run", "--key", "key"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"make | {os.geteuid() or NOBODY}" in done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("use | ")]
+    assert said == ["use | started", "use | hello", "use | work", "use | succeeded"]
+    [run] = (tmp_path / ".towpath/store/runs").iterdir()
+    opened, intended = (json.loads((run / f"make.1/{number:08d}.json").read_bytes())["data"] for number in range(2))
+    assert opened["executor"] == "container"
+    assert intended["isolation"] == {"mode": "container", "network": False}
 
 
 RUNNER = """

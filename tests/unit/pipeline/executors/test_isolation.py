@@ -108,5 +108,6 @@ def test_a_memory_that_is_none_is_not_believed(tmp_path: Path, text: str) -> Non
     assert isinstance(bubblewrap.find(variables), str)
 
 
-def test_the_real_one_is_found(tmp_path: Path) -> None:
-    assert isolation.choose("required", os.environ).sandbox == sandboxes.found()
+def test_the_real_one_is_found() -> None:
+    here = sandboxes.found()
+    assert isolation.choose("required", os.environ).sandbox == here

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support import sandboxes
 
-from pipeline.executors import Ended, Job
+from pipeline.executors import Ended, Job, Sight
 from pipeline.executors.isolation import Isolation
 from pipeline.executors.process import LOCK, ProcessExecutor, end_leftovers
 from stages.limits import LIMITS
@@ -207,6 +207,31 @@ def test_a_sandbox_whose_outside_is_killed_ends_as_a_whole(inside: Runner) -> No
     os.kill(int((inside.folder / "h/pid").read_text()), signal.SIGKILL)
     assert inside.watch() == Ended(-signal.SIGKILL, "exited")
     assert sandboxes.running(seconds) == []
+
+
+def test_a_home_and_others_work_are_hidden_in_what_is_seen(
+    inside: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("home/.ssh", "other/outputs", "tools"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "home/.ssh/key").write_text("a key")
+    (tmp_path / "tools/tool").write_text("a tool")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    script = f"cat {tmp_path}/tools/tool; echo; ls -A {tmp_path}/home {tmp_path}/other; cat {tmp_path}/home/.ssh/key"
+    inside.executor = ProcessExecutor(tmp_path, sandboxes.isolation("bubblewrap"), hidden=(tmp_path / "other",))
+    for read in ((tmp_path / "tools",), (tmp_path.parent,)):
+        sight = Sight(read=(*read, tmp_path / "tools"))
+        handle = f"h{len(read[0].parts)}"
+        (tmp_path / handle / "tmp").mkdir(parents=True)
+        inside.executor.submit(
+            Job(handle, ["/bin/sh", "-c", script], tmp_path / handle, tmp_path / handle, PATH, 30, sight)
+        )
+        inside.lines.clear()
+        assert inside.executor.watch(handle, lambda *line: inside.lines.append(line), lambda: None).status != 0
+        said = b"\n".join(line for stream, line in inside.lines if stream == "stdout")
+        assert b"a tool" in said
+        assert b"a key" not in said
+        assert b"outputs" not in said
 
 
 RUNNER = """

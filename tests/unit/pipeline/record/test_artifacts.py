@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from pipeline.errors import StageFailed, VerificationFailed
 from pipeline.record import artifacts
 from pipeline.record.store.directory import DirectoryStore, open_store
+from stages.limits import LIMITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +52,32 @@ def test_an_input_is_a_copy_and_not_the_store(store: DirectoryStore, folder: Pat
     (tmp_path / "inputs/a.txt").write_text("changed by a stage")
     artifacts.materialise(store, sha256, tmp_path / "again")
     assert (tmp_path / "again/a.txt").read_text() == "a"
+
+
+def test_what_is_nested_without_end_is_refused(store: DirectoryStore, folder: Path) -> None:
+    nest(folder, 1_500)
+    with pytest.raises(StageFailed, match=r"n/n/n/….*nested more than 64 folders deep"):
+        artifacts.collect(store, folder.parents[1], "thing")
+    subprocess.run(["rm", "-rf", folder], check=True)
+
+
+def nest(folder: Path, depth: int) -> None:
+    """Folders in folders, deeper than any path can say."""
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("n", dir_fd=here)
+        inner = os.open("n", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+
+
+def test_folders_count_as_well(store: DirectoryStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.record.artifacts.LIMITS", replace(LIMITS, output_files=10))
+    for number in range(8):
+        (folder / f"empty-{number}").mkdir()
+    with pytest.raises(StageFailed, match="limited to 10 files"):
+        artifacts.collect(store, folder.parents[1], "thing")
 
 
 def _link(folder: Path) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ministack import app
 from ministack.core.persistence import save_all
 from ministack.core.responses import error_response_json, get_account_id
-from ministack.services import lambda_svc
-from ministack.services.cloudformation import engine, provisioners
+from ministack.services import cloudformation, lambda_svc
+from ministack.services.cloudformation import engine, handlers, provisioners
 
 from stages.embedded.functions import NoSuchImage, pinned
 
@@ -43,11 +43,14 @@ def save() -> None:
 
 
 def install(functions: Functions) -> None:
-    """Make ministack run image functions with ours, refuse images that are not there, know whom we act for, expand nested templates."""
+    """Make ministack run image functions with ours, refuse images that are not there, know whom we act for, expand nested templates,
+    and keep one stack for all change sets that would make it.
+    """
     _run_functions(functions)
     _check_images()
     _know_accounts()
     _expand_nested()
+    _keep_reviewed()
 
 
 def _run_functions(functions: Functions) -> None:
@@ -148,3 +151,32 @@ def _expand_nested() -> None:
     engine._resolve_parameters = expanding  # noqa: SLF001 - see the module
     handlers = provisioners._RESOURCE_HANDLERS["AWS::CloudFormation::Stack"]  # noqa: SLF001 - see the module
     handlers.update({each: nested(handlers[each]) for each in ("create", "update")})
+
+
+def _keep_reviewed() -> None:
+    """Let all change sets that would make a stack be of one stack, as in CloudFormation; ministack makes another for each.
+
+    The one that it made for the new change set goes, and what refers to it is of the one that was there.
+    """
+    given = handlers._ACTION_HANDLERS["CreateChangeSet"]  # noqa: SLF001 - see the module
+    stacks, change_sets = cloudformation._stacks, cloudformation._change_sets  # noqa: SLF001 - see the module
+
+    def create(params: Json) -> Any:
+        named = params.get("StackName")
+        name = str(named[0] if isinstance(named, list) else named)
+        before = stacks.get(name)
+        status, headers, body = given(params)
+        after = stacks.get(name)
+        if not before or before["StackStatus"] != "REVIEW_IN_PROGRESS" or after is before:
+            return status, headers, body
+        stacks[name] = before
+        if after is None:  # it was rejected
+            return status, headers, body
+        ours, other = before["StackId"], after["StackId"]
+        for each in change_sets.values():
+            if each["StackId"] == other:
+                each["StackId"] = ours
+        cloudformation._stack_events.pop(other, None)  # noqa: SLF001 - see the module
+        return status, headers, body.replace(other.encode(), ours.encode())
+
+    handlers._ACTION_HANDLERS["CreateChangeSet"] = create  # noqa: SLF001 - see the module

@@ -204,6 +204,19 @@ def test_a_change_set_is_executed_once_and_others_are_void_then(deployed: Stack,
     assert "token-1" in {event.get("ClientRequestToken") for event in events}
 
 
+def test_change_sets_that_would_make_a_stack_are_of_one_stack(stack: Stack, uri: str) -> None:
+    """Two runs that wait for approval of a first deployment: whichever comes first, the other is void then."""
+    first, second = (stack.propose(template(uri), "CREATE", name) for name in ("one", "two"))
+    assert first["StackId"] == second["StackId"]
+    with pytest.raises(ClientError):
+        stack.propose({"Resources": {"X": {"Type": "AWS::No::Such"}}}, "CREATE", "bad")
+    assert stack.description["StackId"] == first["StackId"]
+    stack.execute("one", "stack_create_complete")
+    assert stack.description["StackId"] == first["StackId"]
+    with pytest.raises(ClientError, match="ChangeSetNotFound"):
+        stack.cloudformation.execute_change_set(StackName=stack.name, ChangeSetName="two")
+
+
 def test_a_missing_image_fails_the_stack_and_rolls_back(stack: Stack, published: Published) -> None:
     missing = f"{published.uri}@sha256:{'0' * 64}"
     stack.propose(template(missing), "CREATE", "first")

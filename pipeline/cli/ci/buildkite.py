@@ -32,11 +32,5 @@ def problem(level: str, message: str, place: Place) -> str:
     return "^^^ +++\n" if level == "error" else ""
 
 
-def mask(secret: str) -> str:
-    """The agent masks by the names of variables."""
-    del secret
-    return ""
-
-
 def leave(told: Told, environ: Mapping[str, str]) -> None:
     del told, environ

@@ -35,9 +35,6 @@ class Dress(Protocol):
     def problem(self, level: str, message: str, place: Place) -> str:
         """Annotate: `level` is `error` or `warning`."""
 
-    def mask(self, secret: str) -> str:
-        """Have the system mask a secret, of one or several lines, in all that is printed from then on."""
-
     def leave(self, told: Told, environ: Mapping[str, str]) -> None:
         """Write the files that the system takes up."""
 

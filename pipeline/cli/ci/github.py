@@ -39,11 +39,6 @@ def problem(level: str, message: str, place: Place) -> str:
     return f"::{level} {properties}::{_data(plain(message)[:_MESSAGE_CHARACTERS])}\n"
 
 
-def mask(secret: str) -> str:
-    """Each line by itself, as logs are masked line by line."""
-    return "".join(f"::add-mask::{_data(line)}\n" for line in secret.splitlines() if line.strip())
-
-
 def leave(told: Told, environ: Mapping[str, str]) -> None:
     for variable, text in (("GITHUB_OUTPUT", outputs(told)), ("GITHUB_STEP_SUMMARY", summary(told))):
         path = environ.get(variable)

@@ -107,14 +107,10 @@ def test_an_annotation_has_its_place_and_cannot_say_more() -> None:
     assert command.data == "100% broken\n::error::two"
 
 
-def test_every_line_of_a_secret_is_masked() -> None:
-    assert [each.data for each in read(github.mask("one%\ntwo\n\n")).acted] == ["one%", "two"]
-
-
 @pytest.mark.parametrize("name", DRESSES)
 def test_every_dress_has_all_that_is_asked_for(name: str) -> None:
     worn = DRESSES[name]
-    for text in (worn.begin("build", "ab" * 16), worn.end("build", "ab" * 16), worn.mask("x")):
+    for text in (worn.begin("build", "ab" * 16), worn.end("build", "ab" * 16)):
         assert text == "" or text.endswith("\n")
     worn.problem("error", "x", Place())
     worn.leave(told(), {})

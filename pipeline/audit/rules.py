@@ -94,6 +94,18 @@ def phases(run: Run, stage: PlannedStage, attempt: Attempt, events: tuple[Event,
     return found
 
 
+def isolation(plan: Plan, name: str, events: tuple[Event, ...]) -> list[Finding]:
+    """Rule 5 for isolation: where the plan requires one, each phase says that it had one."""
+    found: list[Finding] = []
+    for event in events:
+        key = event_key(name, event.seq)
+        with reading(key, found):
+            mode = (event.data.get("isolation") or {}).get("mode", "none")
+            if event.type == chain.PHASE_INTENDED and plan.isolation == "required" and mode == "none":
+                found.append(broken(key, "was not isolated, and the plan requires it"))
+    return found
+
+
 def gate(name: str, stage: PlannedStage, events: tuple[Event, ...]) -> list[Finding]:
     """Rule 5 for the gate: nothing is applied but after it was found open, once, and nothing else comes in between."""
     found: list[Finding] = []

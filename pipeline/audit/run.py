@@ -190,6 +190,7 @@ class RunAudit:
             stage, name = plan.stages[attempt.stage], runs.chain_name(run.id, attempt.name)
             older = [each for each in run.attempts[attempt.stage] if each.number < attempt.number]
             self.found += rules.phases(run, stage, attempt, events)
+            self.found += rules.isolation(plan, name, events)
             self.found += rules.inherited(run, attempt, events, self._older)
             self.found += rules.gate(name, stage, events) + rules.proposals(name, stage, attempt, events, older)
         for attempt in known:

@@ -47,6 +47,7 @@ def _in_order(run: Run) -> list[Attempt]:
 
 def _attempt(store: Store, run: Run, attempt: Attempt) -> dict[str, Any]:
     name = runs.chain_name(run.id, attempt.name)
+    events = read_chain(store, name)
     return {
         "stage": attempt.stage,
         "attempt": attempt.number,
@@ -58,15 +59,18 @@ def _attempt(store: Store, run: Run, attempt: Attempt) -> dict[str, Any]:
         "inputs": attempt.inputs,
         "outputs": attempt.outputs,
         "facts": attempt.facts,
-        "gate": _gate(store, name),
+        "isolation": next(
+            (each.data.get("isolation") for each in reversed(events) if each.type == chain.PHASE_INTENDED), None
+        ),
+        "gate": _gate(events),
         "head": attempt.head.as_json(),
         "sealed_by": _sealed_by(store, name),
     }
 
 
-def _gate(store: Store, name: str) -> dict[str, Any] | None:
+def _gate(events: list[chain.Event]) -> dict[str, Any] | None:
     """Give how an attempt's gate stood when it last looked."""
-    looked = [event for event in read_chain(store, name) if event.type == chain.GATE_LOOKED_AT]
+    looked = [event for event in events if event.type == chain.GATE_LOOKED_AT]
     if not looked:
         return None
     return {"at": looked[-1].at, **{each: looked[-1].data.get(each) for each in ("state", "reasons", "subject")}}

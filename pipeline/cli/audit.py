@@ -214,6 +214,8 @@ def _tell_attempt(attempt: dict[str, Any]) -> None:
         click.echo(f"  in            {name} {each['artifact']}, of {each['stage']} attempt {each['attempt']}")
     for name, sha256 in attempt["outputs"].items():
         click.echo(f"  out           {name} {sha256}")
+    if isinstance(attempt["isolation"], dict):
+        click.echo(f"  isolated by   {_plain(attempt['isolation'].get('mode'))}")
     if attempt["gate"]:
         click.echo(f"  gate          {attempt['gate']['state']}: {_plain('; '.join(attempt['gate']['reasons']))}")
     scan = attempt["facts"].get("scan")

@@ -131,3 +131,20 @@ def test_only_a_result_that_was_come_to_is_adopted(
     stage = command("a", "true", outputs=["thing"])
     found = [each.text for each in rules.phases(run(before, after), stage, after, events)]
     assert found == said
+
+
+@pytest.mark.parametrize(
+    ("required", "mode", "said"),
+    [
+        ("required", {"isolation": {"mode": "bubblewrap"}}, []),
+        ("required", {"isolation": {"mode": "container"}}, []),
+        ("required", {"isolation": {"mode": "none"}}, ["was not isolated, and the plan requires it"]),
+        ("required", {}, ["was not isolated, and the plan requires it"]),
+        ("best-effort", {"isolation": {"mode": "none"}}, []),
+        ("best-effort", {}, []),
+    ],
+)
+def test_isolation_that_the_plan_requires(required: str, mode: dict[str, Any], said: list[str]) -> None:
+    plan = Plan("a", {}, {}, {"a": command("a", "true")}, required)
+    events = (Event(1, "", chain.PHASE_INTENDED, "", {"phase": "apply", **mode}, ""),)
+    assert [each.text for each in rules.isolation(plan, "runs/r/a.1", events)] == said

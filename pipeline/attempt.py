@@ -189,6 +189,8 @@ class _Attempt:
         ended, result = jobs.run(
             job, self.context.executor, lambda stream, line: self._line(phase, stream, line), self.log.flush_if_due
         )
+        if self.stage.options.get("writes"):
+            self.context.source_changed()
         self._write(self.redactor.end())
         if ended.reason == "canceled":
             result = self._canceled(phase)

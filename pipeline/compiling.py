@@ -6,7 +6,7 @@ import dataclasses
 import heapq
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline import beneath
+from pipeline import beneath, sight
 from pipeline.definition import resolve
 from pipeline.errors import InvalidDefinition
 from pipeline.plan import GATED, Plan, PlannedStage, SecretSource
@@ -138,6 +138,15 @@ def _read_files(definition: Definition, name: str, options: dict[str, Any], proj
         except beneath.Refused as error:
             place = definition.place("stages", name, "with", option.name)
             problems.append(dataclasses.replace(place, message=f"{option.name}: {error}", hint=error.hint))
+    problems += _wrong_writes(definition, name, options)
     if problems:
         raise InvalidDefinition(problems)
     return contents
+
+
+def _wrong_writes(definition: Definition, name: str, options: dict[str, Any]) -> list[Problem]:
+    """Say which paths no stage may write."""
+    place = definition.place("stages", name, "with", "writes")
+    told = [(each, sight.forbidden(str(each))) for each in options.get("writes") or ()]
+    hint = "Name what the program makes of the project."
+    return [dataclasses.replace(place, message=f"writes: {each!r}, {why}", hint=hint) for each, why in told if why]

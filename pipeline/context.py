@@ -60,11 +60,17 @@ class Context:
     _lock: Lock = field(default_factory=Lock)
 
     def source_state(self, project: Path) -> dict[str, Any]:
-        """Say how the project stands in git, asked at most once a second: Git takes 10 ms, and a plan may have thousands of stages."""
+        """Say how the project stands in git. Git takes 10 ms: where no stage can have changed the project, a look counts for a second."""
         with self._lock:
-            if self._source is None or time.monotonic() - self._source[0] > LIMITS.source_look_s:
-                self._source = (time.monotonic(), source.state(project))
-            return self._source[1]
+            known, isolated = self._source, self.executor.mode != "none"
+            if known is None or not isolated or time.monotonic() - known[0] > LIMITS.source_look_s:
+                known = self._source = (time.monotonic(), source.state(project))
+            return known[1]
+
+    def source_changed(self) -> None:
+        """Have the project looked at again: a stage that may write there has ended."""
+        with self._lock:
+            self._source = None
 
     def endpoint(self) -> str:
         """Give the embedded AWS's URL, asked for once."""

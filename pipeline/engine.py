@@ -100,7 +100,7 @@ class _Drive:
             raise Interrupted(f"canceled by {self.canceled_by}", code=143, hint=hint)
         if self.failures:
             raise self.failures[0]
-        _explain(self.context, {name: standing for name, standing in found.items() if name in wanted})
+        _explain(self.context, {name: standing for name, standing in found.items() if name in wanted}, self.wish)
         return self.context.run
 
     def cancel(self) -> None:
@@ -229,7 +229,7 @@ def _ended(last: Attempt) -> str:
     return {"canceled": "canceled", "timed-out": "timed out"}.get(last.outcome or "", "killed")
 
 
-def _explain(context: Context, found: dict[str, Standing]) -> None:
+def _explain(context: Context, found: dict[str, Standing], wish: Wish) -> None:
     """Nothing is under way and nothing failed: say what is not done, if anything is not."""
     run = context.run
     for name, standing in found.items():
@@ -239,9 +239,14 @@ def _explain(context: Context, found: dict[str, Standing]) -> None:
             who = f"process {writer['pid']} on {writer['host']} since {last.opened_at}"
             raise Blocked(f"stage {name} is being run by {who}", hint=f"Wait for it: towpath status {run.id}")
         if standing == "unknown" and last:
+            again = (
+                f"towpath stage run {name} --run {run.id} --again"
+                if wish.only
+                else f"towpath resume {run.id} --again {name}"
+            )
             raise StageFailed(
                 f"stage {name}: attempt {last.number} was {_ended(last)} in the middle, and nobody knows what it had done by then",
-                hint=f"Look at what it acts on, then repeat it: towpath resume {run.id} --again {name}\n"
+                hint=f"Look at what it acts on, then repeat it: {again}\n"
                 "(If repeating does no harm, say so in the definition: idempotent: true)",
             )
     _explain_gates(context, found)

@@ -97,7 +97,7 @@ def look(
         return _with(found, "rejected", ["an older attempt found just this rejected"])
     newer = _newer(store, plan, run, stage, book)
     if newer:
-        return _with(found, "outdated", [outdated_by(newer)], newer=newer)
+        return _with(found, "outdated", [outdated_by(newer, run)], newer=newer)
     missing = subjects.not_passed(subject, judged_by)
     if missing:
         return _with(found, "refused", [f"the image {each} has no scan of this run that it passed" for each in missing])
@@ -113,10 +113,12 @@ def overtaken(
     return (book, newer) if newer else None
 
 
-def outdated_by(newer: Deployment) -> str:
-    """Say by what a deployment is outdated."""
+def outdated_by(newer: Deployment, run: Run) -> str:
+    """Say by what a deployment of a run is outdated: one that takes over from an older run is as old as that."""
+    root = (run.data.get("inherits") or {}).get("root", {}).get("run")
+    what = f"run {root}, from which this one takes over" if root else "this one"
     who = f"{newer.at}, asked for by {newer.asked_for_by}"
-    return f"outdated: run {newer.run}, which was opened after this one, deployed here at {who}"
+    return f"outdated: run {newer.run}, which was opened after {what}, deployed here at {who}"
 
 
 def superseded(store: Store, run: Run, stage: PlannedStage, trust: Trust | None = None) -> Deployment | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import Blocked, UsageError, VerificationFailed
+from pipeline.errors import Blocked, VerificationFailed
 from pipeline.record import ledger, runs
 
 if TYPE_CHECKING:
@@ -22,19 +22,12 @@ if TYPE_CHECKING:
 
 
 def begin_at(plan: Plan, run: Run, begins: Collection[str]) -> dict[str, Attempt]:
-    """Give what is taken over if a new run begins at the stages `begins`: what succeeded and does not come after them.
-
-    Raises UsageError if one of them needs what this run has not done.
-    """
+    """Give what is taken over if a new run begins at the stages `begins`: what succeeded and comes after none of them, nor after
+    what is not done."""
     anew = set(begins)
     for name, stage in plan.stages.items():  # in an order in which every stage stands after what it needs
         if anew & set(stage.needs) or not run.done(name):
             anew.add(name)
-    for name in begins:
-        lacking = [need for need in plan.stages[name].needs if need in anew and need not in begins]
-        if any(not run.done(need) for need in lacking):
-            hint = f"Begin there: towpath rerun {run.id} --from {lacking[0]}"
-            raise UsageError(f"stage {name} needs {lacking[0]}, which run {run.id} has not done", hint=hint)
     return {name: done for name in plan.stages if name not in anew and (done := run.done(name))}
 
 
@@ -85,7 +78,7 @@ def refuse_replaced(store: Store, plan: Plan, run: Run, taken: dict[str, Attempt
             where = f"{stage.target.environment} ({stage.target.stack or stage.target.region})"
             raise Blocked(
                 f"stage {name} of run {run.id} is no longer what stands at {where}: run {current['run']} deployed there since",
-                hint=f"Deploy it again, too: towpath rerun {run.id} --from {name}",
+                hint="Start anew, with the source as it is now: towpath run",
             )
 
 

@@ -42,7 +42,11 @@ class Passage:
         if found is None:
             return False
         book, newer = found
-        self._looked("outdated", [gating.outdated_by(newer)], {"subject": None, "judged_by": None, "ledger": book.head})
+        self._looked(
+            "outdated",
+            [gating.outdated_by(newer, context.run)],
+            {"subject": None, "judged_by": None, "ledger": book.head},
+        )
         return True
 
     def held(self, proposal: Proposal) -> Outcome | None:

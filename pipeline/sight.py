@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stages.contract import Request
     from stages.kinds import Need
 
+RECORD = ".towpath"
 VARIABLE = "TOWPATH_VISIBLE"
 """Further files and folders that stages may read, with colons between them."""
 
@@ -46,12 +47,14 @@ def sight(
     source = Path(request.source) if request.source else work
     if not source.is_relative_to(work):  # else it is just the files that its options name
         read.append(source)
-        hidden.append(source / ".towpath")
+        hidden.append(source / RECORD)
     caches = [Path(request.cache)] if request.cache else []
     if request.kind == "build":
         read += _of_options(request.options, source)
         caches += _kept(request.options, source)
-    write += changed(request.options, source)
+    changes = changed(request.options, source)
+    read += [source / ".git"] if changes else []  # it stays as it is in what may be changed
+    write += changes
     for each in caches:
         each.mkdir(parents=True, exist_ok=True)  # what is not there cannot be in sight
     write += caches
@@ -68,16 +71,34 @@ def sight(
 
 
 def changed(options: Mapping[str, Any], source: Path) -> list[Path]:
-    """What of the project a program may change. Raises StageFailed for what leads out of it, or is not there."""
+    """What of the project a program may change; what is not there yet becomes a folder. Raises StageFailed for what it may not."""
     found = []
     for name in options.get("writes") or ():
-        path = source / name
+        path, root = source / name, source.resolve()
+        wrong = forbidden(name)
+        if wrong or not path.resolve().is_relative_to(root):
+            raise StageFailed(f"the stage may write {name}, {wrong or 'which leads out of the project'}", hint=_NAME)
+        if forbidden(path.resolve().relative_to(root).as_posix()):
+            raise StageFailed(f"the stage may write {name}, which leads into what no stage may write", hint=_NAME)
         if not path.exists():
-            raise StageFailed(f"the stage may write {name}, which is not there", hint=f"Make it first: mkdir -p {name}")
-        if not path.resolve().is_relative_to(source.resolve()):
-            raise StageFailed(f"the stage may write {name}, which leads out of the project", hint="Name what is in it.")
+            path.mkdir(parents=True)
         found.append(path)
     return found
+
+
+_NAME = "Name what the program makes of the project: writes: [dist]"
+
+
+def forbidden(name: str) -> str | None:
+    """Say why a path of the project may not be written by a stage; None if it may. Pure.
+
+    What is in `.git` says what programs Git runs, and the runner runs Git.
+    """
+    parts = [each for each in name.split("/") if each not in ("", ".")]
+    if name.startswith("/") or ".." in parts:
+        return "which leads out of the project"
+    whose = {".git": "Git's", RECORD: "the runner's"}
+    return f"which is {whose[parts[0]]} own" if parts and parts[0] in whose else None
 
 
 def _has_network(needs: Collection[Need], engine: str) -> bool:

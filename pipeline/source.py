@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _OURS = ":(exclude,top).towpath"
+_NOTHING_OF_THEIRS = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+"""A project's configuration names programs, and to look at it is to run none of them."""
 
 
 def state(project: Path) -> dict[str, Any]:
@@ -20,7 +22,10 @@ def state(project: Path) -> dict[str, Any]:
     commit = git(project, "rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "clean": None, "changed": []}
-    listed = (git(project, "status", "--porcelain", "--untracked-files=normal", "--", ".", _OURS) or "").splitlines()
+    listed = (
+        git(project, "status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=dirty", "--", ".", _OURS)
+        or ""
+    ).splitlines()
     changed = [line[3:] for line in listed if not line.startswith("??")]
     return {"commit": commit, "clean": not listed, "changed": sorted(changed)[:20]}
 
@@ -47,7 +52,7 @@ def compare(opened: dict[str, Any] | None, now: dict[str, Any]) -> None:
 
 def git(folder: Path, *arguments: str) -> str | None:
     """Run git and give what it prints, or None if it cannot tell."""
-    argv = ["git", "-C", str(folder), *arguments]
+    argv = ["git", "-C", str(folder), *_NOTHING_OF_THEIRS, *arguments]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):

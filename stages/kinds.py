@@ -266,7 +266,7 @@ KINDS: dict[str, Kind] = {
                 Option(
                     "writes",
                     "paths",
-                    "Files and folders of the project that it may change, `.` for all of it; they must be there. The rest it may only read, where it can be kept from more.",
+                    "Files and folders of the project that it may change, `.` for all of it; what is not there becomes a folder. The rest it may only read, where it can be kept from more, and `.git` always.",
                 ),
                 Option(
                     "network",

@@ -34,7 +34,6 @@ def cancel(*, run_id: str, stage: str | None, project: str, store: str | None, a
     `towpath resume` goes on with what was stopped. A proposal that waits for approval is ended by `towpath reject`.
     """
     from pipeline import cancel as requests
-    from pipeline.errors import UsageError
 
     opened = common.open_store(store, Path(project))
     run, plan = _load(opened, run_id)
@@ -43,10 +42,10 @@ def cancel(*, run_id: str, stage: str | None, project: str, store: str | None, a
     under_way = [each for each in _open(opened, plan, run) if stage in (None, each.stage)]
     if not under_way:
         what = f"stage {stage} of run {run.id}" if stage else f"run {run.id}"
-        hint = f"See how it stands: towpath status {run.id}"
-        raise UsageError(f"nothing of {what} is under way, as far as the record tells", hint=hint)
+        click.echo(f"nothing of {what} is under way, as far as the record tells", err=True)
     names = [each.name for each in under_way]
-    requests.ask(opened, run.id, names, _whoever(), whole=stage is None)
+    if names:
+        requests.ask(opened, run.id, names, _whoever(), whole=stage is None)
     for each in under_way:
         where = f"process {each.writer['pid']} on {each.writer['host']}"
         click.echo(f"{each.name}: asked {where} to stop it", err=True)

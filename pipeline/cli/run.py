@@ -95,10 +95,17 @@ def resume(
     output: Output,
 ) -> None:
     """Go on with RUN (default: the latest): what is recorded as done stays done, everything else is attempted."""
+    from pipeline.errors import UsageError
     from pipeline.standings import Wish
 
     context = _find(run_id, project, store, Keys(key, trust), output=output)
     common.known(context.plan, again)
+    for name in again:
+        if context.run.done(name):
+            hint = (
+                f"To do it again, in a new run that takes over the rest: towpath rerun {context.run.id} --from {name}"
+            )
+            raise UsageError(f"stage {name} has succeeded, and is not repeated", hint=hint)
     _tell_changes(context)
     _tell_done(context)
     drive(context, Wish(again=frozenset(again)), jobs, output=output)
@@ -141,8 +148,7 @@ def rerun(
     older = _find(run_id, project, store, Keys(key, trust), output=outputs.Output(as_json=True))
     common.known(older.plan, begins)
     context = _take_over(older, begins, output=output)
-    for stage, told in context.run.data["inherits"]["stages"].items():
-        context.reporter.note(f"{stage} is taken over from run {told['run']}, attempt {told['attempt']}")
+    _tell_changes(context)
     drive(context, Wish(), jobs, output=output)
 
 
@@ -153,14 +159,42 @@ def _take_over(older: Context, begins: tuple[str, ...], *, output: Output) -> Co
     from stages.kinds import KINDS
 
     plan, project = older.plan, older.project or Path()
+    _refuse_under_way(older)
     taken = inherit.begin_at(plan, older.run, begins)
     inherit.refuse_replaced(older.store, plan, older.run, taken, older.trust)
+    _refuse_overtaken(older, [name for name in plan.stages if name not in taken])
     if any("source" in KINDS[each.kind].needs for name, each in plan.stages.items() if name not in taken):
         source.compare(older.run.data.get("source"), source.state(project))
     told = {"plan": older.run.plan, "inherits": inherit.as_json(older.run, taken)}
     about = _about(older.store, plan, project, older.run.data.get("source"), older.trust)
     new = runs.open_run(older.store, {**about, **told}, older.key)
     return _context(older.store, new, plan, project, older.key, trust=older.trust, output=output)
+
+
+def _refuse_under_way(older: Context) -> None:
+    """Raise Blocked if somebody is at the older run: its stages would be done twice at the same time."""
+    from pipeline.earlier import alive
+    from pipeline.errors import Blocked
+
+    for name in older.plan.stages:
+        last = older.run.last(name)
+        if last and last.outcome is None and alive(older.store, older.plan, older.run, last):
+            hint = f"Wait for it (towpath status {older.run.id}), or stop it: towpath cancel {older.run.id}"
+            raise Blocked(f"run {older.run.id} is under way: its stage {name} is being run", hint=hint)
+
+
+def _refuse_overtaken(older: Context, anew: list[str]) -> None:
+    """Raise Blocked, before a run is opened, if one that is newer has deployed where these stages of the older one would."""
+    for name in anew:
+        stage = older.plan.stages[name]
+        if stage.target and stage.rules:
+            from pipeline import gating
+            from pipeline.errors import Blocked
+
+            found = gating.overtaken(older.store, older.plan, older.run, stage, older.trust)
+            if found:
+                text = f"stage {name} of run {older.run.id} is {gating.outdated_by(found[1], older.run)}"
+                raise Blocked(text, hint=gating.START_ANEW)
 
 
 def _tell_changes(context: Context) -> None:
@@ -242,9 +276,9 @@ def stage_run(
 
     path = common.definition_file(file, project)
     if run_id == "new":
-        context = _open(path, parameters, store, Keys(key, trust), output=output)
+        context = _open(path, parameters, store, Keys(key, trust), output=output, names=names)
     elif identity.is_auto(run_id):
-        context = _find_or_open(run_id, path, parameters, store, Keys(key, trust), output=output)
+        context = _find_or_open(run_id, path, parameters, store, Keys(key, trust), output=output, names=names)
     elif parameters:
         hint = "Leave out --parameter, or open another run: --run new"
         raise UsageError(f"run {run_id} has its parameters: they are part of its plan", hint=hint)
@@ -267,10 +301,14 @@ def stage_propose(
     *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, output: Output
 ) -> None:
     """Have stage NAME say what it would do, and go no further. Exit code 75 if people have to approve it, 0 if nobody need."""
+    from pipeline.errors import UsageError
     from pipeline.standings import Wish
 
     context = _find(run_id, project, store, Keys(key, trust), output=output)
     common.known(context.plan, (name,))
+    if not context.plan.stages[name].rules:
+        hint = f"Run it: towpath stage run {name} --run {context.run.id}"
+        raise UsageError(f"stage {name} has no gate, and so nothing to propose", hint=hint)
     context.propose_only = True
     drive(context, Wish(only=frozenset({name})), 1, output=output)
 
@@ -319,18 +357,32 @@ def _open(
     *,
     output: Output,
     identity: str | None = None,
+    names: tuple[str, ...] = (),
 ) -> Context:
-    """Load, resolve, plan, check, open."""
+    """Load, resolve, plan, check, open. `names` are the stages that are wanted, if not all are."""
     from pipeline import checks
+    from pipeline.errors import UsageError
 
     definition, project = common.load(file)
     plan, files = common.compile_plan(definition, project, parameters)
+    common.known(plan, names)
+    lacking = [(name, need) for name in names for need in plan.stages[name].needs if need not in names]
+    if lacking:
+        hint = f"Begin with it: towpath stage run {lacking[0][1]} --run {'auto' if identity else 'new'}"
+        raise UsageError(f"stage {lacking[0][0]} needs {lacking[0][1]}, which a new run has not done", hint=hint)
     checks.check(plan, project)
     return begin(plan, files, project, store, keys, output=output, identity=identity)
 
 
 def _find_or_open(
-    text: str, file: Path, parameters: tuple[str, ...], store: str | None, keys: Keys, *, output: Output
+    text: str,
+    file: Path,
+    parameters: tuple[str, ...],
+    store: str | None,
+    keys: Keys,
+    *,
+    output: Output,
+    names: tuple[str, ...],
 ) -> Context:
     """Give the run of this run of the CI system; it is opened by whichever job is first."""
     from pipeline.cli.ci import identity
@@ -339,7 +391,7 @@ def _find_or_open(
     who, project = identity.identity(text, os.environ), file.absolute().parent
     found = runs.of_identity(common.open_store(store, project, create=True), who)
     if found is None:
-        context = _open(file, parameters, store, keys, output=output, identity=who)
+        context = _open(file, parameters, store, keys, output=output, identity=who, names=names)
     else:
         context = _find(found, str(project), store, keys, output=output)
     _refuse_another(context, text, file, parameters)

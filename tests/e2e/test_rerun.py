@@ -48,7 +48,7 @@ def test_what_was_done_is_taken_over_by_a_new_run(machine: Machine) -> None:
     (machine.project / "ok").touch()
     older = machine.json("status")["run"]
     said = machine.towpath("rerun", older, "--from", "use")
-    assert f"make is taken over from run {older}, attempt 1" in said.stderr
+    assert f"make | taken over from run {older}, attempt 1" in said.stderr
     assert f"from {older}" in said.stdout
     state = machine.json("status")
     assert state["state"] == "succeeded"
@@ -70,16 +70,21 @@ def test_a_source_that_changed_is_refused_by_name_unless_nothing_reads_it(machin
 def test_mistakes_are_told_before_a_run_is_opened(machine: Machine) -> None:
     (machine.project / "quick").touch()
     machine.towpath("run", code=1)
-    assert "needs use" in machine.towpath("rerun", "latest", "--from", "after", code=2).stderr
     assert "Did you mean 'use'?" in machine.towpath("rerun", "latest", "--from", "used", code=2).stderr
     assert len(machine.json("runs")) == 1
-    assert "nothing of run" in machine.towpath("cancel", "latest", code=2).stderr
+    assert "stage make has succeeded" in machine.towpath("resume", "--again", "make", code=2).stderr
+    for names in (["nosuch"], ["use"]):
+        machine.towpath("stage", "run", *names, "--run", "new", code=2)
+    assert "make has no gate" in machine.towpath("stage", "propose", "make", "--run", "latest", code=2).stderr
+    assert len(machine.json("runs")) == 1
+    assert "nothing of run" in machine.towpath("cancel", "latest").stderr
 
 
 def test_a_run_is_canceled_by_another_command_and_gone_on_with(machine: Machine) -> None:
     (machine.project / "ok").touch()
     with machine.popen("run") as runner:
         _until((machine.project / "started").exists)
+        assert "is under way" in machine.towpath("rerun", "latest", "--from", "make", code=6).stderr
         done = machine.towpath("cancel", "latest")
         assert runner.wait(20) == 143
     assert done.stdout == "after.1  canceled\n"

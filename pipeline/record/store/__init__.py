@@ -94,13 +94,16 @@ class Store(Protocol):
 def check_format(store: Store, *, create: bool) -> None:
     """Hold a store to its format, which is written first where there is nothing yet, if `create`. Raises UsageError, StoreError."""
     found = store.read("format.json")
+    if found is None and set(store.names("")) - {
+        "aside",
+        "settings",
+    }:  # which a runner leaves that died at its first write
+        hint = "Name the folder of a store, or an empty one; in a bucket, its prefix: s3://BUCKET/PREFIX."
+        raise UsageError(f"{store.location} is no store, and holds other things", hint=hint)
     if found is None and create:
         store.put_new("format.json", FORMAT)
         found = store.read("format.json")
-    if found is None and set(store.names("")) <= {
-        "aside",
-        "settings",
-    }:  # what a runner leaves that died at its first write
+    if found is None:
         hint = "Name another with --store, or start a run first: towpath run"
         raise UsageError(f"there is no store at {store.location}", hint=hint)
     told = _parsed(found)

@@ -11,7 +11,7 @@ from support.plans import command
 from pipeline import inherit
 from pipeline.audit import rules as audited
 from pipeline.audit.verify import Audit
-from pipeline.errors import Blocked, StageFailed, UsageError, VerificationFailed, Waiting
+from pipeline.errors import Blocked, StageFailed, VerificationFailed, Waiting
 from pipeline.gates import subjects
 from pipeline.record import chain, ledger
 from pipeline.record.replay import Attempt, Run
@@ -94,13 +94,11 @@ def test_killed_before_it_took_over_it_takes_over_all_the_same(house: House, fai
     assert (house.project / "beside").read_text() == "x\n"
 
 
-def test_to_begin_after_what_was_not_done_is_refused(house: House, failed: str) -> None:
+def test_what_was_not_done_is_done_and_all_that_comes_after_it(house: House, failed: str) -> None:
     run, plan = house.load(failed), house.plans[failed]
-    with pytest.raises(UsageError, match=r"stage after needs use, which run .* has not done") as refused:
-        inherit.begin_at(plan, run, ["after"])
-    assert refused.value.hint == f"Begin there: towpath rerun {failed} --from use"
-    assert set(inherit.begin_at(plan, run, ["use", "after"])) == {"make", "beside"}
+    assert set(inherit.begin_at(plan, run, ["after"])) == {"make", "beside"}
     assert set(inherit.begin_at(plan, run, ["make"])) == {"beside"}
+    assert set(inherit.begin_at(plan, run, ["beside"])) == {"make"}
 
 
 def test_an_older_run_whose_record_changed_is_not_taken_over_from(house: House, failed: str) -> None:
@@ -182,7 +180,7 @@ def test_a_deployment_that_was_replaced_since_is_not_taken_over(house: House) ->
         Blocked, match=r"no longer what stands at production \(demo\): run 20990101-000000-2222 deployed"
     ) as refused:
         inherit.refuse_replaced(house.store, plan, run, taken, None)
-    assert refused.value.hint == f"Deploy it again, too: towpath rerun {run_id} --from migrate"
+    assert refused.value.hint == "Start anew, with the source as it is now: towpath run"
     _deployed_by(house, run_id)
     new = _rerun(house, run_id, "after")
     (house.project / "go").touch()

@@ -103,6 +103,18 @@ def test_what_a_program_may_change_is_in_the_project(tmp_path: Path) -> None:
     )
     with pytest.raises(StageFailed, match="leads out of the project"):
         seen("command", tmp_path / "w", options={"writes": ["out"]}, source=project)
-    with pytest.raises(StageFailed, match="is not there") as refused:
-        seen("command", tmp_path / "w", options={"writes": ["build"]}, source=project)
-    assert refused.value.hint == "Make it first: mkdir -p build"
+    seen("command", tmp_path / "w", options={"writes": ["build/lib"]}, source=project)
+    assert (project / "build/lib").is_dir()
+
+
+@pytest.mark.parametrize(
+    "name", [".git", "./.git/hooks", ".towpath", ".towpath/store", "link", "link/store", "../x", "/etc"]
+)
+def test_the_record_and_what_git_runs_are_nobodys_to_write(tmp_path: Path, name: str) -> None:
+    """What stands in a project's .git says what programs Git runs, and the runner runs Git."""
+    project = tmp_path / "project"
+    (project / ".towpath/store").mkdir(parents=True)
+    (project / "link").symlink_to(".towpath")
+    with pytest.raises(StageFailed, match="the stage may write"):
+        seen("command", tmp_path / "w", options={"writes": [name]}, source=project)
+    assert project / ".git" in seen("command", tmp_path / "w", options={"writes": ["."]}, source=project).read

@@ -71,3 +71,16 @@ def test_what_was_no_commit_to_begin_with_cannot_be_held_to_one(
     without = source.state(tmp_path_factory.mktemp("plain"))
     assert without == {"commit": None, "clean": None, "changed": []}
     source.compare(without, opened)
+
+
+def test_to_look_at_a_project_runs_no_program_that_it_names(project: Path, tmp_path: Path) -> None:
+    """Catches a stage's way out: Git runs what a project's configuration says, as whoever runs Git."""
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'run'}\n")
+    program.chmod(0o755)
+    git(project, "config", "core.fsmonitor", str(program))
+    (project / "app.py").write_text("two\n")
+    assert source.state(project)["changed"] == ["app.py"]
+    assert not (tmp_path / "run").exists()
+    git(project, "status")
+    assert (tmp_path / "run").exists()  # or this test shows nothing

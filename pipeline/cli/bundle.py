@@ -43,7 +43,9 @@ def export(*, run_ids: tuple[str, ...], output: str | None, project: str, store:
         told = {"runs": written.runs, "objects": written.objects, "bytes": written.size_bytes}
         common.print_json({"file": str(path), **told})
         return
-    click.echo(f"{path}: {len(written.runs)} runs, {written.objects:,} objects, {written.size_bytes / 1e6:,.1f} MB")
+    click.echo(
+        f"{path}: {common.count(len(written.runs), 'run')}, {common.count(written.objects, 'object')}, {written.size_bytes / 1e6:,.1f} MB"
+    )
 
 
 @bundle.command("import")
@@ -72,7 +74,7 @@ def import_(*, file: str, project: str, store: str | None, trust: str | None, as
         return
     for report in reports:
         click.echo(f"run {report.run}  {report.verdict}")
-    click.echo(f"{new:,} of {len(found.members):,} objects are new; the others were there already")
+    click.echo(f"{new:,} of {len(found.members):,} objects are new")
 
 
 def _opened(file: str) -> BinaryIO:

@@ -236,6 +236,11 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return harmless_json(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
+def count(number: int, what: str) -> str:
+    """Say how many there are of something."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
     click.echo(json_text(value, 2))

@@ -34,7 +34,9 @@ def validate(file: str | None, project: str, parameters: tuple[str, ...], *, as_
         return
     for warning in definition.warnings:
         click.echo(f"{click.style('warning:', fg='yellow')} {warning}", err=True)
-    click.echo(f"{path} is valid: {len(plan.stages)} stages, {len(definition.environments)} environments.")
+    click.echo(
+        f"{path} is valid: {common.count(len(plan.stages), 'stage')}, {common.count(len(definition.environments), 'environment')}."
+    )
 
 
 @click.command()

@@ -111,7 +111,10 @@ def logs(
             f"run {run.id} has no attempt of a stage {stage!r}",
             hint=f"It has: {', '.join(run.attempts) or 'none yet'}.",
         )
-    for each in filter(wanted.attempt, _in_order(run)):
+    attempts = list(filter(wanted.attempt, _in_order(run)))
+    if attempt is not None and not attempts:
+        raise UsageError(f"run {run.id} has no attempt {attempt}{f' of {stage}' if stage else ''}")
+    for each in attempts:
         _print_log(seen, run, each, wanted, as_json=as_json)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli import common
 from pipeline.reporting import Reporter, Silent
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Lines:
         self._lock = threading.Lock()
 
     def run_known(self, run: Run, plan: Plan) -> None:
-        self._say(f"run {run.id}: {plan.name}, {len(plan.stages)} stages, plan {run.plan[:19]}")
+        self._say(f"run {run.id}: {plan.name}, {common.count(len(plan.stages), 'stage')}, plan {run.plan[:19]}")
 
     def stage_started(self, stage: str, attempt: int) -> None:
         self._say(f"{stage} | started" + (f", attempt {attempt}" if attempt > 1 else ""), stage)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FORMAT = b'{"format": "towpath-store", "v": 1}\n'
 """What `format.json` of a store of this version holds."""
+LEFT = frozenset({"aside", "settings"})
+"""What a runner leaves that died at its first write."""
 RECORD = ("runs", "ledgers", "inbox", "prunes", "identities")
 """What keys of the record begin with: objects that stay. Content in `blobs` may go once nobody refers to it."""
 
@@ -94,10 +96,11 @@ class Store(Protocol):
 def check_format(store: Store, *, create: bool) -> None:
     """Hold a store to its format, which is written first where there is nothing yet, if `create`. Raises UsageError, StoreError."""
     found = store.read("format.json")
-    if found is None and set(store.names("")) - {
-        "aside",
-        "settings",
-    }:  # which a runner leaves that died at its first write
+    others = set(store.names("")) - LEFT if found is None else set()
+    found = (
+        store.read("format.json") if others else found
+    )  # another's, who has begun meanwhile: it comes before all else
+    if found is None and others:
         hint = "Name the folder of a store, or an empty one; in a bucket, its prefix: s3://BUCKET/PREFIX."
         raise UsageError(f"{store.location} is no store, and holds other things", hint=hint)
     if found is None and create:

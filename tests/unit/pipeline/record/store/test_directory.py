@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,3 +45,20 @@ def test_an_unusable_place_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot make"):
         open_store(tmp_path / "file" / "store", create=True)
+
+
+def test_those_who_make_a_store_at_the_same_time_share_it(tmp_path: Path) -> None:
+    def begin(number: int, at: int) -> bool:
+        return open_store(tmp_path / str(at), create=True).put_new(f"runs/{number}", b"x")
+
+    with ThreadPoolExecutor(8) as pool:
+        for at in range(60):
+            assert all(pool.map(begin, range(8), [at] * 8))
+
+
+def test_what_holds_other_things_and_no_format_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    for create in (True, False):
+        with pytest.raises(UsageError, match="is no store, and holds other things"):
+            open_store(tmp_path, create=create)
+    assert not (tmp_path / "format.json").exists()

@@ -35,6 +35,12 @@ def alive(store: Store, plan: Plan, run: Run, attempt: Attempt) -> bool:
     return claimed_at is None or store.now() < claimed_at + limit_s + LIMITS.grace_s
 
 
+def under_way(store: Store, plan: Plan, run: Run) -> list[Attempt]:
+    """Give the attempts of a run that somebody may be at."""
+    lasts = [run.last(name) for name in plan.stages]
+    return [last for last in lasts if last and last.outcome is None and alive(store, plan, run, last)]
+
+
 def proposed(run: Run, stage: str) -> Attempt | None:
     """Give the attempt with whose proposal to go on, rather than propose something else: it is waited for, or was being applied.
 

@@ -58,11 +58,15 @@ def taken_over(store: Store, run: Run, stage: str) -> Attempt | None:
     told = (run.data.get("inherits") or {}).get("stages", {}).get(stage)
     if told is None:
         return None
-    older = runs.load(store, told["run"])
-    found = next((each for each in older.attempts.get(stage, []) if each.number == told["attempt"]), None)
+    older = runs.opening(store, told["run"])
+    name = f"{stage}.{told['attempt']}"
+    is_there = older and store.names(runs.chain_name(told["run"], name))
+    found = runs.load_attempt(store, older, name) if older and is_there else None
     head = found.head.as_json() if found else {}
     if found is None or found.outcome != "succeeded" or any(told[name] != value for name, value in head.items()):
-        text = f"run {run.id} takes over {stage} from run {older.id}, whose record is another than when it was opened"
+        text = (
+            f"run {run.id} takes over {stage} from run {told['run']}, whose record is another than when it was opened"
+        )
         raise VerificationFailed(text, where=str(told["chain"]))
     return found
 

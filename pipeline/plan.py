@@ -10,12 +10,16 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import VerificationFailed
-from pipeline.record import digest
+from pipeline.record import artifacts, digest
 from stages.contract import Target
 from stages.kinds import KINDS
+
+if TYPE_CHECKING:
+    from pipeline.record.replay import Run
+    from pipeline.record.store import Store
 
 VERSION = 1
 BEST_EFFORT = "best-effort"
@@ -118,6 +122,12 @@ class Plan:
 
 def _identity(target: Target) -> tuple[object, ...]:
     return target.embedded, target.partition, target.account, target.region, target.stack
+
+
+def of(store: Store, run: Run) -> Plan:
+    """Read the plan of a run from its record. Raises VerificationFailed."""
+    what = f"the plan of run {run.id}"
+    return from_json(artifacts.read_json(store, run.plan, what), what)
 
 
 def from_json(value: Any, what: str) -> Plan:

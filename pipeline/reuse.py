@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import plan as plans
 from pipeline.errors import TowpathError
-from pipeline.record import artifacts, replay, runs, seals
+from pipeline.record import artifacts, runs, seals
 from pipeline.record.store import ahead
-from pipeline.record.writer import read_chain
 from stages.kinds import KINDS
 from stages.limits import LIMITS
 
@@ -65,11 +64,10 @@ def find(store: Store, run_id: str, stage: PlannedStage, key: Key) -> Previous |
 
 def _attempts(store: Store, run_id: str, stage: PlannedStage, key: Key) -> Iterator[Attempt]:
     """Give the attempts of a run's stages like this one, that succeeded and that we sealed. Raises TowpathError."""
-    run = replay.opening(run_id, read_chain(store, runs.chain_name(run_id, "open")))
+    run = runs.opening(store, run_id)
     if run is None:
         return
-    what = f"the plan of run {run_id}"
-    plan = plans.from_json(artifacts.read_json(store, run.plan, what), what)
+    plan = plans.of(store, run)
     alike = {each.name for each in plan.stages.values() if _alike(each, stage)}
     seen = ahead.below(store, f"runs/{run_id}")
     for name in seen.names(f"runs/{run_id}"):

@@ -182,8 +182,10 @@ class RunAudit:
         self.seen.look_at(artifacts.blob_key(each) for each in sorted(files) if digest.is_digest(each))
 
     def _rules(self, plan: Plan, run: Run) -> None:
-        self.found += rules.numbering(plan, run) + rules.descent(run, self._older)
+        self.found += rules.numbering(plan, run)
         known = [each for each in self._each(run) if each.stage in plan.stages]
+        with reading(f"{self.base}/open", self.found):
+            self._inheritance(run, known)
         for attempt in known:
             events = self._events(attempt)
             self.found += rules.links(plan, run, attempt, self.chains)
@@ -191,7 +193,6 @@ class RunAudit:
             older = [each for each in run.attempts[attempt.stage] if each.number < attempt.number]
             self.found += rules.phases(run, stage, attempt, events)
             self.found += rules.isolation(plan, name, events)
-            self.found += rules.inherited(run, attempt, events, self._older)
             self.found += rules.gate(name, stage, events) + rules.proposals(name, stage, attempt, events, older)
         for attempt in known:
             self._artifacts(attempt)
@@ -203,16 +204,21 @@ class RunAudit:
         for attempt in known:
             self._log(run, attempt)
 
-    def _older(self, run_id: str) -> Run | None:
-        """Give a run from which this one takes something over, once it is verified itself; None if it is not here."""
-        if not self.store.names(f"runs/{run_id}"):
-            return None
-        wrong = next((each for each in self.others(run_id).findings if each.grade == "broken"), None)
-        if wrong:
-            self.found.append(
-                broken(f"runs/{run_id}", f"is what this run takes results over from, and is broken: {wrong}")
-            )
-        return runs.load(self.store, run_id)
+    def _inheritance(self, run: Run, attempts: list[Attempt]) -> None:
+        """Hold what is taken over against the older runs, each verified itself, read and told of once."""
+        told = run.data.get("inherits") or {"stages": {}}
+        ids = {each["run"] for each in told["stages"].values()} | ({told["run"]} if "run" in told else set())
+        older: dict[str, Run] = {}
+        for run_id in sorted(each for each in ids if self.store.names(f"runs/{each}")):
+            wrong = next((each for each in self.others(run_id).findings if each.grade == "broken"), None)
+            if wrong:
+                text = f"is what this run takes results over from, and is broken: {wrong}"
+                self.found.append(broken(f"runs/{run_id}", text))
+                return
+            older[run_id] = runs.load(self.store, run_id)
+        self.found += rules.descent(run, older.get)
+        for attempt in attempts:
+            self.found += rules.inherited(run, attempt, self._events(attempt), older.get)
 
     def _artifacts(self, attempt: Attempt) -> None:
         for event in self._events(attempt):

@@ -121,8 +121,7 @@ class Targets:
             return [missing(f"runs/{run_id}", f"is missing: {key} says that it made the rules weaker")]
         try:
             run = runs.load(self._store, run_id)
-            value = artifacts.read_json(self._store, run.plan, f"the plan of run {run_id}")
-            plan = plans.from_json(value, f"the plan of run {run_id}")
+            plan = plans.of(self._store, run)
             events = {
                 each.name: tuple(read_chain(self._store, runs.chain_name(run_id, each.name)))
                 for attempts in run.attempts.values()

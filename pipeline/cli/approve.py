@@ -301,11 +301,10 @@ def _gate(store: Store, run: Run, plan: Plan, stage: str, trust: Trust | None) -
 
 def _load(store: Store, run_id: str) -> tuple[Run, Plan]:
     from pipeline import plan
-    from pipeline.record import artifacts, runs
+    from pipeline.record import runs
 
     run = runs.load(store, run_id)
-    what = f"the plan of run {run_id}"
-    return run, plan.from_json(artifacts.read_json(store, run.plan, what), what)
+    return run, plan.of(store, run)
 
 
 def _keys(gate: Gate, person: str | None) -> frozenset[str]:

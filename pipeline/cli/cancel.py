@@ -14,8 +14,6 @@ import click
 from pipeline.cli import common
 
 if TYPE_CHECKING:
-    from pipeline.plan import Plan
-    from pipeline.record.replay import Attempt, Run
     from pipeline.record.store import Store
 
 _POLL_S = 0.2
@@ -34,12 +32,15 @@ def cancel(*, run_id: str, stage: str | None, project: str, store: str | None, a
     `towpath resume` goes on with what was stopped. A proposal that waits for approval is ended by `towpath reject`.
     """
     from pipeline import cancel as requests
+    from pipeline import earlier, plan
+    from pipeline.record import runs
 
     opened = common.open_store(store, Path(project))
-    run, plan = _load(opened, run_id)
+    run = runs.load(opened, common.find_run(opened, run_id))
+    compiled = plan.of(opened, run)
     if stage:
-        common.known(plan, (stage,))
-    under_way = [each for each in _open(opened, plan, run) if stage in (None, each.stage)]
+        common.known(compiled, (stage,))
+    under_way = [each for each in earlier.under_way(opened, compiled, run) if stage in (None, each.stage)]
     if not under_way:
         what = f"stage {stage} of run {run.id}" if stage else f"run {run.id}"
         click.echo(f"nothing of {what} is under way, as far as the record tells", err=True)
@@ -54,23 +55,6 @@ def cancel(*, run_id: str, stage: str | None, project: str, store: str | None, a
         common.print_json({"run": run.id, "attempts": outcomes})
     for name, outcome in () if as_json else outcomes.items():
         click.echo(f"{name}  {outcome}")
-
-
-def _load(store: Store, run_id: str) -> tuple[Run, Plan]:
-    from pipeline import plan
-    from pipeline.record import artifacts, runs
-
-    run = runs.load(store, common.find_run(store, run_id))
-    what = f"the plan of run {run.id}"
-    return run, plan.from_json(artifacts.read_json(store, run.plan, what), what)
-
-
-def _open(store: Store, plan: Plan, run: Run) -> list[Attempt]:
-    """The attempts that somebody may be at."""
-    from pipeline.earlier import alive
-
-    lasts = [run.last(name) for name in plan.stages]
-    return [last for last in lasts if last and last.outcome is None and alive(store, plan, run, last)]
 
 
 def _wait(store: Store, run_id: str, names: list[str]) -> dict[str, str]:

@@ -139,7 +139,8 @@ def build(
     It is recorded as a run of one stage: `towpath logs`, `towpath audit` and the rest work on it.
     """
     from pipeline import implicit
-    from pipeline.cli.run import Keys, begin, drive
+    from pipeline.cli.opening import Keys, begin
+    from pipeline.cli.run import drive
     from pipeline.standings import Wish
 
     folder = Path(project).absolute()
@@ -187,7 +188,8 @@ def package(
     """
     from pipeline import implicit
     from pipeline.cli import targets
-    from pipeline.cli.run import Keys, begin, drive
+    from pipeline.cli.opening import Keys, begin
+    from pipeline.cli.run import drive
     from pipeline.standings import Wish
 
     folder = Path(project).absolute()

@@ -181,11 +181,9 @@ def _follow(store: Store, run_id: str, wanted: _Wanted, *, as_json: bool) -> Non
 
 def _under_way(store: Store, plan: Plan, run: Run) -> tuple[bool, bool]:
     """Tell whether a stage is under way, and whether none can follow as all are done. Asked before the logs are read."""
-    from pipeline.earlier import alive
+    from pipeline import earlier
 
-    lasts = [run.last(name) for name in plan.stages]
-    busy = any(last and last.outcome is None and alive(store, plan, run, last) for last in lasts)
-    return busy, all(last and last.outcome == "succeeded" for last in lasts)
+    return bool(earlier.under_way(store, plan, run)), all(run.done(name) for name in plan.stages)
 
 
 def _line(attempt: Attempt, event: Event) -> dict[str, Any]:
@@ -232,7 +230,5 @@ def _summary(store: Store, run_id: str, *, targets: bool = False) -> dict[str, A
 
 def _plan(store: Store, run: Run) -> Plan:
     from pipeline import plan
-    from pipeline.record import artifacts
 
-    what = f"the plan of run {run.id}"
-    return plan.from_json(artifacts.read_json(store, run.plan, what), what)
+    return plan.of(store, run)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from pipeline.errors import Blocked, TowpathError, VerificationFailed
-from pipeline.record import chain, digest, pages
+from pipeline.record import chain, digest, envelopes, pages
 from pipeline.record.writer import event_key, writer_identity
 from pipeline.signing import dsse, signers
 
@@ -90,17 +90,12 @@ def name_of(target: Target) -> str:
 
 def encode(line: bytes, key: Key) -> bytes:
     """Give the object of an event."""
-    return digest.canonical(dsse.sign(TYPE, line, key).as_json())
+    return envelopes.encode(TYPE, line, key)
 
 
 def decode(data: bytes, what: str) -> dsse.Envelope:
     """Read the object of an event; the signature is not verified. Raises VerificationFailed."""
-    envelope = dsse.parse(data, what)
-    if digest.canonical(envelope.as_json()) != data:
-        raise VerificationFailed(f"{what} is not in canonical JSON", where=what)
-    if envelope.type != TYPE:
-        raise VerificationFailed(f"{what} is of the type {envelope.type!r}, not {TYPE!r}", where=what)
-    return envelope
+    return envelopes.decode(data, TYPE, what)
 
 
 def read(store: Store, name: str, trust: Trust | None = None) -> Ledger:

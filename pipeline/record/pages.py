@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline.errors import VerificationFailed
-from pipeline.record import digest
-from pipeline.signing import dsse, signers
+from pipeline.record import digest, envelopes
+from pipeline.signing import signers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,8 +49,7 @@ def put(store: Store, ledger: str, number: int, entries: Iterable[tuple[str, byt
         "writer": {"key": key.public.line},
         "events": [[signed_by, line.decode()] for signed_by, line in entries],
     }
-    envelope = dsse.sign(TYPE, digest.canonical(told), key)
-    store.put_new(_key(ledger, number), digest.canonical(envelope.as_json()))
+    store.put_new(_key(ledger, number), envelopes.encode(TYPE, digest.canonical(told), key))
 
 
 def entries(store: Store, ledger: str, trust: Trust | None) -> Iterator[tuple[str, bytes]]:
@@ -61,7 +60,7 @@ def entries(store: Store, ledger: str, trust: Trust | None) -> Iterator[tuple[st
     numbers = range(count(store, ledger))
     for number, data in zip(numbers, store.read_each(_key(ledger, each) for each in numbers), strict=True):
         what = _key(ledger, number)
-        envelope = dsse.parse(data or b"", what)
+        envelope = envelopes.decode(data or b"", TYPE, what)
         try:
             told = digest.parse(envelope.payload)
             place = told["v"], told["ledger"], told["number"], len(told["events"])
@@ -70,7 +69,7 @@ def entries(store: Store, ledger: str, trust: Trust | None) -> Iterator[tuple[st
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise VerificationFailed(f"{what} is not a page of a ledger: {error!r}", where=what) from error
         by = signers.check(envelope, what, stated=stated, role="gate", moment=moment, trust=trust)
-        if envelope.type != TYPE or by is None or place != (VERSION, ledger, number, EVENTS):
+        if by is None or place != (VERSION, ledger, number, EVENTS):
             raise VerificationFailed(f"{what} is not this page of this ledger, or nobody's", where=what)
         yield from listed
 

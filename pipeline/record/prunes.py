@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import VerificationFailed
-from pipeline.record import digest
+from pipeline.record import digest, envelopes
 from pipeline.record.writer import writer_identity
-from pipeline.signing import dsse, signers
+from pipeline.signing import signers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -66,8 +66,7 @@ def put(store: Store, prune_id: str, rule: dict[str, Any], removed: Iterable[Rem
         "rule": rule,
         "removed": [vars(each) for each in removed],
     }
-    envelope = dsse.sign(TYPE, digest.canonical(told), key)
-    return store.put_new(key_of(prune_id), digest.canonical(envelope.as_json()))
+    return store.put_new(key_of(prune_id), envelopes.encode(TYPE, digest.canonical(told), key))
 
 
 def read(store: Store, name: str, trust: Trust | None) -> Prune:
@@ -76,12 +75,7 @@ def read(store: Store, name: str, trust: Trust | None) -> Prune:
     Without pinned keys it must be signed by the key that it names; with them, that key must be enrolled as builder.
     """
     what = f"prunes/{name}"
-    data = store.read(what) or b""
-    envelope = dsse.parse(data, what)
-    if digest.canonical(envelope.as_json()) != data:
-        raise VerificationFailed(f"{what} is not in canonical JSON", where=what)
-    if envelope.type != TYPE:
-        raise VerificationFailed(f"{what} is of the type {envelope.type!r}, not {TYPE!r}", where=what)
+    envelope = envelopes.decode(store.read(what) or b"", TYPE, what)
     try:
         value = digest.parse(envelope.payload)
         if value["v"] != VERSION:

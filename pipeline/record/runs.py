@@ -73,7 +73,7 @@ def of_identity(store: Store, identity: str) -> str | None:
     run_id = identities.named(store, identity)
     if run_id is None:
         return None
-    run = replay.opening(run_id, read_chain(store, chain_name(run_id, "open")))
+    run = opening(store, run_id)
     if run is None or run.data.get("identity") != identity:
         key = identities.key_of(identity)
         raise VerificationFailed(
@@ -86,7 +86,7 @@ def yielded_to(store: Store, run_id: str) -> str | None:
     """Give the run that goes on in place of one that was opened at the same moment for the same run of a CI system."""
     if store.names(f"runs/{run_id}") != ["open"]:
         return None
-    opened = replay.opening(run_id, read_chain(store, chain_name(run_id, "open")))
+    opened = opening(store, run_id)
     identity = opened.data.get("identity") if opened else None
     named = identities.named(store, identity) if identity else None
     return named if named != run_id else None
@@ -105,13 +105,13 @@ def last_opened(store: Store) -> list[dict[str, str]]:
     return found
 
 
-def opened(store: Store, run_id: str, opening: str) -> replay.Run | None:
+def opened(store: Store, run_id: str, digest_: str) -> replay.Run | None:
     """Give a run by its opening alone; None if that is not here, or not the one that has this digest."""
     try:
-        run = replay.opening(run_id, read_chain(store, chain_name(run_id, "open")))
+        run = opening(store, run_id)
     except VerificationFailed:
         return None
-    return run if run and run.head.digest == opening else None
+    return run if run and run.head.digest == digest_ else None
 
 
 def is_id(name: str) -> bool:
@@ -152,10 +152,15 @@ def _goes_on(store: Store, run_id: str) -> bool:
         return True  # whoever loads it will say what is wrong
 
 
+def opening(store: Store, run_id: str) -> replay.Run | None:
+    """Give a run by its opening alone, without attempts; None if it was never opened whole. Raises VerificationFailed."""
+    return replay.opening(run_id, read_chain(store, chain_name(run_id, "open")))
+
+
 def load(store: Store, run_id: str) -> replay.Run:
     """Read a run and replay it. Raises VerificationFailed if a chain is broken, UsageError if it was never opened."""
     seen = ahead.below(store, f"runs/{run_id}")
-    run = replay.opening(run_id, read_chain(seen, chain_name(run_id, "open")))
+    run = opening(seen, run_id)
     if run is None:
         raise UsageError(
             f"run {run_id} was never opened: its runner died before anything was done",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import VerificationFailed
-from pipeline.record import artifacts, digest
+from pipeline.record import artifacts, digest, envelopes
 from pipeline.record.chain import Head
 from pipeline.signing import dsse
 
@@ -38,17 +38,13 @@ def seal_key(chain: str) -> str:
 def encode(head: Head, key: Key) -> bytes:
     """Give the bytes of a seal."""
     payload = digest.canonical({"v": VERSION, **head.as_json()})
-    return digest.canonical(dsse.sign(TYPE, payload, key).as_json())
+    return envelopes.encode(TYPE, payload, key)
 
 
 def decode(data: bytes, chain: str) -> tuple[Envelope, Head]:
     """Read the seal of a chain; the signature is not verified. Raises VerificationFailed if it is not one of this chain."""
     what = seal_key(chain)
-    envelope = dsse.parse(data, what)
-    if digest.canonical(envelope.as_json()) != data:
-        raise VerificationFailed(f"{what} is not in canonical JSON", where=what)
-    if envelope.type != TYPE:
-        raise VerificationFailed(f"{what} is of the type {envelope.type!r}, not {TYPE!r}", where=what)
+    envelope = envelopes.decode(data, TYPE, what)
     try:
         value = digest.parse(envelope.payload)
         head = Head(value["chain"], value["head"], value["length"])

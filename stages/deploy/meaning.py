@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stages.template.tree import Alias, Mapping, Sequence, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from stages.contract import Json
     from stages.template.tree import Node
@@ -67,7 +67,7 @@ def explain(changes: list[Json], before: Any, after: Any) -> list[str]:
     `changes` are a subject's; `before` and `after` are the templates' bodies as `plain` gives them, None where there is none.
     """
     old, new = _resources(before), _resources(after)
-    told = list(dict.fromkeys([*_losses(changes, old, new), *_rights(old, new), *_openings(old, new)]))
+    told = list(dict.fromkeys([*_losses(changes, old, new), *_new(old, new, _allowed), *_new(old, new, _open)]))
     more = [f"and {len(told) - MOST_TOLD} more of the kind of the last"] if len(told) > MOST_TOLD else []
     return told[:MOST_TOLD] + more
 
@@ -128,12 +128,11 @@ def _kept(change: Json, resource: Json, attribute: str) -> str | None:
     return next((each for each in (policy, stated) if each in _KEEPS), None)
 
 
-def _rights(old: dict[str, Json], new: dict[str, Json]) -> Iterator[str]:
-    """What somebody may from now on that nobody wrote before."""
+def _new(old: dict[str, Json], new: dict[str, Json], tell: Callable[[Json], Iterator[str]]) -> Iterator[str]:
+    """What is told of a resource that was not told of it before: what somebody may from now on, what opens from now on."""
     for name, resource in sorted(new.items()):
-        before = set(_allowed(old.get(name, {})))
-        for each in sorted(set(_allowed(resource)) - before):
-            yield f"{name} ({resource.get('Type')}): {each}"
+        before = set(tell(old.get(name, {})))
+        yield from (f"{name} ({resource.get('Type')}): {each}" for each in sorted(set(tell(resource)) - before))
 
 
 def _allowed(resource: Json) -> Iterator[str]:
@@ -172,14 +171,6 @@ def _statements(document: Any, verb: str) -> Iterator[str]:
 def _principals(statement: Json) -> list[Any]:
     told = statement.get("Principal")
     return [each for value in told.values() for each in _list(value)] if isinstance(told, dict) else _list(told)
-
-
-def _openings(old: dict[str, Json], new: dict[str, Json]) -> Iterator[str]:
-    """Endpoints that answer everybody from now on."""
-    for name, resource in sorted(new.items()):
-        before = set(_open(old.get(name, {})))
-        for each in sorted(set(_open(resource)) - before):
-            yield f"{name} ({resource.get('Type')}): {each}"
 
 
 def _open(resource: Json) -> Iterator[str]:

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from pipeline.executors import Job
 
 MODULES = (
-    *("pipeline.cli.main", "pipeline.cli.run", "pipeline.cli.approve", "pipeline.cli.look", "pipeline.cli.audit"),
+    *(
+        "pipeline.cli.main",
+        "pipeline.cli.opening",
+        "pipeline.cli.run",
+        "pipeline.cli.approve",
+        "pipeline.cli.look",
+        "pipeline.cli.audit",
+    ),
     *("pipeline.cli.progress", "pipeline.cli.report", "pipeline.engine", "pipeline.checks", "pipeline.source"),
     *("pipeline.definition", "pipeline.compiling", "pipeline.executors.process", "pipeline.record.store.directory"),
     *("pipeline.gates.sshsig", "pipeline.signing.keys", "pipeline.signing.signers", "pipeline.audit.verify"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from support.plans import House
 
     from pipeline.plan import PlannedStage
+    from pipeline.record.store.directory import DirectoryStore
 
 MAKE = command(
     "make", "echo x >> $0/count; mkdir $TOWPATH_OUTPUTS/thing; cp $0/count $TOWPATH_OUTPUTS/thing/", outputs=["thing"]
@@ -138,6 +139,32 @@ def test_an_audit_holds_it_against_the_older_run(house: House, failed: str, chan
     found = audited.inherited(house.load(new), made, (events[0], lying, events[2]), house.load)
     assert [each.grade for each in found] == ["broken"]
     assert audited.inherited(house.load(new), made, events, house.load) == []
+
+
+def test_an_older_run_that_is_broken_is_told_of_once_however_much_is_taken_over(house: House, failed: str) -> None:
+    new = _rerun(house, failed, "use")
+    house.drive(new)
+    path = house.store.root / event_key(f"runs/{failed}/use.1", 1)
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes().replace(b"apply", b"apple"))
+    told = [each for each in Audit(house.store, None).run(new).findings if each.grade == "broken"]
+    assert [each.key for each in told] == [f"runs/{failed}"]
+
+
+def test_only_what_is_taken_over_is_read_of_the_older_run(
+    house: House, failed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = house.load(_rerun(house, failed, "use"))
+    read: set[str] = set()
+    names = type(house.store).names
+
+    def note(store: DirectoryStore, prefix: str) -> list[str]:
+        read.add(prefix)
+        return names(store, prefix)
+
+    monkeypatch.setattr(type(house.store), "names", note)
+    assert inherit.taken_over(house.store, run, "make")
+    assert read == {f"runs/{failed}/open", f"runs/{failed}/make.1"}  # and not beside, use and their logs
 
 
 def test_what_the_opening_does_not_say_is_not_taken_over() -> None:

@@ -207,7 +207,8 @@ def _explain_gates(context: Context, found: dict[str, Standing]) -> None:
             raise Blocked(f"stage {name}: {'; '.join(gate.reasons)}", hint=START_ANEW)
     if gates:
         reasons = [f"{name}: {reason}" for name, gate in gates.items() for reason in gate.reasons]
-        hint = "\n".join(f"towpath approve {run.id} {name} --reason '...'" for name in gates)
+        names = dict.fromkeys(context.plan.stages[name].group or name for name in gates)
+        hint = "\n".join(f"towpath approve {run.id} {name} --reason '...'" for name in names)
         hint += f"\nthen: towpath resume {run.id}"
         if any(gate.decision and gate.decision.stuck for gate in gates.values()):
             hint = (

@@ -43,13 +43,15 @@ def make(context: Context, name: str, stop: Stop) -> Attempt | None:
     unknown = earlier.unknown(context, name)
     writer = ChainWriter(context.store, runs.chain_name(run.id, f"{name}.{number}"), context.key)
     inputs = {each: _input(run, source, each) for each, source in stage.inputs.items()}
+    ahead = [each for each in stage.after if not run.done(each)]
+    below = [name for name in (*stage.needs, *stage.after) if name not in ahead]
     claim = {
         "opening": run.head.digest,
         "stage": name,
         "attempt": number,
         "executor": "container" if stage.image else context.executor.name,
         "inputs": inputs,
-        "builds_on": [done.head.as_json() for need in stage.needs if (done := run.done(need))],
+        "builds_on": [done.head.as_json() for each in below if (done := run.done(each))],
         "follows": earlier.follows(context, last) if last else None,
     }
     if not writer.open(claim):
@@ -58,7 +60,7 @@ def make(context: Context, name: str, stop: Stop) -> Attempt | None:
         waiting.over(context.store, run.id, name, last.number)
     context.reporter.stage_started(name, number)
     log = LogWriter(context.store, runs.log_name(run.id, name, number), run.head.digest)
-    attempt = _Attempt(context, stage, number, unknown, writer, log, stop, inputs)
+    attempt = _Attempt(context, stage, number, unknown, writer, log, stop, inputs, ahead)
     try:
         outcome = attempt.phases()
     except Exception as error:
@@ -99,6 +101,7 @@ class _Attempt:
     log: LogWriter
     stop: Stop
     inputs: dict[str, dict[str, Any]]
+    ahead: list[str]
     proposal: contract.Proposal | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     redactor: Redactor = field(default_factory=Redactor)
@@ -135,9 +138,8 @@ class _Attempt:
         """The way through the stage's gate. It is imported late: most stages have none, and an unchanged build takes its time in imports."""
         from pipeline.passage import Passage
 
-        return Passage(
-            self.context, self.stage, self.number, self.writer, self._say, adopted.looked if adopted else None
-        )
+        seen = adopted.looked if adopted else None
+        return Passage(self.context, self.stage, self.number, self.writer, self._say, self.ahead, seen)
 
     def _proposed(self) -> contract.Proposal:
         """What is to be applied: what the stage proposed, or took over; of a kind that proposes nothing, what it is asked for."""

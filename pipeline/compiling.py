@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import heapq
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline import beneath, sight
-from pipeline.definition import resolve
+from pipeline.definition import copies, resolve
 from pipeline.errors import InvalidDefinition
 from pipeline.plan import GATED, Plan, PlannedStage, SecretSource
 from pipeline.record import digest
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.definition import Definition, Stage
+    from pipeline.definition.copies import Copy
     from pipeline.plan import Place, Value
     from stages.contract import Problem
 
@@ -29,9 +29,9 @@ def compile_plan(definition: Definition, values: Mapping[str, Value], project: P
     contents = {digest.of_bytes(data): data for data in definition.files.values()}
     problems: list[Problem] = []
     stages: dict[str, PlannedStage] = {}
-    for name in in_order(definition):
+    for name, each in copies.copies(definition.stages, definition.wiring, GATED).items():
         try:
-            stages[name], named = _stage(definition, name, values, project)
+            stages[name], named = _stage(definition, name, each, values, project)
             contents |= named
         except InvalidDefinition as error:
             problems += error.problems
@@ -41,54 +41,36 @@ def compile_plan(definition: Definition, values: Mapping[str, Value], project: P
     return Plan(definition.name, dict(values), sources, stages, definition.isolation), contents
 
 
-def in_order(definition: Definition) -> list[str]:
-    """Give the names of all stages so that each stands after what it needs, else in the order of the file."""
-    place = {name: at for at, name in enumerate(definition.stages)}
-    open_needs = {name: len(set(stage.needs)) for name, stage in definition.stages.items()}
-    needed_by: dict[str, list[str]] = {name: [] for name in place}
-    for name, stage in definition.stages.items():
-        for need in set(stage.needs):
-            needed_by[need].append(name)
-    ready = [(place[name], name) for name, number in open_needs.items() if not number]
-    order: list[str] = []
-    while ready:
-        _, name = heapq.heappop(ready)
-        order.append(name)
-        for each in needed_by[name]:
-            open_needs[each] -= 1
-            if not open_needs[each]:
-                heapq.heappush(ready, (place[each], each))
-    return order
-
-
 def _stage(
-    definition: Definition, name: str, values: Mapping[str, Value], project: Path
+    definition: Definition, name: str, made: Copy, values: Mapping[str, Value], project: Path
 ) -> tuple[PlannedStage, dict[str, bytes]]:
-    stage = definition.stages[name]
+    stage = definition.stages[made.of]
     kind = KINDS[stage.uses]
-    options = resolve.options(definition, name, values)
-    contents = _read_files(definition, name, options, project)
-    environment = definition.environments[stage.environment] if stage.environment else None
+    options = resolve.options(definition, made.of, values, made.environment)
+    contents = _read_files(definition, made.of, options, project)
+    environment = definition.environments[made.environment] if made.environment else None
     planned = PlannedStage(
         name=name,
         kind=kind.name,
-        needs=list(stage.needs),
+        needs=made.needs,
         options=options,
-        inputs=dict(definition.wiring[name]),
-        target=_target(definition, stage.environment, values) if stage.environment else None,
+        inputs=made.inputs,
+        target=_target(definition, made.environment, values) if made.environment else None,
         profile=environment.profile if environment else None,
         timeout_s=stage.timeout_s or LIMITS.stage_timeout_s,
         idempotent=kind.idempotent if stage.idempotent is None else stage.idempotent,
         files={path: digest.of_bytes(data) for path, data in contents.items()},
-        rules=_rules(definition, stage),
+        rules=_rules(definition, stage, made.environment),
         secrets={each: _secret(definition, each) for each in stage.secrets},
+        group=made.group,
+        after=made.after,
     )
     return planned, {digest.of_bytes(data): data for data in contents.values()}
 
 
-def _rules(definition: Definition, stage: Stage) -> dict[str, Any] | None:
+def _rules(definition: Definition, stage: Stage, environment: str | None) -> dict[str, Any] | None:
     """Give the rules of a stage that changes something at its target, else None: looking and packaging have no gate."""
-    rules = definition.rules.get(stage.environment) if stage.environment and stage.uses in GATED else None
+    rules = definition.rules.get(environment) if environment and stage.uses in GATED else None
     return rules.as_json() if rules else None
 
 

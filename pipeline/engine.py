@@ -161,7 +161,8 @@ class _Drive:
             earlier.distrust(self.context)
             return
         self.context.run.add(made)
-        self.tried.add(name)  # once a command, however it ended
+        if made.outcome != "waiting" or made.gate != "open":  # else its turn may yet come
+            self.tried.add(name)  # once a command, however it ended
         failed_now = self.wish.failed_now
         if made.outcome not in ("succeeded", "waiting"):
             failed_now |= {name}
@@ -206,7 +207,8 @@ def _explain_gates(context: Context, found: dict[str, Standing]) -> None:
             raise Blocked(f"stage {name}: {'; '.join(gate.reasons)}", hint=START_ANEW)
     if gates:
         reasons = [f"{name}: {reason}" for name, gate in gates.items() for reason in gate.reasons]
-        hint = "\n".join(f"towpath approve {run.id} {name} --reason '...'" for name in gates)
+        names = dict.fromkeys(context.plan.stages[name].group or name for name in gates)
+        hint = "\n".join(f"towpath approve {run.id} {name} --reason '...'" for name in names)
         hint += f"\nthen: towpath resume {run.id}"
         if any(gate.decision and gate.decision.stuck for gate in gates.values()):
             hint = (
@@ -252,7 +254,8 @@ def _explain(context: Context, found: dict[str, Standing], wish: Wish) -> None:
     _explain_gates(context, found)
     for name, standing in found.items():
         if standing not in ("done", "ready", "gated"):
-            missing = [need for need in context.plan.stages[name].needs if not run.done(need)]
+            stage = context.plan.stages[name]
+            missing = [need for need in (*stage.needs, *stage.after) if not run.done(need)]
             raise StageFailed(
                 f"stage {name} needs {', '.join(missing)}, not done in run {run.id}",
                 hint=f"First: towpath stage run {' '.join(missing)} --run {run.id}   or all that is left: towpath resume {run.id}",

@@ -202,7 +202,8 @@ def _differing(store: Store, found: Gate, documents: Iterable[bytes]) -> dict[st
     differing: dict[str, list[str]] = {}
     for document in documents:
         try:
-            signed = statements.parse(statements.open_up(document)[0]).subject
+            covered = statements.parse(statements.open_up(document)[0]).covered(found.subject["stage"])
+            signed = covered.subject if covered else found.digest
             if signed not in (found.digest, *differing):
                 differing[signed] = decide.differences(artifacts.read_json(store, signed, "a subject"), found.subject)
         except (VerificationFailed, ValueError, RecursionError):  # anybody may put anything into an inbox

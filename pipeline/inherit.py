@@ -26,7 +26,7 @@ def begin_at(plan: Plan, run: Run, begins: Collection[str]) -> dict[str, Attempt
     what is not done."""
     anew = set(begins)
     for name, stage in plan.stages.items():  # in an order in which every stage stands after what it needs
-        if anew & set(stage.needs) or not run.done(name):
+        if anew & {*stage.needs, *stage.after} or not run.done(name):
             anew.add(name)
     return {name: done for name in plan.stages if name not in anew and (done := run.done(name))}
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Passage:
-    """See the module. `say` tells a line to the log and the screen.
+    """See the module. `say` tells a line to the log and the screen. `ahead` are the stages whose turn is before this one's.
 
     `seen` is how long the ledger was when somebody first looked whether what is proposed may be done.
     """
@@ -33,6 +33,7 @@ class Passage:
     number: int
     writer: ChainWriter
     say: Callable[[dict[str, Any], dict[str, Any]], None]
+    ahead: list[str]
     seen: int | None = None
 
     def is_overtaken(self) -> bool:
@@ -53,14 +54,17 @@ class Passage:
         """Look whether the proposal may be applied, and record it. None if it may: then the ledger says that it begins."""
         context = self.context
         gate = gating.look(context.store, context.plan, context.run, self.stage, proposal, trust=context.trust)
-        if not context.propose_only:
+        proposes_only = context.propose_only or bool(self.ahead)
+        if not proposes_only:
             gate = gating.barred(gate, context.key, context.trust)
         subject = artifacts.put_json(context.store, gate.subject)
         on = {"subject": subject, "judged_by": gate.judged_by.digest, "ledger": gate.ledger.head}
-        self._looked(gate.state, gate.reasons, on)
+        is_open = gate.state == "open"
+        told = [f"it is applied once these have succeeded: {', '.join(self.ahead)}"] if is_open and self.ahead else []
+        self._looked(gate.state, [*gate.reasons, *told], on, goes_on=is_open and not proposes_only)
         if self.seen is None:
             self.seen = gate.ledger.head.length if gate.ledger.head else 0
-        if gate.state == "waiting" or (gate.state == "open" and context.propose_only):
+        if gate.state == "waiting" or (is_open and proposes_only):
             return "waiting"
         if gate.state != "open":
             return "rejected" if gate.state == "rejected" else "failed"
@@ -91,7 +95,7 @@ class Passage:
             told = {**about, "outcome": outcome, "functions": facts.get("functions", {})}
             gating.leave(context.store, self.stage, told, context.key, context.trust)
 
-    def _looked(self, state: State, reasons: list[str], on: dict[str, Any]) -> None:
+    def _looked(self, state: State, reasons: list[str], on: dict[str, Any], *, goes_on: bool = False) -> None:
         """Record how the gate stood, and tell of it. `on` is what that was found on: subject, rules, the ledger's head."""
         for reason in reasons:
             self.say({"phase": "apply", "stream": "gate", "text": reason}, {})
@@ -104,7 +108,7 @@ class Passage:
         failure = failures.get(state)
         looked = {
             "state": state,
-            "goes_on": state == "open" and not self.context.propose_only,
+            "goes_on": goes_on,
             **on,
             "ledger": on["ledger"].as_json() if on["ledger"] else None,
             "reasons": reasons,

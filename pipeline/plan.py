@@ -57,6 +57,8 @@ class PlannedStage:
     """One node. `inputs` says which stage each input comes from; `files` gives the digest of each file an option names.
 
     `rules` are those that the definition wants for the target, None for a stage without a gate. `secrets` are those it is handed.
+    `group` is the definition's stage of which this is the one for one environment of several, `after` what must have succeeded before it
+    is applied; it may be proposed before that.
     """
 
     name: str
@@ -71,11 +73,13 @@ class PlannedStage:
     files: dict[str, str] = field(default_factory=dict)
     rules: dict[str, Any] | None = None
     secrets: dict[str, SecretSource] = field(default_factory=dict)
+    group: str | None = None
+    after: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """Give the stage's JSON form, in which one without secrets says nothing of them."""
-        form = dataclasses.asdict(self)
-        return form if self.secrets else {name: value for name, value in form.items() if name != "secrets"}
+        """Give the stage's JSON form, in which one without secrets says nothing of them, and so on."""
+        lacks = [name for name in ("secrets", "group", "after") if not getattr(self, name)]
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in lacks}
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ class Standings:
         self._place = {name: at for at, name in enumerate(self.plan.stages)}
         self._followers: dict[str, list[str]] = {name: [] for name in self.plan.stages}
         for name, stage in self.plan.stages.items():
-            for need in stage.needs:
+            for need in (*stage.needs, *stage.after):
                 self._followers[need].append(name)
         for name in self.plan.stages:  # each comes after what it needs
             self.found[name] = self._stands(name)
@@ -68,6 +68,8 @@ class Standings:
     def _stands(self, name: str) -> Standing:
         stage, last, wish = self.plan.stages[name], self.run.last(name), self.wish
         stands = _reach([self.found[need] for need in stage.needs])
+        if stands == "ready" and stage.after:
+            stands = self._in_turn(stage.after, proposed=last is not None and last.outcome == "waiting")
         if last and last.outcome == "succeeded":
             stands = "done"
         elif last and last.outcome is None and self.alive(last):
@@ -81,6 +83,11 @@ class Standings:
         elif last and last.half_way and not stage.idempotent and name not in wish.again:
             stands = "unknown"
         return stands
+
+    def _in_turn(self, after: Collection[str], *, proposed: bool) -> Standing:
+        """How a stage stands that is applied after others: until then it may be attempted only as far as to propose."""
+        turn = _reach([self.found[each] for each in after])
+        return "ready" if turn == "waiting" and not proposed else turn
 
 
 def _reach(needs: Collection[Standing]) -> Standing:

@@ -2,7 +2,8 @@
 
 1. Attempts are of stages of the plan, and numbered from 1 without a gap.
 2. Attempt n+1 follows attempt n, as it then was; none follows one that had succeeded.
-3. An attempt builds on just the stages its stage needs, each as a whole, closed and succeeded.
+3. An attempt builds on just the stages its stage needs, and if it applies anything those that it comes after, each as a whole,
+   closed and succeeded.
 4. Its inputs are those of the plan: each the output, by digest, of an attempt that succeeded.
 5. Its phases are its kind's; each is intended before it is finished, with a request for just this stage, attempt, target and
    proposal. What it applies is what it proposed, or took over as an older attempt had proposed it; and where the stage has
@@ -57,7 +58,7 @@ def links(plan: Plan, run: Run, attempt: Attempt, chains: Mapping[str, Examined]
     first = event_key(name, 0)
     with reading(first, found):
         found += _follows(run, attempt, chains, first)
-        found += _builds_on(stage, chains[name].data["builds_on"], chains, first)
+        found += _builds_on(stage, chains[name].data["builds_on"], chains, first, applies=attempt.phase == "apply")
         if set(attempt.inputs) != set(stage.inputs):
             found.append(broken(first, "has other inputs than the plan", sorted(stage.inputs), sorted(attempt.inputs)))
         for each, source in stage.inputs.items():
@@ -276,7 +277,7 @@ def completeness(plan: Plan, run: Run) -> list[Finding]:
     unreached: set[str] = set()
     for name, stage in plan.stages.items():
         last = run.last(name)
-        if last is None and not unreached & set(stage.needs):
+        if last is None and not unreached & {*stage.needs, *stage.after}:
             text = "the stage has no attempt: the run is not finished, or its attempts were removed"
             found.append(missing(runs.chain_name(run.id, f"{name}.1"), text))
         if last and last.outcome == "waiting":
@@ -319,7 +320,7 @@ def _follows(run: Run, attempt: Attempt, chains: Mapping[str, Examined], first: 
 
 
 def _builds_on(
-    stage: PlannedStage, builds_on: list[dict[str, Any]], chains: Mapping[str, Examined], first: str
+    stage: PlannedStage, builds_on: list[dict[str, Any]], chains: Mapping[str, Examined], first: str, *, applies: bool
 ) -> list[Finding]:
     found: list[Finding] = []
     needed = []
@@ -332,8 +333,9 @@ def _builds_on(
             found.append(_other_head(first, older, ref))
         elif older.events and older.events[-1].data.get("outcome") != "succeeded":
             found.append(broken(first, f"builds on {ref['chain']}, which has not succeeded"))
-    if sorted(needed) != sorted(stage.needs):
-        found.append(broken(first, "builds on other stages than it needs", sorted(stage.needs), sorted(needed)))
+    wanted = [*stage.needs, *(each for each in stage.after if applies or each in needed)]
+    if sorted(needed) != sorted(wanted):
+        found.append(broken(first, "builds on other stages than it needs", sorted(wanted), sorted(needed)))
     return found
 
 

@@ -155,7 +155,9 @@ class Targets:
                     continue
                 documents[sha256] = self._blobs.read(sha256, what)
                 with reading(artifacts.blob_key(sha256), found):
-                    wanted.add(statements.parse(statements.open_up(documents[sha256])[0]).subject)
+                    stage = str(entry.event.data.get("stage"))
+                    covered = statements.parse(statements.open_up(documents[sha256])[0]).covered(stage)
+                    wanted |= {covered.subject} if covered else set()
         subjects: dict[str, Any] = {}
         for sha256 in sorted(wanted):
             if sha256:

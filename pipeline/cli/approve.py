@@ -61,6 +61,8 @@ def _decision_options(function: Callable[..., None]) -> Callable[..., None]:
 def approve(**given: Any) -> None:
     """Approve what STAGE of RUN is about to do: sign, with your SSH key, a statement over its proposal's subject.
 
+    Of a stage with several environments it is one statement over all that wait; each is let through by it alone.
+
     Nothing is executed. The next `towpath resume` counts the approvals, and goes on if there are enough.
     """
     _decide("approve", **given)
@@ -135,15 +137,15 @@ def gate_receive(
     """
     opened, trusted = common.open_store(store, Path(project)), common.trusted(trust)
     received = [(each, document) for each in files for document in _documents(each)]
-    placed = [_place(opened, each.name, document, trusted) for each, document in received]
-    for (_, _, key), (each, document) in zip(placed, received, strict=True):
+    placed = [(place, *each) for each in received for place in _places(opened, each[0].name, each[1], trusted)]
+    for (_, _, key), source, document in placed:
         if not opened.put_new(key, document) and opened.read(key) != document:
-            raise VerificationFailed(f"{key} is in the inbox already, with another signature", where=each.name)
-    gates = [_find(opened, run_id, stage, trusted) for run_id, stage in dict.fromkeys(place[:2] for place in placed)]
+            raise VerificationFailed(f"{key} is in the inbox already, with another signature", where=source.name)
+    gates = [_find(opened, *each, trusted) for each in dict.fromkeys(place[:2] for place, _, _ in placed)]
     if as_json:
         common.print_json([_as_json(run, planned, found) for run, planned, found in gates])
         return
-    click.echo(f"{len(placed)} decisions are in the inbox" if len(placed) > 1 else "1 decision is in the inbox")
+    click.echo(f"{len(received)} decisions are in the inbox" if len(received) > 1 else "1 decision is in the inbox")
     for run, planned, found in gates:
         _print_gate(run, planned, found)
 
@@ -164,8 +166,8 @@ def _documents(file: BinaryIO) -> list[bytes]:
     return found
 
 
-def _place(store: Store, source: str, document: bytes, trust: Trust | None) -> tuple[str, str, str]:
-    """Give the run and the stage that a document decides on, and where in the inbox it belongs."""
+def _places(store: Store, source: str, document: bytes, trust: Trust | None) -> list[tuple[str, str, str]]:
+    """Give the run and the stages that a document decides on and that wait for it, each with where in the inbox it belongs."""
     from pipeline import gating
     from pipeline.gates import statements
     from pipeline.record import runs
@@ -177,8 +179,12 @@ def _place(store: Store, source: str, document: bytes, trust: Trust | None) -> t
     if statement.run not in runs.run_ids(store):
         message = f"it decides on run {statement.run}, which is not in {store.location}"
         raise UsageError(message, where=source, hint="Name the store that has it: --store DIR")
-    run, planned, _ = _find(store, statement.run, statement.stage, trust)
-    return run.id, planned.name, gating.document_key(run.id, planned.name, statement.digest)
+    run, plan = _load(store, statement.run)
+    names = [each.stage for each in statement.covers]
+    waits = [name for name in names if name in plan.stages and _gate(store, run, plan, name, trust)]
+    for name in waits or names[:1]:
+        _find(store, run.id, name, trust)  # of what waits for nobody it says why
+    return [(run.id, name, gating.document_key(run.id, name, statement.digest)) for name in waits]
 
 
 def _decide(
@@ -204,43 +210,65 @@ def _decide(
     if not reason.strip():
         raise UsageError("--reason is empty", hint="Say in a sentence why: it is part of what you sign.")
     opened, trusted = common.open_store(store, Path(project)), common.trusted(trust)
-    run, planned, found = _find(opened, run_id, stage, trusted)
-    last = run.last(stage)
-    if last is None or planned.target is None:
-        raise AssertionError(f"{stage} has a gate, and no attempt or no target")
-    if decision == "approve" and found.state == "outdated":
-        raise Blocked(
-            f"stage {stage} of run {run.id} is not deployed any more, {found.reasons[0]}", hint=gating.START_ANEW
-        )
-    if not as_json:
-        _print_proposal(last, run, planned, found)
-    with sshsig.chosen(Path(sign_with).expanduser() if sign_with else None, _keys(found, person)) as (path, public):
-        who = _owner(found, public, person)
-        _confirm(decision, who, stage, ask=not yes and not as_json)
+    proposed = _find_all(opened, run_id, stage, trusted)
+    for run, planned, found in proposed:
+        if decision == "approve" and found.state == "outdated":
+            text = f"stage {planned.name} of run {run.id} is not deployed any more, {found.reasons[0]}"
+            raise Blocked(text, hint=gating.START_ANEW)
+        if not as_json:
+            _print_proposal(run, planned, found)
+    run, gates = proposed[0][0], [found for _, _, found in proposed]
+    with sshsig.chosen(Path(sign_with).expanduser() if sign_with else None, _keys(gates, person)) as (path, public):
+        who = _owner(gates, public, person)
+        _confirm(decision, who, " and ".join(planned.name for _, planned, _ in proposed), ask=not yes and not as_json)
         now = datetime.now(UTC)
         statement = statements.make(
             decision,
             person=who,
             reason=reason,
             run=run.id,
-            stage=stage,
-            target=statements.target_of(planned.target),
-            subject=found.digest,
+            covers=[statements.Covered(each.name, _target_of(each), found.digest) for _, each, found in proposed],
             made_at=now,
             expires_at=now + timedelta(seconds=lasts_s),
-            seen=[run.head.as_json(), last.head.as_json()],
+            seen=[run.head.as_json(), *(_last(run, each).head.as_json() for _, each, _ in proposed)],
         )
         document = statements.seal_up(statement, sshsig.sign(statement, statements.NAMESPACE, path))
     sha256 = digest.of_bytes(statement)
-    key = gating.document_key(run.id, stage, sha256)
-    opened.put_new(key, document)
-    _, _, after = _find(opened, run.id, stage, trusted)
+    keys = [gating.document_key(run.id, planned.name, sha256) for _, planned, _ in proposed]
+    for key in keys:
+        opened.put_new(key, document)
+    after = [_find(opened, run.id, planned.name, trusted) for _, planned, _ in proposed]
     if as_json:
-        told = {"statement": sha256, "person": who, "document": f"{opened.location}/{key}"}
-        common.print_json({**_as_json(run, planned, after), **told})
+        told = {"statement": sha256, "person": who, "document": f"{opened.location}/{keys[0]}"}
+        stages = [_as_json(*each) for each in after]
+        common.print_json({**stages[0], **told} if len(stages) == 1 else {"run": run.id, "stages": stages, **told})
         return
-    click.echo(f"\n{who}: {decision} is signed and in the inbox:\n  {opened.location}/{key}")
-    _print_gate(run, planned, after)
+    click.echo(f"\n{who}: {decision} is signed and in the inbox:\n  {opened.location}/{keys[0]}")
+    for each in after:
+        _print_gate(*each)
+
+
+def _target_of(stage: PlannedStage) -> dict[str, str | None]:
+    from pipeline.gates import statements
+
+    if stage.target is None:
+        raise AssertionError(f"{stage.name} has a gate, and no target")
+    return statements.target_of(stage.target)
+
+
+def _last(run: Run, stage: PlannedStage) -> Attempt:
+    last = run.last(stage.name)
+    if last is None:
+        raise AssertionError(f"{stage.name} has proposed something in no attempt")
+    return last
+
+
+def _find_all(store: Store, run_id: str, stage: str, trust: Trust | None) -> list[_Proposed]:
+    """Give a stage that has proposed something; of one with several environments all that wait."""
+    run, plan = _load(store, common.find_run(store, run_id))
+    group = [name for name, each in plan.stages.items() if each.group == stage]
+    waits = [name for name in group if _gate(store, run, plan, name, trust)]
+    return [_find(store, run.id, name, trust) for name in waits or group[:1] or [stage]]
 
 
 def _find(store: Store, run_id: str, stage: str, trust: Trust | None) -> tuple[Run, PlannedStage, Gate]:
@@ -307,17 +335,27 @@ def _load(store: Store, run_id: str) -> tuple[Run, Plan]:
     return run, plan.of(store, run)
 
 
-def _keys(gate: Gate, person: str | None) -> frozenset[str]:
-    return frozenset(key for who, keys in gate.judged_by.approvers.items() if person in (None, who) for key in keys)
+def _keys(gates: list[Gate], person: str | None) -> frozenset[str]:
+    """The keys that count at each of these gates."""
+    counting = [
+        {key for who, keys in gate.judged_by.approvers.items() if person in (None, who) for key in keys}
+        for gate in gates
+    ]
+    return frozenset.intersection(*map(frozenset, counting))
 
 
-def _owner(gate: Gate, public: str, person: str | None) -> str:
-    """Give whose key this is, by the rules. Raises UsageError if it is nobody's who may approve here."""
+def _owner(gates: list[Gate], public: str, person: str | None) -> str:
+    """Give whose key this is, by the rules of all these gates. Raises UsageError if it is nobody's who may approve there."""
     from pipeline.gates import sshkeys
 
-    owners = [who for who, keys in gate.judged_by.approvers.items() if public in keys and person in (None, who)]
+    may_approve = set.intersection(*(set(gate.judged_by.approvers) for gate in gates))
+    owners = [
+        who
+        for who in sorted(may_approve)
+        if person in (None, who) and all(public in gate.judged_by.approvers[who] for gate in gates)
+    ]
     if not owners:
-        may = ", ".join(sorted(gate.judged_by.approvers)) or "nobody"
+        may = ", ".join(sorted(may_approve)) or "nobody"
         raise UsageError(
             f"{sshkeys.fingerprint(public)} is no key of anybody who may approve here", hint=f"Who may: {may}"
         )
@@ -336,10 +374,10 @@ def _seconds(text: str) -> int:
     return int(found[1]) * _SECONDS[found[2]]
 
 
-def _print_proposal(last: Attempt, run: Run, stage: PlannedStage, gate: Gate) -> None:
+def _print_proposal(run: Run, stage: PlannedStage, gate: Gate) -> None:
     from pipeline.cli.progress import plain
 
-    source, target = run.data.get("source") or {}, stage.target
+    last, source, target = _last(run, stage), run.data.get("source") or {}, stage.target
     changes = "" if source.get("clean") else " (with changes that are in no commit)"
     told = [
         f"{stage.name} of run {run.id}, attempt {last.number}",

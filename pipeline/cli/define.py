@@ -73,6 +73,8 @@ def _print_plan(plan: Plan) -> None:
         click.echo(f"\n{click.style(stage.name, bold=True)}  ({stage.kind})")
         if stage.needs:
             click.echo(f"  needs   {', '.join(stage.needs)}")
+        if stage.after:
+            click.echo(f"  after   {', '.join(stage.after)}")
         for name, source in stage.inputs.items():
             click.echo(f"  takes   {name} from {source}")
         if stage.target:

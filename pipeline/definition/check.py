@@ -6,8 +6,9 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.definition import graph, options, references, secrets
+from pipeline.definition import copies, graph, options, references, secrets
 from pipeline.definition.hints import MOST_PROBLEMS, described, did_you_mean, dotted
+from pipeline.definition.model import MOST_STAGES
 from stages.contract import Problem
 from stages.kinds import KINDS
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pipeline.definition.draft import Draft
-    from pipeline.definition.model import Definition, Environment, Parameter, Stage
-    from pipeline.definition.positions import Path, Positions
+    from pipeline.definition.model import Definition, Parameter, Stage
+    from pipeline.definition.positions import Path, Place, Positions
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def check(draft: Draft, positions: Positions) -> Checked:
         _parameters(draft, positions),
         _environments(draft, positions),
         _stages(draft, positions),
+        _too_many(draft, positions),
         references.problems(draft, positions),
         secrets.problems(draft, positions),
         graph.unknown_needs(draft, positions),
@@ -118,10 +120,20 @@ def _stages(draft: Draft, positions: Positions) -> Iterator[Problem]:
             yield from _idempotent(name, stage, positions)
 
 
+def _too_many(draft: Draft, positions: Positions) -> Iterator[Problem]:
+    number = sum(len(each.environments) or 1 for each in draft.stages.values())
+    if number > MOST_STAGES:
+        message = f"there are {number:,} stages, one for each of several environments; {MOST_STAGES:,} is the most"
+        yield Problem(message, *positions.key("stages"), "Make several pipelines of it.")
+
+
 def _environment(name: str, stage: Stage, draft: Draft, positions: Positions) -> Iterator[Problem]:
     rule = KINDS[stage.uses].environment
-    place = positions.value("stages", name, "environment")
-    if stage.environment is None:
+    written = "environments" if stage.environments else "environment"
+    if stage.environment and stage.environments:
+        message = f"{name!r} has both `environment` and `environments`"
+        yield Problem(message, *positions.key("stages", name, "environments"), "Remove one of them.")
+    elif not stage.targets:
         if rule == "required" and ("stages", name) not in draft.broken:
             message = f"{name!r} lacks an environment: {stage.uses} acts on one"
             known = ", ".join(sorted(draft.names["environments"])[:12])
@@ -133,20 +145,43 @@ def _environment(name: str, stage: Stage, draft: Draft, positions: Positions) ->
             yield Problem(message, *positions.key("stages", name), hint)
     elif rule == "none":
         message = f"{name!r} has an environment, but {stage.uses} acts on none"
-        yield Problem(message, *positions.key("stages", name, "environment"), "Remove the key.")
-    elif stage.environment not in draft.names["environments"]:
-        hint = did_you_mean(stage.environment, draft.names["environments"], what="environments")
-        yield Problem(f"there is no environment {stage.environment!r}", *place, hint)
-    elif stage.environment in draft.environments and ("environments", stage.environment) not in draft.broken:
-        yield from _target(name, stage, draft.environments[stage.environment], positions)
+        yield Problem(message, *positions.key("stages", name, written), "Remove the key.")
+    else:
+        for index, each in enumerate(stage.targets):
+            at: Path = (index,) if stage.environments else ()
+            place = positions.value("stages", name, written, *at)
+            yield from _one_environment(name, stage, each, draft, positions=positions, place=place)
+        yield from _copies(name, stage, draft, positions)
 
 
-def _target(name: str, stage: Stage, environment: Environment, positions: Positions) -> Iterator[Problem]:
-    key = _TARGET.get(stage.uses)
-    if key and getattr(environment, key) is None:
-        message = f"{name!r} cannot {stage.uses}: environment {stage.environment!r} has no {key}"
-        place = positions.key("environments", str(stage.environment))
-        yield Problem(message, *place, f"Add to the environment: {key}: NAME")
+def _one_environment(
+    name: str, stage: Stage, environment: str, draft: Draft, *, positions: Positions, place: Place
+) -> Iterator[Problem]:
+    if environment not in draft.names["environments"]:
+        hint = did_you_mean(environment, draft.names["environments"], what="environments")
+        yield Problem(f"there is no environment {environment!r}", *place, hint)
+    elif environment in draft.environments and ("environments", environment) not in draft.broken:
+        key = _TARGET.get(stage.uses)
+        if key and getattr(draft.environments[environment], key) is None:
+            message = f"{name!r} cannot {stage.uses}: environment {environment!r} has no {key}"
+            where = positions.key("environments", environment)
+            yield Problem(message, *where, f"Add to the environment: {key}: NAME")
+
+
+def _copies(name: str, stage: Stage, draft: Draft, positions: Positions) -> Iterator[Problem]:
+    """What the stages, one for each of several environments, are called must be names, and nobody else's."""
+    for index, environment in enumerate(stage.environments):
+        place = positions.value("stages", name, "environments", index)
+        made = copies.name_of(name, environment)
+        if environment in stage.environments[:index]:
+            yield Problem(f"{environment!r} is named twice", *place, "Remove one of them.")
+        elif made in draft.names["stages"]:
+            yield Problem(
+                f"there is a stage {made!r} already, as this one is called too", *place, "Rename one of them."
+            )
+        elif len(made) > copies.MOST_CHARACTERS:
+            message = f"the stage would be called {made!r}, which has {len(made)} characters; {copies.MOST_CHARACTERS} is the most"
+            yield Problem(message, *place, f"Give {name!r} or the environment a shorter name.")
 
 
 def _idempotent(name: str, stage: Stage, positions: Positions) -> Iterator[Problem]:
@@ -166,6 +201,14 @@ def _other_environments(
             message = f"{name!r} is in environment {here!r}, but takes the deployment of {there!r} from {source!r}"
             hint = f"Write: environment: {there}, or need a stage that deploys to {here!r}."
             yield Problem(message, *positions.value("stages", name, "environment"), hint)
+        for artifact, each in sources.items():
+            lacking = [
+                one for one in draft.stages[name].targets or ("none",) if one not in draft.stages[each].environments
+            ]
+            if draft.stages[each].environments and lacking:
+                message = f"{name!r} takes {artifact!r} from {each!r}, which has several environments, and {lacking[0]} is not among them"
+                hint = f"Write: environments: [{', '.join(draft.stages[each].environments)}]"
+                yield Problem(message, *positions.key("stages", name), hint)
 
 
 def _releases_without_environment(
@@ -173,11 +216,7 @@ def _releases_without_environment(
 ) -> Iterator[Problem]:
     """A release is in a registry, and whose it is only an environment says."""
     for name, sources in wiring.items():
-        if (
-            "release" in sources
-            and draft.stages[name].environment is None
-            and KINDS[draft.stages[name].uses].takes_one_of
-        ):
+        if "release" in sources and not draft.stages[name].targets and KINDS[draft.stages[name].uses].takes_one_of:
             message = f"{name!r} lacks an environment: it reads the release of {sources['release']!r} from a registry"
             there = draft.stages[sources["release"]].environment
             yield Problem(message, *positions.key("stages", name), f"Write: environment: {there or 'NAME'}")
@@ -191,15 +230,17 @@ def _nowhere_to_push(draft: Draft, positions: Positions) -> Iterator[Problem]:
     for name, stage in draft.stages.items():
         if stage.uses != "package" or any(map(stage.options.get, _INSTEAD)):
             continue
-        environment = draft.environments.get(stage.environment or "")
-        if environment is None or environment.repository is None:
+        named = [draft.environments.get(each) for each in stage.targets]
+        if not all(each and each.repository for each in named or [None]):
             message = f"{name!r} has nowhere to push images: neither it nor its environment names a repository"
             hint = "Add to the environment: repository: NAME. Without one, only images that are in a registry already can be packaged."
             yield Problem(message, *positions.key("stages", name), hint)
 
 
 def _habits(draft: Draft, positions: Positions) -> Iterator[Problem]:
-    used = {each.environment for each in draft.stages.values()} | {each.environment for each in draft.secrets.values()}
+    used = {name for each in draft.stages.values() for name in each.targets} | {
+        each.environment for each in draft.secrets.values()
+    }
     for name in draft.environments:
         if name not in used:
             yield Problem(f"no stage uses environment {name!r}", *positions.key("environments", name))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pipeline.gates.rules import Rules
 
 VERSION = 1
+MOST_STAGES = 1_000
+"""Of a definition: one with several environments counts once for each."""
 
 ParameterType = Literal["string", "integer", "boolean"]
 Isolation = Literal["required", "best-effort", "none"]
@@ -238,6 +240,11 @@ class Stage(_Model):
         default=(), description="Stages that must have succeeded before this one starts."
     )
     environment: str | None = Field(default=None, description="The environment it acts on.")
+    environments: Annotated[tuple[str, ...], Field(strict=False, min_length=2, max_length=50)] = Field(
+        default=(),
+        description="The environments it acts on, instead of one: there is a stage for each, `<stage>-<environment>`. The first is the "
+        "canary: the others are proposed with it, and applied once it and what follows in its environment have succeeded.",
+    )
     secrets: Annotated[tuple[str, ...], Field(strict=False, max_length=100)] = Field(
         default=(),
         description="Secrets it is handed: `command` as variables of their names, `build` for a `RUN --mount=type=secret` with their names as ids.",
@@ -260,6 +267,11 @@ class Stage(_Model):
         default_factory=dict,
         description="Which stage an input is taken from, where more than one of those needed has it.",
     )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every environment that it acts on."""
+        return self.environments or ((self.environment,) if self.environment else ())
 
     @property
     def timeout_s(self) -> int | None:
@@ -299,7 +311,7 @@ class Document(_Model):
         description="`required`: stages run isolated from the machine, or the run does not start. `best-effort`: as far as the "
         "machine allows, and what is missing is said. `none`: not at all.",
     )
-    stages: dict[Label, Stage] = Field(min_length=1, max_length=1_000, description="Stages, by name.")
+    stages: dict[Label, Stage] = Field(min_length=1, max_length=MOST_STAGES, description="Stages, by name.")
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,12 @@ class Text:
 
 def texts(draft: Draft) -> Iterator[Text]:
     """Every text of a definition in which expressions mean something."""
-    for name, environment in draft.environments.items():
-        for path, text in _texts(environment.parameters, ("environments", name, "parameters")):
+    for name, each in draft.environments.items():
+        for path, text in _texts(each.parameters, ("environments", name, "parameters")):
             yield Text(path, text, name)
     for name, stage in draft.stages.items():
         for path, text in _texts(stage.options, ("stages", name, "with")):
-            yield Text(path, text, stage.environment)
+            yield from (Text(path, text, environment) for environment in stage.targets or (None,))
 
 
 def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:

@@ -35,10 +35,12 @@ def environment_parameters(definition: Definition, name: str, parameters: Mappin
     return {key: as_text(value) for key, value in evaluated.items()}
 
 
-def options(definition: Definition, name: str, parameters: Mapping[str, Value]) -> dict[str, Any]:
-    """The options of a stage with defaults filled in. Raises InvalidDefinition: a parameter's value may not fit."""
+def options(
+    definition: Definition, name: str, parameters: Mapping[str, Value], environment: str | None
+) -> dict[str, Any]:
+    """The options of a stage in an environment with defaults filled in. Raises InvalidDefinition: a parameter's value may not fit."""
     stage = definition.stages[name]
-    evaluated = evaluate(stage.options, scope(definition, parameters, stage.environment))
+    evaluated = evaluate(stage.options, scope(definition, parameters, environment))
     result: dict[str, Any] = {}
     problems: list[Problem] = []
     for option in KINDS[stage.uses].options:

@@ -69,9 +69,9 @@ def _kind(kind: Kind) -> Json:
         options["required"] = required
         then["required"].append("with")
     if kind.environment == "required":
-        then["required"].append("environment")
+        then["oneOf"] = [{"required": ["environment"]}, {"required": ["environments"]}]
     if kind.environment == "none":
-        then["properties"]["environment"] = False
+        then["properties"] |= {"environment": False, "environments": False}
     if kind.idempotent:
         then["properties"]["idempotent"] = False
     if not kind.secrets:

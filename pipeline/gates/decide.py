@@ -163,15 +163,18 @@ def _key(statement: Statement, data: bytes, signature: str, rules: Rules, receiv
 
 
 def _same_proposal(statement: Statement, proposal: Proposed) -> None:
-    for name, theirs, ours in (
-        ("run", statement.run, proposal.run),
-        ("stage", statement.stage, proposal.stage),
-        *((f"target.{each}", statement.target[each], proposal.target.get(each)) for each in statements.TARGET_FIELDS),
-    ):
+    if statement.run != proposal.run:
+        raise _Refusal(f"it is for another run: {statement.run!r}, not {proposal.run!r}")
+    covered = statement.covered(proposal.stage)
+    if covered is None:
+        others = ", ".join(repr(each.stage) for each in statement.covers)
+        raise _Refusal(f"it is for another stage: {others}, not {proposal.stage!r}")
+    for name in statements.TARGET_FIELDS:
+        theirs, ours = covered.target[name], proposal.target.get(name)
         if theirs != ours:
-            raise _Refusal(f"it is for another {name}: {theirs!r}, not {ours!r}")
-    if statement.subject != proposal.subject:
-        fields = proposal.differing.get(statement.subject)
+            raise _Refusal(f"it is for another target.{name}: {theirs!r}, not {ours!r}")
+    if covered.subject != proposal.subject:
+        fields = proposal.differing.get(covered.subject)
         named = f"; these differ: {', '.join(fields)}" if fields else ""
         raise _Refusal(f"it is for another subject: what would be done is no longer what was approved{named}")
 

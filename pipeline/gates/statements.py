@@ -1,13 +1,13 @@
-"""What an approver signs: an in-toto Statement v1 over a proposal's subject. Format version 1 (docs/adr/0011).
+"""What an approver signs: an in-toto Statement v1 over the subjects of proposals. Format version 2 (docs/adr/0011).
 
     {"_type":"https://in-toto.io/Statement/v1",
-     "subject":[{"name":"proposal","digest":{"sha256":<of the canonical JSON of the proposal's subject>}}],
-     "predicateType":"urn:towpath:approval:v1",
-     "predicate":{"decision":"approve"|"reject","person","reason","run","stage",
-                  "target":{"partition","account","region","stack","environment"},
+     "subject":[{"name":<stage>,"digest":{"sha256":<of the canonical JSON of the proposal's subject>}}],
+     "predicateType":"urn:towpath:approval:v2",
+     "predicate":{"decision":"approve"|"reject","person","reason","run",
+                  "targets":{<stage>:{"partition","account","region","stack","environment"}},
                   "nonce","made_at","expires_at","seen":[{"chain","head","length"}],"tool"}}
 
-It is written as canonical JSON and read only in that form, so that a decision has one digest. `seen` says what of the record
+One decision may cover several stages of a run, each with its own target and subject, and each is let through by it alone. It is written as canonical JSON and read only in that form, so that a decision has one digest. `seen` says what of the record
 the approver had before him; it is context, and never compared. A statement and its signature lie in the inbox as one document,
 
     {"v":1,"statement":<base64>,"signature":<armoured>}
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 NAMESPACE = "towpath-approval"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "urn:towpath:approval:v1"
+PREDICATE_TYPE = "urn:towpath:approval:v2"
 VERSION = 1
+MOST_COVERED = 50
 TARGET_FIELDS = ("partition", "account", "region", "stack", "environment")
 REASON_CHARACTERS = 2_000
 
@@ -49,22 +50,33 @@ ApprovalDecision = Literal["approve", "reject"]
 
 
 @dataclass(frozen=True)
+class Covered:
+    """A stage that is decided on, with what it acts on and the digest of its proposal's subject, `sha256:<hex>`."""
+
+    stage: str
+    target: Mapping[str, str | None]
+    subject: str
+
+
+@dataclass(frozen=True)
 class Statement:
-    """One decision of one person. `subject` and `digest` are written `sha256:<hex>`; `digest` is of the statement itself."""
+    """One decision of one person, on one stage or more. `digest` is of the statement itself, `sha256:<hex>`."""
 
     decision: ApprovalDecision
     person: str
     reason: str
     run: str
-    stage: str
-    target: Mapping[str, str | None]
-    subject: str
+    covers: tuple[Covered, ...]
     nonce: str
     made_at: datetime
     expires_at: datetime
     seen: tuple[Mapping[str, Any], ...]
     tool: str
     digest: str
+
+    def covered(self, stage: str) -> Covered | None:
+        """What it says of a stage; None if it does not speak of it."""
+        return next((each for each in self.covers if each.stage == stage), None)
 
 
 def target_of(target: Target) -> dict[str, str | None]:
@@ -78,25 +90,23 @@ def make(
     person: str,
     reason: str,
     run: str,
-    stage: str,
-    target: Mapping[str, str | None],
-    subject: str,
+    covers: Iterable[Covered],
     made_at: datetime,
     expires_at: datetime,
     seen: Iterable[Mapping[str, Any]] = (),
     nonce: str | None = None,
 ) -> bytes:
-    """Give the statement to sign. `subject` is the digest of the proposal's subject, times are of any zone.
+    """Give the statement to sign. Times are of any zone.
 
     Raises UsageError for a reason that is empty, too long, or holds what a terminal would obey.
     """
+    by_name = sorted(covers, key=lambda each: each.stage)
     predicate = {
         "decision": decision,
         "person": person,
         "reason": reason.strip(),
         "run": run,
-        "stage": stage,
-        "target": {name: target[name] for name in TARGET_FIELDS},
+        "targets": {each.stage: {name: each.target[name] for name in TARGET_FIELDS} for each in by_name},
         "nonce": nonce or secrets.token_hex(16),
         "made_at": _written(made_at),
         "expires_at": _written(expires_at),
@@ -105,7 +115,9 @@ def make(
     }
     value = {
         "_type": STATEMENT_TYPE,
-        "subject": [{"name": "proposal", "digest": {"sha256": subject.removeprefix("sha256:")}}],
+        "subject": [
+            {"name": each.stage, "digest": {"sha256": each.subject.removeprefix("sha256:")}} for each in by_name
+        ],
         "predicateType": PREDICATE_TYPE,
         "predicate": predicate,
     }
@@ -175,9 +187,7 @@ def _statement(value: Any, name: str) -> Statement:
         person=_line(predicate, "person"),
         reason=_reason(predicate),
         run=_line(predicate, "run"),
-        stage=_line(predicate, "stage"),
-        target=_target(predicate["target"]),
-        subject=_subject(value["subject"]),
+        covers=_covers(value["subject"], predicate["targets"]),
         nonce=_line(predicate, "nonce"),
         made_at=made_at,
         expires_at=expires_at,
@@ -192,8 +202,7 @@ _PREDICATE = (
     "person",
     "reason",
     "run",
-    "stage",
-    "target",
+    "targets",
     "nonce",
     "made_at",
     "expires_at",
@@ -210,15 +219,26 @@ def _predicate(value: Any) -> tuple[dict[str, Any], datetime, datetime]:
     return value, made_at, expires_at
 
 
-def _subject(value: Any) -> str:
+def _covers(value: Any, targets: Any) -> tuple[Covered, ...]:
     subjects = _list(value, "subject")
-    if len(subjects) != 1:
-        raise _Form(f"it has {len(subjects)} subjects, not 1")
-    _map(subjects[0], "its subject", ("name", "digest"))
-    _map(subjects[0]["digest"], "its subject's digest", ("sha256",))
-    found = f"sha256:{subjects[0]['digest']['sha256']}"
-    if subjects[0]["name"] != "proposal" or not digest.is_digest(found):
-        raise _Form("its subject is not the digest of a proposal")
+    if not 0 < len(subjects) <= MOST_COVERED:
+        raise _Form(f"it has {len(subjects)} subjects, not 1 to {MOST_COVERED}")
+    for each in subjects:
+        _map(each, "a subject", ("name", "digest"))
+        _map(each["digest"], "a subject's digest", ("sha256",))
+    names = [_line(each, "name") for each in subjects]
+    if names != sorted(set(names)):
+        raise _Form("its subjects are not in order, each once")
+    _map(targets, "targets", tuple(names))
+    return tuple(
+        Covered(name, _target(targets[name]), _subject(each)) for name, each in zip(names, subjects, strict=True)
+    )
+
+
+def _subject(value: Any) -> str:
+    found = f"sha256:{value['digest']['sha256']}"
+    if not digest.is_digest(found):
+        raise _Form("a subject is not the digest of a proposal")
     return found
 
 

@@ -34,7 +34,8 @@ class Attempt:
 
     `phase` is the last phase that was intended, `phase_outcome` how it ended, None while nobody knows; `finished` are the
     phases that ended well. `proposal` is what was proposed. `outputs` maps an artifact's name to its digest; `statements` are
-    digests too. `rejected` is the digest of what its gate found rejected, `looked` how long the ledger was when it last looked.
+    digests too. `rejected` is the digest of what its gate found rejected, `looked` how long the ledger was when it last looked, `gate` how the gate
+    then stood.
     """
 
     stage: str
@@ -59,6 +60,7 @@ class Attempt:
     rejected: str | None = None
     inherited: dict[str, Any] | None = None
     looked: int | None = None
+    gate: str | None = None
 
     @property
     def half_way(self) -> bool:
@@ -245,6 +247,7 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
         elif event.type == chain.GATE_LOOKED_AT:
             state |= {"failure": Failure(**event.data["failure"])} if event.data["failure"] else {}
             state |= {"rejected": event.data["subject"]} if event.data["state"] == "rejected" else {}
+            state["gate"] = event.data["state"]
             state["looked"] = event.data["ledger"]["length"] if event.data["ledger"] else 0
         elif event.type == chain.CHAIN_CLOSED:
             state["outcome"] = event.data["outcome"]

@@ -246,3 +246,27 @@ def test_a_mistake_is_told_before_the_proposal_is_shown(machine: Machine, option
     done = machine.towpath("approve", "latest", "migrate", *options, code=2)
     assert done.stdout == ""
     assert options[-2] in done.stderr
+
+
+def test_one_approval_for_several_regions(machine: Machine) -> None:
+    """Each region's gate counts it; the second region is migrated after the first, with no other approval."""
+    production = PIPELINE.partition("  production:")[2].partition("stages:")[0]
+    text = PIPELINE.replace("stages:\n", f"  overseas:{production.replace('eu-central-1', 'us-east-1')}stages:\n")
+    text = text.replace("environment: production", "environments: [production, overseas]").replace(
+        "touch, ", "mkdir, -p, "
+    )
+    (machine.project / "pipeline.yaml").write_text(text)
+    commit(machine.project, "linus")
+    waits = machine.towpath("run", code=75)
+    assert "towpath approve" in waits.stderr
+    assert waits.stderr.count("towpath approve") == 1
+    approve(machine, "ada")
+    told = approve(machine, "grace")
+    assert "migrate-production: open" in told
+    assert "migrate-overseas: open" in told
+    machine.towpath("resume")
+    assert (machine.project / "migrated").is_dir()
+    assert {each["state"] for each in machine.json("status")["stages"].values()} == {"succeeded"}
+    shown = machine.towpath("audit", "verify", code=7).stdout
+    for region in ("production", "overseas"):
+        assert f"migrate-{region} was let through by the rules in force, approved by ada, grace" in shown

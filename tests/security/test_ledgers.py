@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from security.conftest import Record
-from support.approvers import SigningKey, rules
+from support.approvers import SigningKey, one_covered, rules
 from support.gated import ASKED, TARGET, decide, deployed, gated, release
 from support.plans import House
 from support.signing import new_key, trust_line
@@ -219,11 +219,10 @@ def approval(
     original = store.read(artifacts.blob_key(book.events()[INTENDED].data["approvals"][0]["document"])) or b""
     good = statements.parse(statements.open_up(original)[0])
     values: dict[str, Any] = {
-        "person": person, "reason": "seen", "run": good.run, "stage": good.stage, "target": good.target,
-        "subject": good.subject, "made_at": good.made_at, "expires_at": good.expires_at,
+        "person": person, "reason": "seen", "run": good.run, **vars(good.covers[0]), "made_at": good.made_at, "expires_at": good.expires_at,
     }  # fmt: skip
     values |= changed
-    statement = statements.make(values.pop("decision", "approve"), **values)
+    statement = statements.make(values.pop("decision", "approve"), **one_covered(values))
     signing = SigningKey(key or person)
     document = statements.seal_up(statement, signing.sign(statement))
     return {

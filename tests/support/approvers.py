@@ -102,6 +102,13 @@ def rules(people: int = 1, **changed: Any) -> Rules:
     return Rules(**{**values, **changed})
 
 
+def one_covered(values: dict[str, Any]) -> dict[str, Any]:
+    """What `statements.make` takes, of the stage, target and subject that one decision is about."""
+    rest = {name: value for name, value in values.items() if name not in ("stage", "target", "subject")}
+    covered = statements.Covered(values["stage"], values["target"], values["subject"])
+    return {"covers": [covered], **rest}
+
+
 def document(person: str, decision: str = "approve", *, key: str | None = None, **changed: Any) -> bytes:
     """Give what a person puts into the inbox, made a minute ago and good for a day."""
     values: dict[str, Any] = {
@@ -115,5 +122,5 @@ def document(person: str, decision: str = "approve", *, key: str | None = None, 
         "expires_at": NOW + timedelta(days=1),
         "nonce": "00" * 16,
     }
-    statement = statements.make(decision, **{**values, **changed})  # type: ignore[arg-type] # a test may say what it likes
+    statement = statements.make(decision, **one_covered(values | changed))  # type: ignore[arg-type] # a test may say what it likes
     return statements.seal_up(statement, SigningKey(key or person).sign(statement))

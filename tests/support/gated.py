@@ -6,7 +6,7 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from support.approvers import SigningKey
+from support.approvers import SigningKey, one_covered
 from support.plans import command
 
 from pipeline import gating
@@ -81,6 +81,6 @@ def decide(house: House, run_id: str, person: str, decision: str = "approve", **
         "made_at": now,
         "expires_at": now + timedelta(hours=1),
     }
-    statement = statements.make(decision, **{**values, **changed})  # type: ignore[arg-type] # a test may say what it likes
+    statement = statements.make(decision, **one_covered(values | changed))  # type: ignore[arg-type] # a test may say what it likes
     name = f"{gating.inbox(run_id, 'migrate')}/{digest.of_bytes(statement)[7:]}.json"
     house.store.put_new(name, statements.seal_up(statement, key.sign(statement)))

@@ -48,7 +48,7 @@ def definition(load: Load) -> Definition:
 
 
 def test_options_are_evaluated_and_keep_the_type_that_the_kind_asks_for(definition: Definition) -> None:
-    options = resolve.options(definition, "build", VALUES)
+    options = resolve.options(definition, "build", VALUES, None)
     assert {name: options[name] for name in ("template", "build-args", "carrier", "jobs")} == {
         "template": "a.yaml",
         "build-args": {"DRY": "true", "ONE": "1.0"},
@@ -59,14 +59,14 @@ def test_options_are_evaluated_and_keep_the_type_that_the_kind_asks_for(definiti
 
 def test_lists_of_texts_hold_texts(definition: Definition) -> None:
     """The argument of a program is a text: 2 would be an error of ours when it is started."""
-    assert resolve.options(definition, "tell", VALUES) == {"run": ["echo", "staging/eu-central-1", "2"]}
+    assert resolve.options(definition, "tell", VALUES, "staging") == {"run": ["echo", "staging/eu-central-1", "2"]}
 
 
 def test_defaults_of_the_kind_are_filled_in(load: Load) -> None:
     loaded = load("stages: {build: {uses: build, with: {template: a.yaml}}}\n")
     defaults = {option.name: option.default for option in KINDS["build"].options if option.default is not None}
     assert defaults
-    assert resolve.options(loaded, "build", {}) == {**defaults, "template": "a.yaml"}
+    assert resolve.options(loaded, "build", {}, None) == {**defaults, "template": "a.yaml"}
 
 
 def test_a_template_s_parameters_are_text_as_yaml_writes_it(definition: Definition) -> None:
@@ -92,6 +92,6 @@ def test_a_parameter_s_value_that_does_not_fit_is_a_problem_with_its_place(
     definition: Definition, name: str, value: str, message: str
 ) -> None:
     with pytest.raises(InvalidDefinition) as caught:
-        resolve.options(definition, "build", {**VALUES, name: value})
+        resolve.options(definition, "build", {**VALUES, name: value}, None)
     assert [each.message for each in caught.value.problems] == [message]
     assert caught.value.problems[0].line is not None

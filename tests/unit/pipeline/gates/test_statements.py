@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.approvers import NOW, PROPOSAL, SUBJECT, TARGET, SigningKey
+from support.approvers import NOW, PROPOSAL, SUBJECT, TARGET, SigningKey, one_covered
 
 from pipeline.errors import UsageError, VerificationFailed
 from pipeline.gates import sshsig, statements
@@ -35,7 +35,7 @@ def made(**changed: Any) -> bytes:
         "expires_at": NOW + timedelta(days=1),
         "seen": [HEAD],
     }
-    return statements.make(**{**values, **changed})
+    return statements.make(**one_covered(values | changed))
 
 
 STATEMENT = json.loads(made(nonce="0" * 32))
@@ -57,17 +57,30 @@ def altered(*path: str | int, to: Any) -> bytes:
 def test_what_is_made_is_read() -> None:
     data = made()
     statement = statements.parse(data)
-    assert (statement.decision, statement.person, statement.subject) == ("approve", "alice", SUBJECT)
+    assert (statement.decision, statement.person) == ("approve", "alice")
     assert (statement.made_at, statement.expires_at) == (NOW, NOW + timedelta(days=1))
-    assert statement.target == TARGET
+    assert statement.covers == (statements.Covered(PROPOSAL.stage, TARGET, SUBJECT),)
     assert statement.seen == (HEAD,)
     assert statement.digest == digest.of_bytes(data)
 
 
 def test_it_is_an_in_toto_statement() -> None:
     assert STATEMENT["_type"] == "https://in-toto.io/Statement/v1"
-    assert STATEMENT["subject"] == [{"name": "proposal", "digest": {"sha256": SUBJECT.removeprefix("sha256:")}}]
-    assert STATEMENT["predicateType"] == "urn:towpath:approval:v1"
+    assert STATEMENT["subject"] == [{"name": PROPOSAL.stage, "digest": {"sha256": SUBJECT.removeprefix("sha256:")}}]
+    assert STATEMENT["predicateType"] == "urn:towpath:approval:v2"
+
+
+def test_one_decision_may_cover_several_stages_each_with_its_subject() -> None:
+    first, second = (statements.Covered(name, TARGET, "sha256:" + name[-1] * 64) for name in ("deploy-a", "deploy-b"))
+    about: dict[str, Any] = {"person": "alice", "reason": "seen", "run": "r", "made_at": NOW}
+    data = statements.make("approve", covers=[second, first], expires_at=NOW + timedelta(days=1), **about)
+    statement = statements.parse(data)
+    assert statement.covers == (first, second)
+    assert (statement.covered("deploy-b"), statement.covered("deploy")) == (second, None)
+    value = json.loads(data)
+    for wrong in (value["subject"][::-1], value["subject"][:1], value["subject"] * 2):
+        with pytest.raises(VerificationFailed):
+            statements.parse(digest.canonical({**value, "subject": wrong}))
 
 
 def test_no_two_decisions_are_the_same() -> None:
@@ -90,7 +103,7 @@ def test_a_target_without_a_stack() -> None:
         "stack": None,
         "environment": "artifacts",
     }
-    assert statements.parse(made(target=target)).target == target
+    assert statements.parse(made(target=target)).covers[0].target == target
 
 
 @pytest.mark.parametrize(
@@ -113,12 +126,15 @@ def test_a_reason_may_have_lines_and_any_language() -> None:
     ("path", "value"),
     [
         (("_type",), "https://in-toto.io/Statement/v0.1"),
-        (("predicateType",), "urn:towpath:approval:v2"),
+        (("predicateType",), "urn:towpath:approval:v1"),
         (("subject",), []),
         (("subject",), {}),
         (("subject",), STATEMENT["subject"] * 2),
         (("subject", 0), "proposal"),
         (("subject", 0, "name"), "release"),
+        (("subject", 0, "name"), 7),
+        (("predicate", "targets"), {}),
+        (("predicate", "targets"), {"other": STATEMENT["predicate"]["targets"][PROPOSAL.stage]}),
         (("subject", 0, "digest"), {"sha512": "a" * 64}),
         (("subject", 0, "digest", "sha256"), "A" * 64),
         (("subject", 0, "digest", "sha256"), 5),
@@ -133,9 +149,9 @@ def test_a_reason_may_have_lines_and_any_language() -> None:
         (("predicate", "reason"), " "),
         (("predicate", "reason"), "\x1b[2J"),
         (("predicate", "run"), None),
-        (("predicate", "target", "stack"), ""),
-        (("predicate", "target", "account"), None),
-        (("predicate", "target", "account"), 333333333333),
+        (("predicate", "targets", PROPOSAL.stage, "stack"), ""),
+        (("predicate", "targets", PROPOSAL.stage, "account"), None),
+        (("predicate", "targets", PROPOSAL.stage, "account"), 333333333333),
         (("predicate", "made_at"), "2026-11-23T12:00:00"),
         (("predicate", "made_at"), "2026-11-23T12:00:00+00:00"),
         (("predicate", "made_at"), "2026-13-23T12:00:00Z"),
@@ -147,7 +163,7 @@ def test_a_reason_may_have_lines_and_any_language() -> None:
         (("predicate", "seen", 0, "length"), True),
         (("predicate", "seen", 0, "head"), "abc"),
         (("predicate", "conditions"), "only on Sundays"),
-        (("predicate", "target", "more"), "x"),
+        (("predicate", "targets", PROPOSAL.stage, "more"), "x"),
         (("more",), "x"),
     ],
 )

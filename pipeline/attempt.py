@@ -104,6 +104,7 @@ class _Attempt:
     ahead: list[str]
     proposal: contract.Proposal | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    failure: Failure | None = None
     redactor: Redactor = field(default_factory=Redactor)
 
     def phases(self) -> Outcome:
@@ -156,7 +157,7 @@ class _Attempt:
     def _pass(self, gate: Passage) -> Outcome:
         """Apply what the gate let through, and say in the ledger what came of it."""
         outcome = self._phase("apply", gate.told_apart)
-        gate.leave(outcome, self.facts)
+        gate.leave(outcome, self.facts, self.failure)
         return outcome
 
     def _inherit(self, older: Attempt) -> Outcome:
@@ -196,6 +197,8 @@ class _Attempt:
         self._write(self.redactor.end())
         if ended.reason == "canceled":
             result = self._canceled(phase)
+        elif ended.reason == "timed-out":
+            result = self._timed_out(phase, result)
         outputs: dict[str, str] = {}
         if name := self.redactor.held_by(result.statements):
             result = _leaked(f"a statement of the stage holds the secret {name}")
@@ -212,9 +215,18 @@ class _Attempt:
 
     def _canceled(self, phase: contract.Phase) -> Result:
         """Say who ended it, and what nobody ended thereby."""
-        outside = KINDS[self.stage.kind].outside if phase == "apply" else ""
-        text = f"it was canceled{f' by {self.stop.by}' if self.stop.by else ''}{f'; {outside}' if outside else ''}"
+        text = f"it was canceled{f' by {self.stop.by}' if self.stop.by else ''}{self._outside(phase)}"
         return Result("failed", failure=Failure("terminal", text))
+
+    def _timed_out(self, phase: contract.Phase, result: Result) -> Result:
+        """Say that it took too long, and what goes on all the same."""
+        text = result.failure.message if result.failure else "it took too long"
+        hint = f"Go on with: towpath resume {self.context.run.id}   `timeout` of the stage says how long it may take."
+        return Result("failed", failure=Failure("terminal", text + self._outside(phase), hint=hint))
+
+    def _outside(self, phase: contract.Phase) -> str:
+        outside = KINDS[self.stage.kind].outside if phase == "apply" else ""
+        return f"; {outside}" if outside else ""
 
     def _prepare(self, phase: contract.Phase) -> jobs.Phase:
         run, stage = self.context.run, self.stage
@@ -314,7 +326,7 @@ class _Attempt:
         if ended and ended.reason in ("canceled", "timed-out"):
             outcome = "canceled" if ended.reason == "canceled" else "timed-out"
         proposal = result.proposal if phase == "propose" else None  # once its gate was looked at, it stays what it was
-        self.proposal, self.facts = proposal or self.proposal, result.facts
+        self.proposal, self.facts, self.failure = proposal or self.proposal, result.facts, result.failure
         self.log.flush()  # first: what is said of the log's end must be so, whatever happens next
         told = {
             "phase": phase,

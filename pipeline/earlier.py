@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import Blocked, VerificationFailed
 from pipeline.record import chain, runs
+from pipeline.record.replay import INTERRUPTED
 from pipeline.record.writer import boot_id, event_key, follow_log, pid_namespace, process_started
 from stages.contract import Earlier
 from stages.kinds import KINDS
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from pipeline.plan import Plan
     from pipeline.record.replay import Attempt, Run
     from pipeline.record.store import Store
-
-_INTERRUPTED = (None, "canceled", "timed-out")
 
 
 def alive(store: Store, plan: Plan, run: Run, attempt: Attempt) -> bool:
@@ -47,9 +46,9 @@ def proposed(run: Run, stage: str) -> Attempt | None:
     An attempt that died before it began a phase adds nothing to what stood before it.
     """
     for last in reversed(run.attempts.get(stage, [])):
-        if last.outcome == "waiting" or (last.outcome in _INTERRUPTED and last.phase == "apply"):
+        if last.outcome == "waiting" or last.undecided:
             return last
-        if last.outcome not in _INTERRUPTED or last.phase:
+        if last.outcome not in INTERRUPTED or last.phase:
             break
     return None
 
@@ -86,10 +85,10 @@ def follows(context: Context, last: Attempt) -> dict[str, Any]:
 
 
 def unknown(context: Context, name: str) -> list[Earlier]:
-    """Give the attempts just before that ended without anybody knowing how, once nothing of them is alive any more."""
+    """Give the attempts just before of which nobody knows what they came to, once nothing of them is alive any more."""
     found: list[Earlier] = []
     for last in reversed(context.run.attempts.get(name, [])):
-        if last.outcome not in _INTERRUPTED:
+        if last.outcome not in INTERRUPTED and not last.undecided:
             break
         if last.phase is None:
             continue

@@ -87,10 +87,10 @@ class Passage:
         hint = f"Once that is over, this proposes anew: towpath resume {context.run.id}"
         return dataclasses.replace(result, failure=dataclasses.replace(failure, cls="blocked", message=text, hint=hint))
 
-    def leave(self, outcome: Outcome, facts: dict[str, Any]) -> None:
-        """Say in the ledger what came of it; of what was stopped in the middle nobody knows yet."""
+    def leave(self, outcome: Outcome, facts: dict[str, Any], failure: Failure | None = None) -> None:
+        """Say in the ledger what came of it; of what was stopped in the middle, or lost sight of, nobody knows yet."""
         context = self.context
-        if outcome in ("succeeded", "failed"):
+        if outcome in ("succeeded", "failed") and not (failure and failure.cls == "retryable"):
             about = {"run": context.run.id, "stage": self.stage.name}
             told = {**about, "outcome": outcome, "functions": facts.get("functions", {})}
             gating.leave(context.store, self.stage, told, context.key, context.trust)

@@ -8,8 +8,9 @@
    the ledger just as it was.
 5. That subject is what the record gives: the attempt's proposal, the rules it was judged by, the verdicts of the run's scans.
 6. By those rules, at that time, the approvals that are recorded open the gate, and the ledger names just those that counted.
-7. What came of it is what an attempt says that acted on it: the one that intended it, or one that went on after that had died.
-8. Each attempt that applied something behind a gate stands in the ledger, and its outcome once it is closed. The ledger is what
+7. What came of it is what an attempt says that acted on it: the one that intended it, or one that went on after that had died or
+   lost sight of it.
+8. Each attempt that applied something behind a gate stands in the ledger, and its outcome once it is decided. The ledger is what
    each attempt had seen of it.
 9. What an attempt found rejected, none that came after it was let through to do.
 10. Nothing older was put over something newer: what was let through was not outdated then, and what was held up as that, was.
@@ -312,7 +313,7 @@ def accounted(book: Book, attempt: Attempt, evidence: Evidence) -> list[Finding]
         text = f"holds no intent of {attempt.name} of run {run.id}, which applied what it proposed"
         return [broken(book.name, text)]
     closing = _closed_by(book, intent)
-    if attempt.outcome in ("succeeded", "failed"):
+    if attempt.outcome in ("succeeded", "failed") and not attempt.undecided:
         told = (closing.event.data["outcome"], closing.event.data["functions"]) if closing else None
         if told is None:
             text = f"does not hold that {attempt.name} of run {run.id} {attempt.outcome}: its end was cut off"

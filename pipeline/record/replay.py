@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Outcome = Literal["succeeded", "failed", "canceled", "timed-out", "waiting", "rejected"]
 
+INTERRUPTED = (None, "canceled", "timed-out")
+"""Outcomes of attempts that were ended, by whoever it was, and did not end by themselves."""
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -68,6 +71,17 @@ class Attempt:
         outcome = self.outcome or self.phase_outcome
         stopped = outcome in (None, "canceled", "timed-out") or (self.status is not None and self.status < 0)
         return self.phase == "apply" and outcome != "succeeded" and stopped
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it was ended in the middle of applying what had been proposed, or lost sight of it (`retryable`).
+
+        What it began outside may have gone on, so whoever comes next goes on with the same proposal.
+        """
+        if self.phase != "apply":
+            return False
+        lost = self.outcome == "failed" and self.failure is not None and self.failure.cls == "retryable"
+        return self.outcome in INTERRUPTED or (lost and self.proposal is not None)
 
     @property
     def has_result(self) -> bool:

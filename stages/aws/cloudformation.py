@@ -170,7 +170,10 @@ def template(
 
 
 def execute_change_set(client: CloudFormationClient, arn: str, token: str) -> bool:
-    """Execute a change set; False if CloudFormation says that its state does not allow that (any more)."""
+    """Execute a change set; False if CloudFormation says that its state does not allow that (any more).
+
+    Raises StageError, `blocked` if somebody else is changing the stack.
+    """
     doing = f"executing the change set {arn}"
     with retry.explained(doing):
         try:
@@ -178,22 +181,35 @@ def execute_change_set(client: CloudFormationClient, arn: str, token: str) -> bo
         except ClientError as error:
             if retry.code(error) in ("InvalidChangeSetStatus", "TokenAlreadyExistsException") or _is_absent(error):
                 return False
+            if retry.code(error) == "ValidationError" and "_IN_PROGRESS state" in retry.text(error):
+                raise StageError(
+                    f"somebody else is changing the stack: {retry.text(error)}",
+                    hint="Nothing was done. Wait until it is over, then `towpath resume`: it proposes anew.",
+                    cls="blocked",
+                ) from error
             raise
     return True
 
 
+class Gone(StageError):
+    """The stack is not there any more."""
+
+
 @dataclass
 class Events:
-    """The events of one operation on a stack, each given once, oldest first.
+    """The events of one operation on a stack, each given once, oldest first. They are younger than `since`.
 
-    An operation's events carry its token and are younger than its change set, `since`. The service is asked at most
-    every `EVENTS_EVERY_S`; `due_in_s` says how long that is from now.
+    The operation begins with the first event that has its token, and ends with the stack's own next one that is not in
+    progress: what somebody does in between, such as to cancel it, has another token and is part of it. Without a token all
+    events are given. The service is asked at most every `every_s`; `due_in_s` says how long that is from now.
     """
 
     client: CloudFormationClient
     stack_id: str
-    token: str
+    token: str | None
     since: datetime
+    every_s: float | None = None
+    window_s: float | None = None
     clock: Callable[[], float] = time.monotonic
     all: list[Json] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
@@ -201,17 +217,18 @@ class Events:
     _asked_at: float = float("-inf")
 
     def due_in_s(self) -> float:
-        return max(0.0, self._asked_at + EVENTS_EVERY_S - self.clock())
+        every_s = EVENTS_EVERY_S if self.every_s is None else self.every_s
+        return max(0.0, self._asked_at + every_s - self.clock())
 
     def new(self) -> list[Json]:
-        """The events since the last call."""
+        """The events since the last call. Raises Gone, StageError."""
         self.peek()
         fresh, self._waiting = self._waiting, []
         return fresh
 
     def peek(self) -> bool:
-        """Whether there is any event of the operation yet; `new` gives what was found."""
-        fresh = self._fetch()
+        """Whether there is any event of the operation yet; `new` gives what was found. Raises Gone, StageError."""
+        fresh = self._of_operation(self._fetch())
         self._seen.update(event["EventId"] for event in fresh)
         self._waiting += fresh
         self.all += fresh
@@ -219,12 +236,22 @@ class Events:
 
     def closing(self) -> Json | None:
         """The event that ended the operation: the stack's own, in a state that is not in progress."""
-        return next((event for event in reversed(self.all) if self._is_closing(event)), None)
+        return next((event for event in self.all if self._is_closing(event)), None)
 
     def _is_closing(self, event: Json) -> bool:
         return event.get("PhysicalResourceId") == self.stack_id and not event["ResourceStatus"].endswith("_IN_PROGRESS")
 
+    def _of_operation(self, fresh: list[Json]) -> list[Json]:
+        if self.token is None:
+            return fresh
+        if not self.all:
+            tokens = [event.get("ClientRequestToken") for event in fresh]
+            fresh = fresh[tokens.index(self.token) :] if self.token in tokens else []
+        end = next((at for at, event in enumerate([*self.all, *fresh], 1) if self._is_closing(event)), None)
+        return fresh if end is None else fresh[: max(0, end - len(self.all))]
+
     def _fetch(self) -> list[Json]:
+        """All events that were not given yet, oldest first, whosever they are."""
         fresh: list[Json] = []
         token = None
         while True:
@@ -233,7 +260,7 @@ class Events:
             fresh += [event for event, old in zip(page["StackEvents"], known, strict=True) if not old]
             token = page.get("NextToken")
             if any(known) or not token:
-                return [event for event in reversed(fresh) if event.get("ClientRequestToken") == self.token]
+                return fresh[::-1]
 
     def _is_known(self, event: Json) -> bool:
         return event["EventId"] in self._seen or event["Timestamp"] < self.since
@@ -244,7 +271,14 @@ class Events:
         doing = f"reading the events of the stack {self.stack_id}"
         where: Any = {"StackName": self.stack_id} | ({"NextToken": token} if token else {})
         with retry.explained(doing):
-            return retry.call(lambda: self.client.describe_stack_events(**where), doing=doing)
+            try:
+                return retry.call(
+                    lambda: self.client.describe_stack_events(**where), doing=doing, window_s=self.window_s
+                )
+            except ClientError as error:
+                if _is_absent(error):
+                    raise Gone(f"the stack {self.stack_id} is not there any more") from error
+                raise
 
 
 def resources(client: CloudFormationClient, stack: str) -> dict[str, Json]:

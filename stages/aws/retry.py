@@ -88,6 +88,14 @@ MAX_DELAY_S = 5.0
 T = TypeVar("T")
 
 
+class CallFailed(StageError):
+    """A call of AWS that failed for good. `meaning` is what the tables say of the error."""
+
+    def __init__(self, message: str, *, hint: str | None, cls: ErrorClass, meaning: Meaning) -> None:
+        super().__init__(message, hint=hint, cls=cls)
+        self.meaning = meaning
+
+
 def code(error: BaseException) -> str:
     """The error code AWS gave, or the empty string."""
     response = getattr(error, "response", None)
@@ -166,15 +174,16 @@ def explained(doing: str) -> Iterator[None]:
         raise as_stage_error(error, doing) from error
 
 
-def as_stage_error(error: BaseException, doing: str) -> StageError:
+def as_stage_error(error: BaseException, doing: str) -> CallFailed:
     """Put an error into words for people."""
     name = code(error) or type(error).__name__
     said = text(error).rstrip(".")
-    message, hint, cls = _WORDS[meaning(error)]
-    return StageError(message.format(doing=doing, name=name, said=said), hint=hint, cls=cls)
+    means = meaning(error)
+    message, hint, cls = _WORDS[means]
+    return CallFailed(message.format(doing=doing, name=name, said=said), hint=hint, cls=cls, meaning=means)
 
 
-_RENEW = "Renew them (`aws sso login`, or a new job token), then go on with `towpath resume`."
+_RENEW = "Sign in again (`aws sso login`, or a new job), then go on with `towpath resume`."
 _WORDS: dict[Meaning, tuple[str, str | None, ErrorClass]] = {
     "throttled": (
         "AWS kept refusing calls as too many ({name}) while {doing}",
@@ -186,7 +195,7 @@ _WORDS: dict[Meaning, tuple[str, str | None, ErrorClass]] = {
         "Check the network, the proxy variables and the region, then go on with `towpath resume`.",
         "retryable",
     ),
-    "expired": ("the AWS credentials have expired (seen while {doing}): {said}", _RENEW, "terminal"),
+    "expired": ("the AWS credentials have expired (seen while {doing}): {said}", _RENEW, "retryable"),
     "credentials": (
         "there are no usable AWS credentials (seen while {doing}): {said}",
         "Set the environment's `profile`, or provide credentials in the usual variables (AWS_ACCESS_KEY_ID, ...).",

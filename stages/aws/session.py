@@ -60,6 +60,14 @@ class Session:
             target = replace(target, account=account)
         return Session(target, self.access, _boto(target, self.access), self.arn)
 
+    def renewed(self) -> Session | None:
+        """A session by whatever credentials there are now, None if they are the ones that this one has. Raises StageError as `connect`."""
+        ours, fresh = self.boto.get_credentials(), connect(self.target, self.access)
+        theirs = fresh.boto.get_credentials()
+        if self.target.embedded or ours is None or theirs is None or ours.access_key == theirs.access_key:
+            return None
+        return fresh
+
     @cached_property
     def sts(self) -> STSClient:
         client: STSClient = self.client("sts")

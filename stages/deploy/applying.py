@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,13 +17,14 @@ from stages.aws import cloudformation, retry
 from stages.aws.names import local_url
 from stages.aws.session import connect
 from stages.contract import Result, StageError
-from stages.deploy import live, outcome
+from stages.deploy import following, live, outcome
 from stages.deploy import subject as subjects
 from stages.deploy.proposing import EXECUTED, environment, load
-from stages.deploy.states import succeeded
+from stages.deploy.states import is_busy, succeeded
 from stages.log import log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from stages.aws.lambda_ import LiveFunction
@@ -29,10 +32,10 @@ if TYPE_CHECKING:
     from stages.contract import Json, Proposal, Request, Target
     from stages.deploy.release import Release
 
-EVENTS_AFTER_S = 0.3
-"""A stack that is done sooner is asked for its events once, not twice with a second between."""
 TOKEN_WITHIN_S = 15.0
 """How long an execution may take to show in the stack's events."""
+RENEWALS = 10
+"""How often credentials are taken anew in one attempt: a deployment of twelve hours by tokens of an hour has eleven."""
 
 
 def apply(request: Request, work: Path) -> Result:
@@ -41,65 +44,134 @@ def apply(request: Request, work: Path) -> Result:
     if request.proposal is None:
         raise StageError("there is no proposal to apply", cls="fault")
     release = load(request, work, target)
-    session = connect(target, access)
-    stack = _deploy(session, release, request.proposal, request)
-    functions = live.wait_for_functions(session, live.function_names(session, stack["StackId"]))
-    problems = outcome.wrong_images(release, {name: each.image for name, each in functions.items()})
+    session, deployed = _deployed(connect(target, access), release, request.proposal, request)
+    problems = outcome.wrong_images(release, {name: each.image for name, each in deployed.functions.items()})
     if problems:
-        hint = outcome.put_back(release, functions, target, access)
+        hint = outcome.put_back(release, deployed.functions, target, access)
         raise StageError("\n".join(problems), hint=hint, cls="mismatch")
-    deployment = _deployment(session, target, release, stack, functions)
+    deployment = _deployment(session, target, release, deployed)
     _write(work / "outputs" / "deployment", deployment)
     return Result("succeeded", outputs=["deployment"], facts=outcome.facts(deployment))
 
 
-def _deploy(session: Session, release: Release, proposal: Proposal, request: Request) -> Json:
-    """Bring the stack to what was proposed, and return its description."""
+@dataclass(frozen=True)
+class Deployed:
+    """A stack that has come to its end, with the functions that are in it."""
+
+    stack: Json
+    functions: dict[str, LiveFunction]
+
+
+def _deployed(session: Session, release: Release, proposal: Proposal, request: Request) -> tuple[Session, Deployed]:
+    """Bring the stack to what was proposed; what was begun goes on with other credentials if ours expire and there are any."""
+    under_way = _operation(session, proposal)
+    for _ in range(RENEWALS):
+        try:
+            return session, _deploy(session, release, proposal, request, under_way)
+        except retry.CallFailed as error:
+            session = _renewed(session, error)
+            if under_way:
+                under_way.reconnect(session.cloudformation)
+    raise StageError(f"AWS refused {RENEWALS} credentials one after the other", cls="retryable")
+
+
+def _renewed(session: Session, error: retry.CallFailed) -> Session:
+    """The session by newer credentials, if it was for want of those that a call failed; else the error is raised again."""
+    renewed = None
+    if error.meaning in ("expired", "credentials"):
+        try:
+            renewed = session.renewed()
+        except StageError as why:
+            log(f"there are no newer credentials: {why.message}", level="warning")
+    if renewed is None:
+        raise error
+    log(f"the credentials had expired; going on with newer ones, as {renewed.arn}")
+    return renewed
+
+
+def _operation(session: Session, proposal: Proposal) -> following.Operation | None:
+    """What executing the proposal's change set does, or did; None if there is nothing to do."""
+    handle = proposal.handle
     if proposal.subject["nothing_to_do"]:
+        return None
+    created = datetime.fromisoformat(handle["created"])
+    return following.operation(session.cloudformation, handle["stack_id"], handle["token"], created)
+
+
+def _deploy(
+    session: Session, release: Release, proposal: Proposal, request: Request, under_way: following.Operation | None
+) -> Deployed:
+    if under_way is None:
         stack = _refuse_if_moved(session, release, proposal, None)
         if stack is None:
             raise outcome.again("the stack is gone")
         log("nothing to change", stack=stack["StackName"])
-        return stack
-    handle = proposal.handle
-    created = datetime.fromisoformat(handle["created"])
-    events = cloudformation.Events(session.cloudformation, handle["stack_id"], handle["token"], created)
-    _execute(session, release, proposal, request, events)
-    return _follow(session, events)
+        return _ready(session, stack)
+    _execute(session, release, proposal, request, under_way)
+    with _going_on_outside(str(session.target.stack)):
+        closing = following.follow(session.cloudformation, under_way)
+        if not succeeded(closing["ResourceStatus"]):
+            raise outcome.failure(closing, under_way.all)
+        found = cloudformation.describe_stack(session.cloudformation, under_way.stack_id)
+        if found is None:
+            raise cloudformation.Gone(f"the stack {under_way.stack_id} vanished right after it was deployed")
+        return _ready(session, found)
+
+
+def _ready(session: Session, stack: Json) -> Deployed:
+    """Wait until each function is active and its last update successful."""
+    return Deployed(stack, live.wait_for_functions(session, live.function_names(session, stack["StackId"])))
+
+
+@contextmanager
+def _going_on_outside(stack: str) -> Iterator[None]:
+    """Say of a call that failed that nothing is decided thereby: CloudFormation goes on, and so may the next attempt."""
+    try:
+        yield
+    except retry.CallFailed as error:
+        message = f"{error.message}\n  The stack {stack} was not followed to its end: what CloudFormation has begun goes on there."
+        hint = error.hint or ""
+        hint += "" if "towpath resume" in hint else f"{' Then f' if hint else 'F'}ollow it on with `towpath resume`."
+        raise retry.CallFailed(message, hint=hint, cls="retryable", meaning=error.meaning) from error
 
 
 def _execute(
-    session: Session, release: Release, proposal: Proposal, request: Request, events: cloudformation.Events
+    session: Session, release: Release, proposal: Proposal, request: Request, under_way: following.Operation
 ) -> None:
-    """Execute the change set unless an earlier attempt has done so."""
+    """Execute the change set unless that was done already, by an earlier attempt or before our credentials expired."""
     arn = proposal.handle["change_set_arn"]
     found = cloudformation.describe_change_set(session.cloudformation, arn)
     if found is None or found["ExecutionStatus"] in EXECUTED:
-        _take_up(events, request, gone=found is None)
+        _take_up(under_way.root, request, gone=found is None)
         return
     _refuse_if_moved(session, release, proposal, found)
     live.check_templates(session, release)
     log(f"executing the change set {proposal.handle['name']}", stack=found["StackName"])
     if not cloudformation.execute_change_set(session.cloudformation, arn, proposal.handle["token"]):
-        _take_up(events, request, gone=False)  # the answer to our first call may have been lost
+        found = cloudformation.describe_change_set(session.cloudformation, arn)
+        _take_up(under_way.root, request, gone=found is None)  # the answer to our first call may have been lost
 
 
 def _take_up(events: cloudformation.Events, request: Request, *, gone: bool) -> None:
     """Go on with a change set that is executed or gone, if it was us who executed it. Raises StageError if not."""
     tried = any(earlier.phase == "apply" for earlier in request.earlier) or not gone
     until = time.monotonic() + (TOKEN_WITHIN_S if tried else 0)
-    while not events.peek():
-        if time.monotonic() >= until:
-            raise outcome.again(
-                "the proposed change set was deleted" if gone else "the proposed change set was not executed by Towpath"
-            )
-    log("the change set is already being executed by an earlier attempt; following it")
+    deleted = "the proposed change set was deleted"
+    try:
+        while not events.peek():
+            if time.monotonic() >= until:
+                raise outcome.again(deleted if gone else "the proposed change set was not executed by Towpath")
+    except cloudformation.Gone as error:
+        raise outcome.again(f"{deleted}, and the stack with it") from error
+    log("the change set is being executed already; following it")
 
 
 def _refuse_if_moved(session: Session, release: Release, proposal: Proposal, change_set: Json | None) -> Json | None:
-    """Make sure that what would be done is what was proposed. Returns the stack's description."""
+    """Make sure that what would be done is what was proposed, and nobody is at it. Returns the stack's description."""
     target = session.target
     stack = cloudformation.describe_stack(session.cloudformation, str(target.stack))
+    if stack and is_busy(stack["StackStatus"]):
+        raise outcome.busy(stack)
     base = live.base(session, stack)
     template = live.templates(session, change_set=change_set["ChangeSetId"]) if change_set else (base or {})["template"]
     way = proposal.subject["execution"]["type"]
@@ -110,44 +182,9 @@ def _refuse_if_moved(session: Session, release: Release, proposal: Proposal, cha
     return stack
 
 
-def _follow(session: Session, events: cloudformation.Events) -> Json:
-    """Show the stack's events until the one that ends the operation; return the stack. Raises StageError if it failed."""
-    started = time.monotonic()
-    for delay_s in retry.growing(cloudformation.FIRST_LOOK_S, cloudformation.SLOWEST_LOOK_S):
-        stack = cloudformation.describe_stack(session.cloudformation, events.stack_id)
-        if stack is None:
-            raise StageError(f"the stack {events.stack_id} vanished while it was being deployed")
-        busy = stack["StackStatus"].endswith("_IN_PROGRESS")
-        if not busy or (events.due_in_s() == 0 and time.monotonic() - started > EVENTS_AFTER_S):
-            for event in events.new():
-                _show(event)
-            closing = events.closing()
-            if closing is not None:
-                return _ended(session, events, closing)
-        time.sleep(delay_s)
-    raise AssertionError  # delays never end
+def _deployment(session: Session, target: Target, release: Release, deployed: Deployed) -> Json:
+    stack = deployed.stack
 
-
-def _show(event: Json) -> None:
-    reason = event.get("ResourceStatusReason") or None
-    text = f"{event['ResourceStatus']}  {event['LogicalResourceId']}  {event['ResourceType']}"
-    level = "error" if event["ResourceStatus"].endswith("FAILED") else "info"
-    at = event["Timestamp"].isoformat()
-    log(f"{text}  {reason}" if reason else text, resource=event["LogicalResourceId"], at=at, level=level)
-
-
-def _ended(session: Session, events: cloudformation.Events, closing: Json) -> Json:
-    if not succeeded(closing["ResourceStatus"]):
-        raise outcome.failure(closing, events.all, events.stack_id)
-    stack = cloudformation.describe_stack(session.cloudformation, events.stack_id)
-    if stack is None:
-        raise StageError(f"the stack {events.stack_id} vanished right after it was deployed")
-    return stack
-
-
-def _deployment(
-    session: Session, target: Target, release: Release, stack: Json, functions: dict[str, LiveFunction]
-) -> Json:
     def url(value: str) -> str | None:
         web = value.startswith(("https://", "http://"))
         return local_url(value, target.account, session.access) if web else None
@@ -166,7 +203,7 @@ def _deployment(
             for each in stack.get("Outputs", [])
         },
         "functions": {
-            name: {"name": each.name, "arn": each.arn, "image": each.image} for name, each in functions.items()
+            name: {"name": each.name, "arn": each.arn, "image": each.image} for name, each in deployed.functions.items()
         },
     }
 

@@ -23,18 +23,31 @@ def again(message: str) -> StageError:
     return StageError(message, hint="Nothing was done. `towpath resume` makes another proposal.", cls="moved")
 
 
-def failure(closing: Json, events: Sequence[Json], stack_id: str) -> StageError:
-    """Why an operation failed: the first resource that did so by itself on top, the others below it."""
+def busy(stack: Json) -> StageError:
+    """Somebody else has begun something since it was proposed."""
+    return StageError(
+        f"the stack {stack['StackName']} is in state {stack['StackStatus']}: somebody else is changing it",
+        hint="Nothing was done. Wait until it is over, then `towpath resume`: it proposes anew.",
+        cls="blocked",
+    )
+
+
+def failure(closing: Json, events: Sequence[Json]) -> StageError:
+    """Why an operation failed: the first resource that did so by itself on top, the others below it.
+
+    `events` are those of the stack and of the stacks nested in it, in the order of their times.
+    """
     status, stack = closing["ResourceStatus"], closing["LogicalResourceId"]
-    own = [event for event in events if event.get("PhysicalResourceId") == stack_id]
+    own = [event for event in events if event["StackId"] == closing["StackId"] and _is_of_itself(event)]
     failed = (
-        [event for event in events if _failed_by_itself(event, stack_id)]
+        [event for event in events if _failed_by_itself(event) and not _is_for_another(event)]
+        or [event for event in events if _failed_by_itself(event)]
         or [event for event in own if event["ResourceStatus"].endswith("_FAILED")]
         or [event for event in own if event.get("ResourceStatusReason")]
         or [closing]
     )
     reasons = [
-        f"{event['LogicalResourceId']} ({event['ResourceType']}) {event['ResourceStatus']}: "
+        f"{event['path']} ({event['ResourceType']}) {event['ResourceStatus']}: "
         f"{event.get('ResourceStatusReason') or 'no reason given'}"
         for event in failed
     ]
@@ -42,10 +55,23 @@ def failure(closing: Json, events: Sequence[Json], stack_id: str) -> StageError:
     return StageError("\n  ".join([reasons[0], *reasons[1:], f"The stack {stack} ended as {status}."]), hint=hint)
 
 
-def _failed_by_itself(event: Json, stack_id: str) -> bool:
-    if event.get("PhysicalResourceId") == stack_id or not event["ResourceStatus"].endswith("_FAILED"):
-        return False
-    return "cancelled" not in (event.get("ResourceStatusReason") or "").lower()  # because another one failed
+def _is_of_itself(event: Json) -> bool:
+    """Whether a stack says it of itself, and not of one of its resources."""
+    return bool(event.get("PhysicalResourceId") == event["StackId"])
+
+
+def _failed_by_itself(event: Json) -> bool:
+    return event["ResourceStatus"].endswith("_FAILED") and not _is_of_itself(event) and not _is_cancelled(event)
+
+
+def _is_cancelled(event: Json) -> bool:
+    """Whether a resource failed because another one did."""
+    return "cancelled" in (event.get("ResourceStatusReason") or "").lower()
+
+
+def _is_for_another(event: Json) -> bool:
+    """Whether a nested stack failed because a resource in it did, which its own events tell."""
+    return (event.get("ResourceStatusReason") or "").startswith("Embedded stack ")
 
 
 def wrong_images(release: Release, running: dict[str, str | None]) -> list[str]:

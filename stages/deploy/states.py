@@ -50,7 +50,7 @@ def way(status: str | None) -> Way | Refusal:
         return "CREATE"
     if status in _UPDATABLE:
         return "UPDATE"
-    if status is not None and status.endswith("_IN_PROGRESS"):
+    if status is not None and is_busy(status):
         return Refusal("blocked", _BUSY)
     return Refusal("terminal", remedy(status or ""))
 
@@ -66,6 +66,11 @@ def change_set_type(stack: str, status: str | None) -> Way:
 def remedy(status: str) -> str:
     """What to do about a stack that is stuck in a state; `{stack}` stands for its name."""
     return _REMEDIES.get(status, _UNKNOWN)
+
+
+def is_busy(status: str) -> bool:
+    """Whether something is being done to a stack in this state."""
+    return status.endswith("_IN_PROGRESS") and status not in _CREATABLE
 
 
 def succeeded(status: str) -> bool:

@@ -15,9 +15,12 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
@@ -86,6 +89,12 @@ class ScriptedAws:
         self.calls: list[tuple[str, float]] = []
         self.faults: list[Fault] = []
         self.pause: Pause | None = None
+        self.then: dict[str, Callable[[], None]] = {}
+        """What happens right after an action is done, once."""
+        self.expired: set[str] = set()
+        """Access keys that are no longer taken."""
+        self.key = ""
+        """The access key of the last call."""
         self.stack_id: str | None = None
         self.stack_name = ""
         self.status: str | None = None
@@ -101,8 +110,13 @@ class ScriptedAws:
         self.change_set_looks = 0
         """How many looks a change set is still being made for."""
         self.events: list[dict[str, str]] = []
+        self.nested: set[str] = set()
+        """The paths of nested stacks."""
         self.script: list[tuple[float, str, str, str]] = []
-        """(seconds after the next execution, logical id, status, reason); the last one is the stack's own."""
+        """(seconds after the next operation begins, logical id, status, reason); the last one is the stack's own.
+
+        `Child/Fn` is in a nested stack, `Child/*` that stack itself.
+        """
         self._playing: list[tuple[float, str, str, str]] = []
         self._executed_at = 0.0
         self.executions: list[str] = []
@@ -132,6 +146,16 @@ class ScriptedAws:
         self.images[digest] = manifest
         return digest
 
+    def stuck(self, status: str) -> None:
+        """Have a stack in this state, by whatever happened before."""
+        self.stack_name, self.status = "demo", status
+        self.stack_id = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/demo/{uuid.uuid4()}"
+
+    def somebody(self, *script: tuple[float, str, str, str], token: str = "Console-1") -> None:  # noqa: S107 - no secret
+        """Have somebody else do something to the stack."""
+        self.executions.append(token)
+        self._begin(list(script))
+
     def count(self, action: str) -> int:
         return sum(name == action for name, _ in self.calls)
 
@@ -144,10 +168,13 @@ class ScriptedAws:
 
     # One call
 
-    def handle(self, action: str, parameters: dict[str, Any]) -> Any:
+    def handle(self, action: str, parameters: dict[str, Any], key: str = "") -> Any:
         with self.lock:
             self.calls.append((action, time.monotonic()))
+            self.key = key
             fault = self._fault(action)
+        if key in self.expired:
+            raise Refusal("ExpiredToken", "The security token included in the request is expired", 403)
         pause = self.pause if self.pause and self.pause.action == action else None
         self._stop(pause, "before")
         if fault and fault.when == "instead":
@@ -155,6 +182,7 @@ class ScriptedAws:
         with self.lock:
             self._advance()
             answer = getattr(self, action)(parameters)
+            self.then.pop(action, lambda: None)()
         self._stop(pause, "after")
         if fault:
             self._fail(fault)
@@ -186,18 +214,30 @@ class ScriptedAws:
             _, logical_id, status, reason = self._playing.pop(0)
             self._event(logical_id, status, reason)
 
+    def _begin(self, script: list[tuple[float, str, str, str]]) -> None:
+        self._executed_at = time.monotonic()
+        self._playing = script
+        self._advance()
+
+    def nested_id(self, path: str) -> str:
+        return f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{self.stack_name}-{path}/nested"
+
     def _event(self, logical_id: str, status: str, reason: str = "", token: str | None = None) -> None:
         own = logical_id == self.stack_name
         if own:
             self.status = status
+        path, _, name = logical_id.rpartition("/")
+        of = self.nested_id(path) if path else str(self.stack_id)
+        is_stack = own or name == "*" or logical_id in self.nested
+        physical = of if own or name == "*" else self.nested_id(logical_id) if is_stack else f"{name}-1"
         self.events.append(
             {
-                "StackId": str(self.stack_id),
+                "StackId": of,
                 "EventId": str(uuid.uuid4()),
                 "StackName": self.stack_name,
-                "LogicalResourceId": logical_id,
-                "PhysicalResourceId": str(self.stack_id) if own else f"{logical_id}-1",
-                "ResourceType": "AWS::CloudFormation::Stack" if own else "AWS::Lambda::Function",
+                "LogicalResourceId": f"{self.stack_name}-{path}" if name == "*" else name,
+                "PhysicalResourceId": physical,
+                "ResourceType": "AWS::CloudFormation::Stack" if is_stack else "AWS::Lambda::Function",
                 "Timestamp": _now(),
                 "ResourceStatus": status,
                 "ResourceStatusReason": reason,
@@ -334,19 +374,23 @@ class ScriptedAws:
         if found.execution != "AVAILABLE":
             raise Refusal("InvalidChangeSetStatus", f"ChangeSet [{found.arn}] is in {found.execution} status")
         self.executions.append(parameters["ClientRequestToken"])
-        self._executed_at = time.monotonic()
         found.execution = "EXECUTE_IN_PROGRESS"
         self.template, self.parameters = found.template, found.parameters
         self.status_before, self.stale_looks = self.status, self.stale_after_execution
         begin = "CREATE_IN_PROGRESS" if found.type == "CREATE" else "UPDATE_IN_PROGRESS"
         end = begin.replace("IN_PROGRESS", "COMPLETE")
         self._event(self.stack_name, begin)
-        self._playing = self.script or [(0.1, "HelloWorldFunction", end, ""), (0.2, self.stack_name, end, "")]
+        self._begin(self.script or [(0.1, "HelloWorldFunction", end, ""), (0.2, self.stack_name, end, "")])
         self.script = []
         return _xml("ExecuteChangeSet", "")
 
-    def DescribeStackEvents(self, _: Any) -> str:  # noqa: N802
-        members = "".join(f"<member>{_tags(**event)}</member>" for event in reversed(self.events))
+    def DescribeStackEvents(self, parameters: dict[str, str]) -> str:  # noqa: N802
+        wanted = parameters["StackName"]
+        if self.stack_id is None:
+            raise Refusal("ValidationError", f"Stack [{wanted}] does not exist")
+        of = self.stack_id if wanted == self.stack_name else wanted
+        told = [event for event in reversed(self.events) if event["StackId"] == of]
+        members = "".join(f"<member>{_tags(**event)}</member>" for event in told)
         return _xml("DescribeStackEvents", f"<StackEvents>{members}</StackEvents>")
 
     def ListStackResources(self, _: Any) -> str:  # noqa: N802
@@ -409,7 +453,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, action: str, parameters: Any, *, as_json: bool) -> None:
         headers: dict[str, str] = {}
         try:
-            answer, status = self.world.handle(action, parameters), 200
+            signed = re.search(r"Credential=([^/]+)/", self.headers.get("Authorization", ""))
+            answer, status = self.world.handle(action, parameters, signed[1] if signed else ""), 200
         except NoAnswer:
             self.close_connection = True
             return

@@ -5,14 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 from integration.stages.deploy.releases import TEMPLATE, manifest, sha256
 
 from stages.contract import Earlier, InvalidInput, StageError
+from stages.deploy import following
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from integration.stages.deploy.releases import Deployer
     from integration.stages.deploy.scripted_aws import ScriptedAws
 
@@ -145,6 +149,63 @@ def test_events_are_shown_once_while_they_come_and_asked_for_once_a_second(
     assert min(later - earlier for earlier, later in itertools.pairwise(asked)) > 0.98
 
 
+def test_an_event_is_shown_soon_and_those_of_nested_stacks_as_well(
+    aws: ScriptedAws, deployer: Deployer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposal = deployer.propose("a")
+    aws.nested = {"Child", "Child/Grand"}
+    aws.script = [
+        (0.1, "Child", "CREATE_IN_PROGRESS", ""),
+        (0.1, "Child/*", "CREATE_IN_PROGRESS", ""),
+        (0.9, "Child/Grand", "CREATE_IN_PROGRESS", ""),
+        (1.1, "Child/Grand/Fn", "CREATE_IN_PROGRESS", ""),
+        (2.2, "Child/Grand/Fn", "CREATE_FAILED", "no such role"),
+        (2.3, "Child/Grand/*", "ROLLBACK_IN_PROGRESS", "The following resource(s) failed to create: [Fn]."),
+        (3.4, "Child/Grand", "CREATE_FAILED", "Embedded stack arn was not successfully created: ..."),
+        (3.5, "Child", "CREATE_FAILED", "Embedded stack arn was not successfully created: ..."),
+        (4.2, "demo", "ROLLBACK_COMPLETE", ""),
+    ]
+    late: list[float] = []
+
+    def show(event: dict[str, Any]) -> None:
+        late.append(time.time() - event["Timestamp"].timestamp())
+        real(event)
+
+    real = following.show
+    monkeypatch.setattr(following, "show", show)
+    with pytest.raises(StageError) as caught:
+        deployer.apply("a", proposal)
+    assert caught.value.message.startswith("Child/Grand/Fn (AWS::Lambda::Function) CREATE_FAILED: no such role\n")
+    told = Counter(line.split("  ")[1] for line in shown(capsys) if "  AWS::" in line)
+    assert told == {"demo": 2, "Child": 3, "Child/Grand": 3, "Child/Grand/Fn": 2}
+    assert max(late) < 1.5
+
+
+def test_a_nested_stack_that_may_not_be_looked_at_is_told_and_no_failure(
+    aws: ScriptedAws, deployer: Deployer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proposal = deployer.propose("a")
+    aws.nested = {"Child"}
+    aws.script = [(0.0, "Child", "CREATE_IN_PROGRESS", ""), (0.6, "demo", "CREATE_COMPLETE", "")]
+    aws.then["DescribeStackEvents"] = lambda: aws.fail("DescribeStackEvents", "AccessDenied", status=403)
+    deployer.apply("a", proposal)
+    assert [line for line in shown(capsys) if "the events of the nested stack Child cannot be read" in line]
+
+
+def test_an_update_that_somebody_cancels_ends(aws: ScriptedAws, deployer: Deployer) -> None:
+    deployer.apply("a", deployer.propose("a"))
+    proposal = deployer.propose("b", "two")
+    aws.script = [(30.0, "demo", "UPDATE_COMPLETE", "")]
+    rolled_back = [
+        (0.0, "demo", "UPDATE_ROLLBACK_IN_PROGRESS", "User Initiated"),
+        (0.4, "demo", "UPDATE_ROLLBACK_COMPLETE", ""),
+    ]
+    aws.then["DescribeStackEvents"] = lambda: aws.somebody(*rolled_back)
+    with pytest.raises(StageError, match="User Initiated") as caught:
+        deployer.apply("b", proposal, "two")
+    assert caught.value.hint == "The stack is as it was before. Correct the cause and run the pipeline again."
+
+
 def test_the_first_reason_is_on_top(aws: ScriptedAws, deployer: Deployer) -> None:
     proposal = deployer.propose("a")
     aws.script = [
@@ -252,3 +313,49 @@ def test_a_network_cut_ends_with_a_retryable_error(
         deployer.apply("a", proposal)
     assert caught.value.cls == "retryable"
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("action", ["DescribeStackEvents", "ListStackResources", "GetFunction"])
+def test_what_is_lost_sight_of_goes_on_and_is_said_to(
+    aws: ScriptedAws, deployer: Deployer, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    monkeypatch.setattr("stages.aws.retry.WINDOW_S", 0.3)
+    monkeypatch.setattr(following, "WINDOW_S", 0.3)
+    proposal = deployer.propose("a")
+    aws.fail(action, times=10_000)
+    with pytest.raises(StageError, match="what CloudFormation has begun goes on there") as caught:
+        deployer.apply("a", proposal)
+    assert caught.value.cls == "retryable"
+    assert "towpath resume" in (caught.value.hint or "")
+    aws.faults.clear()
+    deployer.apply("b", proposal, earlier=[Earlier("a", "apply", proposal)])
+    assert aws.executions == [proposal.handle["token"]]
+
+
+def test_a_right_that_is_missing_in_the_middle_decides_nothing(aws: ScriptedAws, deployer: Deployer) -> None:
+    proposal = deployer.propose("a")
+    aws.fail(
+        "DescribeStackEvents", "AccessDenied", status=403, message="not authorized to perform: DescribeStackEvents"
+    )
+    with pytest.raises(StageError, match="goes on there") as caught:
+        deployer.apply("a", proposal)
+    assert caught.value.cls == "retryable"
+    assert caught.value.hint == (
+        "Give the role named there this permission, or use one that has it. Then follow it on with `towpath resume`."
+    )
+
+
+def test_a_stack_that_somebody_else_is_at_is_not_touched(aws: ScriptedAws, deployer: Deployer) -> None:
+    deployer.apply("a", deployer.propose("a"))
+    proposal = deployer.propose("b", "two")
+    aws.status = "UPDATE_IN_PROGRESS"
+    with pytest.raises(StageError, match="the stack demo is in state UPDATE_IN_PROGRESS: somebody else") as caught:
+        deployer.apply("b", proposal, "two")
+    assert caught.value.cls == "blocked"
+    aws.status = "CREATE_COMPLETE"
+    message = "Stack:arn:aws:cloudformation:x is in UPDATE_IN_PROGRESS state and can not be updated."
+    aws.fail("ExecuteChangeSet", "ValidationError", message=message)
+    with pytest.raises(StageError, match="somebody else is changing the stack") as caught:
+        deployer.apply("b", proposal, "two")
+    assert caught.value.cls == "blocked"
+    assert len(aws.executions) == 1

@@ -77,6 +77,20 @@ def test_what_closes_an_operation(
     assert (ours.closing() is not None) is closes
 
 
+def test_what_somebody_does_in_the_middle_ends_our_operation_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who cancels an update has another token: whoever waits for an end with ours waits for ever."""
+    events = [event(1, "UPDATE_IN_PROGRESS", physical=STACK)]
+    events += [event(2, "UPDATE_ROLLBACK_IN_PROGRESS", physical=STACK, operation="theirs")]
+    events += [event(3, "UPDATE_ROLLBACK_COMPLETE", physical=STACK, operation="theirs")]
+    events += [event(4, "UPDATE_IN_PROGRESS", physical=STACK, operation="another")]
+    pages, ours = follow(events[:1], monkeypatch)
+    assert [each["EventId"] for each in ours.new()] == ["1"]
+    pages.events = events
+    assert [each["EventId"] for each in ours.new()] == ["2", "3"]  # what begins after the end is no part of it
+    assert ours.closing() == events[2]
+    assert ours.new() == []
+
+
 def test_an_event_seen_by_a_peek_is_still_new(monkeypatch: pytest.MonkeyPatch) -> None:
     _, ours = follow([event(1, "UPDATE_IN_PROGRESS")], monkeypatch)
     assert ours.peek()

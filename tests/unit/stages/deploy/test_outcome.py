@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 STACK = "arn:stack"
 
 
-def event(name: str, status: str, reason: str = "") -> dict[str, Any]:
+def event(path: str, status: str, reason: str = "") -> dict[str, Any]:
+    parent, _, name = path.rpartition("/")
     physical = STACK if name == "demo" else name
     return {
+        "path": path,
+        "StackId": parent or STACK,
         "LogicalResourceId": name,
         "PhysicalResourceId": physical,
         "ResourceType": "T",
@@ -38,19 +41,31 @@ def event(name: str, status: str, reason: str = "") -> dict[str, Any]:
             ],
             "B (T) CREATE_FAILED: no image",
         ),
+        (
+            [
+                event("Child/B", "CREATE_FAILED", "no image"),
+                event("Child/Child", "ROLLBACK_IN_PROGRESS", "The following resource(s) failed to create: [B]."),
+                event("Child", "CREATE_FAILED", "Embedded stack arn:child was not successfully created: ..."),
+            ],
+            "Child/B (T) CREATE_FAILED: no image",
+        ),
+        (
+            [event("Child", "CREATE_FAILED", "Embedded stack arn:child was not successfully created: [B]")],
+            "Child (T) CREATE_FAILED: Embedded stack arn:child was not successfully created: [B]",
+        ),
         ([event("demo", "CREATE_FAILED", "Validation failed")], "demo (T) CREATE_FAILED: Validation failed"),
         ([event("demo", "ROLLBACK_IN_PROGRESS", "asked to")], "demo (T) ROLLBACK_IN_PROGRESS: asked to"),
         ([], "demo (T) ROLLBACK_COMPLETE: no reason given"),
     ],
 )
 def test_the_first_reason_that_is_one(events: list[dict[str, Any]], top: str) -> None:
-    error = outcome.failure(event("demo", "ROLLBACK_COMPLETE"), events, STACK)
+    error = outcome.failure(event("demo", "ROLLBACK_COMPLETE"), events)
     assert error.message.splitlines()[0] == top
     assert error.message.splitlines()[-1].strip() == "The stack demo ended as ROLLBACK_COMPLETE."
 
 
 def test_a_stack_that_is_as_before_needs_no_cleaning() -> None:
-    error = outcome.failure(event("demo", "UPDATE_ROLLBACK_COMPLETE"), [], STACK)
+    error = outcome.failure(event("demo", "UPDATE_ROLLBACK_COMPLETE"), [])
     assert (error.hint or "").startswith("The stack is as it was before.")
 
 

@@ -1,0 +1,153 @@
+"""Follow an operation on a stack, and on those nested in it, until it ends: every event is shown once, as it comes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from stages.aws import cloudformation, retry
+from stages.aws.cloudformation import Events
+from stages.contract import StageError
+from stages.log import log
+from stages.template.functions import full_id
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mypy_boto3_cloudformation import CloudFormationClient
+
+    from stages.contract import Json
+
+EVENTS_AFTER_S = 0.3
+"""A stack that is done sooner is asked for its events once, not twice with a second between."""
+QUICK_S = 3.0
+"""For which the stack itself is looked at as well, more often than its events may be: many updates take no longer."""
+CALL_EVERY_S = 0.25
+"""Of all stacks together: the account's rate of calls belongs to everything in it, and an application may nest dozens."""
+WINDOW_S = 300.0
+"""How long a network may be away before we stop to follow: nothing is lost by waiting, as CloudFormation goes on alone."""
+_STACK = "AWS::CloudFormation::Stack"
+
+
+@dataclass
+class _Nested:
+    """A nested stack. `status` is what the stack around it said of it last, `behind` that there may be more to read of it."""
+
+    path: str
+    events: Events
+    status: str = ""
+    behind: bool = False
+    readable: bool = True
+
+
+@dataclass
+class Operation:
+    """What happens to a stack since an operation with our token began. Each event has the full `path` of its resource.
+
+    `all` are the events so far, in the order in which they were given.
+    """
+
+    root: Events
+    all: list[Json] = field(default_factory=list)
+    _nested: dict[str, _Nested] = field(default_factory=dict)
+
+    @property
+    def stack_id(self) -> str:
+        return self.root.stack_id
+
+    def reconnect(self, client: CloudFormationClient) -> None:
+        """Ask through another client from now on."""
+        for each in (self.root, *(nested.events for nested in self._nested.values())):
+            each.client = client
+
+    def due_in_s(self) -> float:
+        """How long it is until events may be asked for."""
+        return min(each.due_in_s() for each in (self.root, *(nested.events for nested in self._behind())))
+
+    def new(self) -> list[Json]:
+        """The events since the last call, of the stacks that may be asked by now; the root's is waited for."""
+        found = self._placed("", self.root.new())
+        asked: set[str] = set()
+        while due := [each for each in self._behind() if each.path not in asked and not each.events.due_in_s()]:
+            for each in due:
+                asked.add(each.path)
+                found += self._read(each)
+        self.all += (fresh := sorted(found, key=lambda event: event["Timestamp"]))
+        return fresh
+
+    def rest(self) -> list[Json]:
+        """What was not read yet of nested stacks, once all is over."""
+        found = [event for each in self._behind() for event in self._read(each)]
+        self.all += (fresh := sorted(found, key=lambda event: event["Timestamp"]))
+        return fresh
+
+    def _behind(self) -> list[_Nested]:
+        return [each for each in self._nested.values() if each.behind and each.readable]
+
+    def _read(self, nested: _Nested) -> list[Json]:
+        nested.behind = nested.status.endswith("_IN_PROGRESS")
+        nested.events.every_s = max(cloudformation.EVENTS_EVERY_S, CALL_EVERY_S * (1 + len(self._behind())))
+        try:
+            return self._placed(nested.path, nested.events.new())
+        except StageError as error:
+            if isinstance(error, retry.CallFailed) and error.meaning not in ("denied", "other"):
+                raise
+            nested.readable = False  # the stack around it tells what becomes of it all the same
+            log(f"the events of the nested stack {nested.path} cannot be read: {error.message}", level="warning")
+            return []
+
+    def _placed(self, path: str, events: list[Json]) -> list[Json]:
+        """Give events the full paths of their resources, and note the nested stacks that they tell of."""
+        for event in events:
+            name, physical = event["LogicalResourceId"], event.get("PhysicalResourceId")
+            of_itself = physical == event["StackId"]
+            event["path"] = (path or name) if of_itself else full_id(path, name)
+            if physical and not of_itself and event["ResourceType"] == _STACK:
+                self._tells_of(physical, event)
+        return events
+
+    def _tells_of(self, stack_id: str, event: Json) -> None:
+        if stack_id not in self._nested:
+            since = self.root.all[0]["Timestamp"]
+            events = Events(self.root.client, stack_id, None, since, window_s=self.root.window_s)
+            self._nested[stack_id] = _Nested(event["path"], events)
+        self._nested[stack_id].status, self._nested[stack_id].behind = event["ResourceStatus"], True
+
+
+def operation(client: CloudFormationClient, stack_id: str, token: str, since: datetime) -> Operation:
+    """The operation on a stack that carries a token, and is younger than `since` by CloudFormation's clock."""
+    return Operation(Events(client, stack_id, token, since, window_s=WINDOW_S))
+
+
+def follow(client: CloudFormationClient, under_way: Operation) -> Json:
+    """Show the events of an operation until it has ended, and give the one that ended it. Raises Gone, StageError."""
+    started = time.monotonic()
+    for delay_s in retry.growing(cloudformation.FIRST_LOOK_S, cloudformation.SLOWEST_LOOK_S):
+        passed_s = time.monotonic() - started
+        if (passed_s < QUICK_S and _is_at_rest(client, under_way.stack_id)) or (
+            passed_s > EVENTS_AFTER_S and under_way.due_in_s() == 0
+        ):
+            for event in under_way.new():
+                show(event)
+            closing = under_way.root.closing()
+            if closing:
+                for event in under_way.rest():
+                    show(event)
+                return closing
+        time.sleep(min(delay_s, under_way.due_in_s() or delay_s))
+    raise AssertionError  # delays never end
+
+
+def _is_at_rest(client: CloudFormationClient, stack_id: str) -> bool:
+    stack = cloudformation.describe_stack(client, stack_id)
+    return stack is None or not stack["StackStatus"].endswith("_IN_PROGRESS")
+
+
+def show(event: Json) -> None:
+    """Put an event into the stage's log."""
+    reason = event.get("ResourceStatusReason") or None
+    text = f"{event['ResourceStatus']}  {event['path']}  {event['ResourceType']}"
+    level = "error" if event["ResourceStatus"].endswith("FAILED") else "info"
+    at = event["Timestamp"].isoformat()
+    log(f"{text}  {reason}" if reason else text, resource=event["path"], at=at, level=level)

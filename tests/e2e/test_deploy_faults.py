@@ -1,0 +1,221 @@
+"""Everything that goes wrong while a stack is deployed: `towpath run` ends clearly, and `towpath resume` ends well.
+
+The commands, the stage's process and botocore's client are the real ones; a scripted AWS shows states that no emulator has.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from integration.stages.deploy import scripted_aws
+from integration.stages.deploy.releases import manifest, write_release
+from support.machine import Machine
+from support.projects import commit, enrol
+
+from stages.contract import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from integration.stages.deploy.scripted_aws import ScriptedAws
+
+PIPELINE = """\
+version: 1
+name: demo
+environments:
+  production:
+    account: "123456789012"
+    region: eu-central-1
+    stack: demo
+    approvals: {people: 1, from: [ada]}
+people:
+  ada: {emails: [ada@example.com]}
+  author: {emails: [author@example.com]}
+signers: allowed_signers
+stages:
+  package:
+    uses: command
+    idempotent: true
+    with:
+      run: [sh, -c, 'cp -r release "$TOWPATH_OUTPUTS/release"']
+      outputs: [release]
+  deploy:
+    uses: deploy
+    needs: [package]
+    environment: production
+"""
+TARGET = Target("production", scripted_aws.ACCOUNT, scripted_aws.REGION, stack="demo")
+
+
+@dataclass
+class Project:
+    """A project whose one deployment ada has to approve, on a machine that is signed in to the scripted AWS."""
+
+    machine: Machine
+    aws: ScriptedAws
+
+    def sign_in(self, access_key: str) -> None:
+        text = f"[default]\naws_access_key_id = {access_key}\naws_secret_access_key = any\naws_session_token = any\n"
+        self.machine.project.parent.joinpath("credentials").write_text(text)
+
+    def release(self, content: str) -> None:
+        shutil.rmtree(self.machine.project / "release", ignore_errors=True)
+        write_release(self.machine.project / "release", TARGET, content)
+        commit(self.machine.project, "author", ".towpath/\n")
+
+    def approve(self) -> None:
+        key = str(self.machine.project.parent / "ada")
+        self.machine.towpath("approve", "latest", "deploy", "--reason", "seen", "--sign-with", key)
+
+    def approved(self) -> None:
+        """Open a run, and have what it proposes approved."""
+        self.machine.towpath("run", code=75)
+        self.approve()
+
+    def fails(self, *arguments: str, code: int) -> dict[str, Any]:
+        """Run a command that fails, and give the error it tells."""
+        error: dict[str, Any] = json.loads(
+            self.machine.towpath(*arguments, "--json", code=code).stderr.splitlines()[-1]
+        )
+        return error
+
+    def resume(self) -> None:
+        """Go on to a good end, with the approval that there is."""
+        self.machine.towpath("resume")
+        assert self.state()["state"] == "succeeded"
+        self.holds()
+
+    def holds(self) -> None:
+        """The record is consistent, ledger included."""
+        [run] = self.machine.json("audit", "verify", code=7)["runs"]
+        assert run["verdict"] == "consistent", run
+
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.machine.json("status", "latest")["stages"]["deploy"]
+        return state
+
+    def log(self) -> list[str]:
+        lines = self.machine.towpath("logs", "latest", "deploy", "--json").stdout.splitlines()
+        return [json.loads(line)["text"] for line in lines]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pipeline.yaml").write_text(PIPELINE)
+    enrol(folder, tmp_path, "ada")
+    with scripted_aws.ScriptedAws() as world:
+        for content in ("one", "two"):
+            world.add_image(manifest(content))
+        (tmp_path / "config").write_text(f"[default]\nendpoint_url = {world.url}\n")
+        variables = {
+            "AWS_CONFIG_FILE": str(tmp_path / "config"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1",
+        }
+        made = Project(Machine(folder, variables), world)
+        made.sign_in("AKIDFIRST")
+        made.release("one")
+        yield made
+
+
+UPDATED = [
+    (0.3, "HelloWorldFunction", "CREATE_IN_PROGRESS", ""),
+    (1.2, "HelloWorldFunction", "CREATE_COMPLETE", ""),
+    (1.4, "demo", "CREATE_COMPLETE", ""),
+]
+
+
+def test_credentials_that_expire_in_the_middle(project: Project) -> None:
+    """CloudFormation goes on meanwhile. Nobody is asked to approve again what had been begun, and nothing is done twice."""
+    project.approved()
+    project.aws.script = UPDATED
+    project.aws.fail(
+        "DescribeStackEvents", "ExpiredToken", status=403, message="The security token is expired", times=99
+    )
+    error = project.fails("resume", code=1)
+    assert "the AWS credentials have expired (seen while reading the events of the stack" in error["message"]
+    assert "what CloudFormation has begun goes on there" in error["message"]
+    assert error["hint"] == "Sign in again (`aws sso login`, or a new job), then go on with `towpath resume`."
+    assert project.state()["failure"]["class"] == "retryable"
+    [run] = project.machine.json("audit", "verify", code=7)["runs"]
+    assert run["verdict"] == "incomplete"  # the ledger says what was begun, and nobody knows what came of it
+    project.aws.faults.clear()
+    project.resume()
+    assert len(project.aws.executions) == 1
+
+
+def test_credentials_that_are_renewed_in_the_middle(project: Project) -> None:
+    """Somebody signs in again, or a tool renews the file: the deployment goes on by itself, each event shown once."""
+
+    def expire() -> None:
+        project.sign_in("AKIDSECOND")
+        project.aws.expired.add("AKIDFIRST")
+
+    project.approved()
+    project.aws.script = UPDATED
+    project.aws.then["DescribeStackEvents"] = expire
+    project.resume()
+    assert project.aws.key == "AKIDSECOND"
+    told = project.log()
+    assert any(line.startswith("the credentials had expired; going on with newer ones, as arn:aws:") for line in told)
+    events = [line.split("  ")[:2] for line in told if line.startswith("CREATE_")]
+    assert len(events) == len({tuple(each) for each in events}) == 4
+    assert len(project.aws.executions) == 1
+
+
+def test_the_time_limit_is_kept_and_what_goes_on_is_said(project: Project) -> None:
+    pipeline = project.machine.project / "pipeline.yaml"
+    pipeline.write_text(pipeline.read_text() + "    timeout: 3s\n")
+    project.release("one")
+    project.approved()
+    project.aws.script = [(6.0, "demo", "CREATE_COMPLETE", "")]
+    started = time.monotonic()
+    error = project.fails("resume", code=124)
+    assert time.monotonic() - started < 20
+    assert error["message"] == (
+        "stage deploy: it ran longer than 3 s; what CloudFormation has begun goes on there, "
+        "and `towpath resume` follows it to its end"
+    )
+    time.sleep(max(0.0, started + 7 - time.monotonic()))
+    project.resume()
+    assert len(project.aws.executions) == 1
+
+
+def test_a_change_set_that_somebody_deleted_is_made_again(project: Project) -> None:
+    project.approved()
+    project.aws.change_sets.clear()
+    error = project.fails("resume", code=4)
+    assert "the proposed change set was deleted" in error["message"]
+    assert error["hint"] == "Nothing was done. `towpath resume` makes another proposal."
+    project.resume()
+
+
+def test_a_stack_that_somebody_else_is_changing(project: Project) -> None:
+    """Blocked, at whatever moment it is found; and once they are done it goes on, by the approval that there is."""
+    project.aws.stuck("UPDATE_IN_PROGRESS")
+    error = project.fails("run", code=6)
+    assert "the stack demo is in state UPDATE_IN_PROGRESS" in error["message"]
+    project.aws.stack_id = project.aws.status = None
+    project.machine.towpath("resume", code=75)
+    project.approve()
+    project.aws.status = "UPDATE_IN_PROGRESS"
+    error = project.fails("resume", code=6)
+    assert "somebody else is changing it" in error["message"]
+    assert "Wait until it is over, then `towpath resume`" in error["hint"]
+    project.aws.status = "REVIEW_IN_PROGRESS"
+    project.resume()
+
+
+def test_a_stack_that_is_nothing_but_a_change_set_of_somebodys(project: Project) -> None:
+    project.aws.stuck("REVIEW_IN_PROGRESS")
+    project.approved()
+    project.resume()

@@ -80,11 +80,17 @@ def _secret(definition: Definition, name: str) -> SecretSource:
     source = SecretSource(place=cast("Place", key), name=place, key=secret.key)
     if secret.environment is None:
         return source
-    environment = definition.environments[secret.environment]
-    target = Target(  # who we must be to read it; what is deployed there does not matter
-        secret.environment, environment.account, environment.region, environment.partition, environment.embedded
+    # Who we must be to read it; what is deployed there does not matter.
+    target = dataclasses.replace(identity(definition, secret.environment), stack=None)
+    return dataclasses.replace(source, target=target, profile=definition.environments[secret.environment].profile)
+
+
+def identity(definition: Definition, name: str) -> Target:
+    """Give an environment's target as far as it says which stack of the world it is: no parameters, for which expressions count."""
+    environment = definition.environments[name]
+    return Target(
+        name, environment.account, environment.region, environment.partition, environment.embedded, environment.stack
     )
-    return dataclasses.replace(source, target=target, profile=environment.profile)
 
 
 def _target(definition: Definition, name: str, values: Mapping[str, Value]) -> Target:

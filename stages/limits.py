@@ -93,6 +93,10 @@ class Limits:
     """For which a look at the project's commit counts: whoever edits later than that is noticed at the next stage."""
     cancel_look_s: float = 1.0
     """Between two looks whether somebody asked to stop the run: one request of a store in a bucket."""
+    drift_s: float = 300.0
+    """CloudFormation's drift detection: some seconds for a small stack, minutes for one of hundreds of resources."""
+    drift_ask_s: float = 900.0
+    """All that is asked to find drift: twice the time of a detection, for a stack of hundreds of functions."""
     cancel_s: float = 15.0
     """Until who asked to stop gives up waiting: a look, the grace, and what it takes to write that down."""
 

@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("look", "Show how the stages of a run stand."),
     "runs": ("look", "List the runs in the store."),
     "logs": ("look", "Print the logs of a run's stages."),
+    "environments": ("environments", "Show what runs where, and whether it was changed outside Towpath."),
     "audit": ("audit", "Prove what a run left, or read it."),
     "bundle": ("bundle", "Carry runs from one store to another in one file."),
     "prune": ("prune", "Remove what runs left and nobody needs any more."),

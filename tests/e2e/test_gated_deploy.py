@@ -109,6 +109,10 @@ def test_what_runs_there_moved_and_the_approval_is_void(machine: Machine) -> Non
     machine.towpath("run", code=75)
     approve(machine)
     machine.towpath("resume")
+    [told] = [each for each in machine.json("environments", "--drift") if each["target"]["stack"]][1:]
+    assert told["current"]["approved_by"] == ["ada"]
+    assert told["rules"]["text"].startswith("1 approval of ada")
+    assert told["drift"]["differs"] == []
 
     app = machine.project / "examples/demo-app/hello_world/app.py"
     app.write_text(app.read_text() + "\n# another image\n")
@@ -121,6 +125,8 @@ def test_what_runs_there_moved_and_the_approval_is_void(machine: Machine) -> Non
     other = next(each for each in functions if "HelloWorld" in each)
     image = lambda_.get_function(FunctionName=other)["Code"]["ImageUri"]
     lambda_.update_function_code(FunctionName=name, ImageUri=image)
+    changed = machine.towpath("environments", "production", "--drift", code=4)
+    assert "the image of HolaWorldFunction: recorded" in changed.stdout
 
     said = machine.towpath("resume", code=4).stderr
     assert "base.functions.HolaWorldFunction.image" in said

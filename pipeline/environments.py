@@ -1,0 +1,234 @@
+"""What runs where, since when, from which commit and approved by whom: ledgers, and the subjects they name, put into words.
+
+Nothing here asks AWS: what is said is what the record proves. Whether it is still so, `pipeline.drift` finds out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline import plan as plans
+from pipeline.errors import VerificationFailed
+from pipeline.gates import rules as gate_rules
+from pipeline.record import artifacts, chain, ledger, runs
+from stages.contract import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.gates.rules import Rules
+    from pipeline.plan import PlannedStage
+    from pipeline.record.ledger import Ledger
+    from pipeline.record.store import Store
+
+HISTORY = 10
+"""Deployments of the past that are told of an environment."""
+_KNOWN = frozenset({chain.CHAIN_OPENED, ledger.TARGET_ENROLLED, ledger.DEPLOYMENT_INTENDED, ledger.DEPLOYMENT_FINISHED})
+"""Events that `history`, `current` and `unfinished` tell of; all others are told as they are."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """An environment by its name: one of the definition, or one that only the store knows. `profile` is how it is reached."""
+
+    name: str
+    target: Target
+    defined: bool
+    profile: str | None = None
+
+    @property
+    def ledger(self) -> str:
+        """The name of its ledger."""
+        return ledger.name_of(self.target)
+
+
+def of_store(store: Store, known: set[str], trust: Any = None) -> Iterator[Place]:
+    """Give the environments of the ledgers that are not among the `known`, by what the plan of their last run calls them."""
+    for each in store.names("ledgers"):
+        name = f"ledgers/{each}"
+        if name not in known:
+            yield _of_ledger(store, name, ledger.read(store, name, trust))
+
+
+def _of_ledger(store: Store, name: str, book: Ledger) -> Place:
+    partition, account, region, stack = name.removeprefix("ledgers/").split(".", 3)
+    embedded = partition == "embedded"
+    last = next((each for each in reversed(book.events) if each.type == ledger.DEPLOYMENT_INTENDED), None)
+    stage = _planned(store, last.data) if last else None
+    if stage and stage.target and ledger.name_of(stage.target) == name:
+        return Place(stage.target.environment, stage.target, defined=False, profile=stage.profile)
+    target = Target(
+        stack, account, region, "aws" if embedded else partition, embedded, None if stack == "None" else stack
+    )
+    return Place(stack, target, defined=False)
+
+
+def _planned(store: Store, intent: dict[str, Any]) -> PlannedStage | None:
+    """Give the stage that a deployment was of; None if its run is not in this store."""
+    run = runs.opened(store, intent["run"], str(intent.get("opening")))
+    try:
+        return plans.of(store, run).stages.get(intent["stage"]) if run else None
+    except VerificationFailed:  # its content was pruned
+        return None
+
+
+def told(place: Place, book: Ledger) -> dict[str, Any]:
+    """Give what a ledger tells of an environment. Pure. Raises VerificationFailed for rules that are none."""
+    target = place.target
+    history = list(_history(book))
+    rules = gate_rules.from_json(book.rules, book.name) if book.rules else None
+    done = [each for each in history if each["outcome"] == "succeeded" and each["kind"] == "deploy"]
+    return {
+        "environment": place.name,
+        "defined": place.defined,
+        "target": {
+            "partition": target.partition,
+            "account": target.account,
+            "region": target.region,
+            "stack": target.stack,
+            "embedded": target.embedded,
+        },
+        "ledger": place.ledger if book.events else None,
+        "rules": {"text": words(rules), **rules.as_json()} if rules else None,
+        "current": done[-1] if done else None,
+        "unfinished": [each for each in history if each["outcome"] is None],
+        "history": [each for each in history if each["outcome"]][: -HISTORY - 1 : -1],
+        "events": [_event(each) for each in book.events if each.type not in _KNOWN][: -HISTORY - 1 : -1],
+    }
+
+
+def _history(book: Ledger) -> Iterator[dict[str, Any]]:
+    """Give every deployment that was intended, oldest first: `outcome` is None for one of which no end is written down."""
+    ended: dict[int, chain.Event] = {}
+    open_: dict[tuple[Any, Any], int] = {}
+    for event in book.events:
+        which = (event.data.get("run"), event.data.get("stage"))
+        if event.type == ledger.DEPLOYMENT_INTENDED:
+            open_[which] = event.seq
+        elif event.type == ledger.DEPLOYMENT_FINISHED:
+            ended[open_.pop(which)] = event
+    for event in book.events:
+        if event.type == ledger.DEPLOYMENT_INTENDED:
+            yield _deployment(event, ended.get(event.seq))
+
+
+def tokens(book: Ledger) -> frozenset[str]:
+    """Give the tokens of the change sets that deployments in a ledger may have executed: attempts take over from one another. Pure."""
+    return frozenset(
+        f"towpath-{runs.handle(each['run'], each['stage'], number)}"
+        for each in _history(book)
+        for number in range(1, (each["attempt"] or 1) + 1)
+    )
+
+
+def _deployment(intent: chain.Event, end: chain.Event | None) -> dict[str, Any]:
+    data = intent.data
+    functions = end.data.get("functions") if end else None
+    return {
+        "run": data["run"],
+        "stage": data["stage"],
+        "kind": data["kind"],
+        "attempt": data.get("attempt"),
+        "outcome": end.data["outcome"] if end else None,
+        "at": end.at if end else intent.at,
+        "release": data.get("release"),
+        "commit": data.get("commit"),
+        "asked_for_by": asked_for_by(data),
+        "approved_by": [each["person"] for each in data.get("approvals", [])],
+        "subject": data.get("subject"),
+        "functions": functions or {},
+    }
+
+
+def asked_for_by(intent: dict[str, Any]) -> str:
+    """Give who asked for a deployment, by the best name there is."""
+    asked = intent.get("requester")
+    requester = asked if isinstance(asked, dict) else {}
+    return next((str(requester[name]) for name in ("email", "login", "user") if requester.get(name)), "?")
+
+
+def _event(event: chain.Event) -> dict[str, Any]:
+    data = {name: value for name, value in event.data.items() if name not in ("writer", "rules")}
+    return {"type": event.type, "at": event.at, "data": data}
+
+
+def words(rules: Rules) -> str:
+    """Say what rules demand. Pure."""
+    scan = ", and a scan that its images have passed" if rules.scan == "required" else ""
+    if not rules.people:
+        return f"nobody's approval{scan}"
+    people = "1 approval" if rules.people == 1 else f"{rules.people} approvals"
+    count = f"{rules.expires_s // 3600} h" if rules.expires_s % 3600 == 0 else f"{rules.expires_s // 60} min"
+    if rules.expires_s % 60:
+        count = f"{rules.expires_s} s"
+    return f"{people} of {', '.join(sorted(rules.approvers))}, each good for {count}{scan}"
+
+
+def approved(store: Store, deployment: dict[str, Any] | None, name: str) -> dict[str, Any] | None:
+    """Give what was approved of a deployment: the subject's own proposal. Raises VerificationFailed, also if it was pruned."""
+    if deployment is None or deployment["subject"] is None:
+        return None
+    subject = artifacts.read_json(store, deployment["subject"], f"what was approved for {name}")
+    proposal = subject.get("proposal") if isinstance(subject, dict) else None
+    if not isinstance(proposal, dict):
+        raise VerificationFailed(f"what was approved for {name} is no subject of a deployment")
+    return proposal
+
+
+def details(proposal: dict[str, Any] | None, current: dict[str, Any] | None) -> dict[str, Any]:
+    """Give what runs in an environment in detail. Pure. Values of secret parameters are digests in the record."""
+    if proposal is None or current is None:
+        return {"images": {}, "parameters": {}, "template": None, "tags": {}}
+    images = {name: each["image"] for name, each in proposal.get("images", {}).items()}
+    ran = {name: each.get("image") for name, each in current["functions"].items()}
+    return {
+        "images": {**images, **{name: image for name, image in ran.items() if image}},
+        "parameters": {name: _value(each) for name, each in proposal.get("parameters", {}).items()},
+        "template": proposal.get("template"),
+        "tags": proposal.get("execution", {}).get("tags", {}),
+    }
+
+
+def _value(parameter: dict[str, Any]) -> str:
+    """Give a parameter as text; of a secret its digest, which is equal for equal secrets of one target."""
+    if "digest" in parameter:
+        return f"(secret, {str(parameter['digest'])[:14]}…)"
+    resolved = parameter.get("resolved")
+    return f"{parameter.get('value')} ({resolved})" if resolved is not None else str(parameter.get("value"))
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give what differs between two environments of which `told` and `details` tell, as `what`, and each one's value. Pure."""
+    return [
+        {"what": what, "values": [mine, other]}
+        for what in sorted({*_flat(ours), *_flat(theirs)}, key=_order)
+        if (mine := _flat(ours).get(what)) != (other := _flat(theirs).get(what))
+    ]
+
+
+_ORDER = ("release", "commit", "run", "approved by", "image", "parameter", "template", "tag", "rules")
+
+
+def _order(what: str) -> tuple[int, str]:
+    place = next((at for at, each in enumerate(_ORDER) if what.startswith(each)), len(_ORDER))
+    return place, what
+
+
+def _flat(state: dict[str, Any]) -> dict[str, str | None]:
+    current = state["current"] or {}
+    flat: dict[str, str | None] = {
+        "release": current.get("release"),
+        "commit": current.get("commit"),
+        "run": current.get("run"),
+        "approved by": ", ".join(current.get("approved_by", [])) or None,
+        "rules": state["rules"]["text"] if state["rules"] else None,
+    }
+    for kind, values in (
+        ("image of", state["images"]),
+        ("parameter", state["parameters"]),
+        ("template,", state["template"] or {}),
+        ("tag", state["tags"]),
+    ):
+        flat |= {f"{kind} {name}": value for name, value in values.items()}
+    return flat

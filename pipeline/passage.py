@@ -56,11 +56,16 @@ class Passage:
         if not context.propose_only:
             gate = gating.barred(gate, context.key, context.trust)
         subject = artifacts.put_json(context.store, gate.subject)
-        on = {"subject": subject, "judged_by": gate.judged_by.digest, "ledger": gate.ledger.head}
+        on = {
+            "subject": subject,
+            "judged_by": gate.judged_by.digest,
+            "ledger": gate.ledger.head,
+            "clock": gate.clock.isoformat(),
+        }
         self._looked(gate.state, gate.reasons, on)
         if self.seen is None:
             self.seen = gate.ledger.head.length if gate.ledger.head else 0
-        if gate.state == "waiting" or (gate.state == "open" and context.propose_only):
+        if gate.state in gating.HELD or (gate.state == "open" and context.propose_only):
             return "waiting"
         if gate.state != "open":
             return "rejected" if gate.state == "rejected" else "failed"

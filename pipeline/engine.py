@@ -136,7 +136,7 @@ class _Drive:
         known = self.context
         if known.propose_only or last.proposal is None:
             return last.proposal is not None
-        return _look(known, last.stage).state == "waiting"
+        return _look(known, last.stage).state in HELD
 
     def _start(self, ready: list[str]) -> None:
         for name in ready:
@@ -192,6 +192,10 @@ def failure_of(made: Attempt, run_id: str) -> TowpathError:
     return error(text, hint=hint, where=where)
 
 
+HELD = ("waiting", "frozen")
+"""As in `pipeline.gating`, which most runs need not load."""
+
+
 def _explain_gates(context: Context, found: dict[str, Standing]) -> None:
     run = context.run
     for name, standing in found.items():
@@ -205,9 +209,13 @@ def _explain_gates(context: Context, found: dict[str, Standing]) -> None:
             from pipeline.gating import START_ANEW
 
             raise Blocked(f"stage {name}: {'; '.join(gate.reasons)}", hint=START_ANEW)
+    waiting = {name: gate for name, gate in gates.items() if gate.state != "frozen"}
+    if gates and not waiting:
+        reasons = [f"stage {name}: {'; '.join(gate.reasons)}" for name, gate in gates.items()]
+        raise Blocked("\n".join(reasons), hint=f"What is proposed is kept. Once it is over: towpath resume {run.id}")
     if gates:
         reasons = [f"{name}: {reason}" for name, gate in gates.items() for reason in gate.reasons]
-        names = dict.fromkeys(context.plan.stages[name].group or name for name in gates)
+        names = dict.fromkeys(context.plan.stages[name].group or name for name in waiting)
         hint = "\n".join(f"towpath approve {run.id} {name} --reason '...'" for name in names)
         hint += f"\nthen: towpath resume {run.id}"
         if any(gate.decision and gate.decision.stuck for gate in gates.values()):

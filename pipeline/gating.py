@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import Blocked, VerificationFailed
-from pipeline.gates import decide, order, rules, statements, subjects
+from pipeline.gates import decide, freezes, order, rules, statements, subjects
 from pipeline.record import artifacts, ledger, runs
 
 if TYPE_CHECKING:
@@ -31,9 +31,13 @@ if TYPE_CHECKING:
     from pipeline.signing.signers import Trust
     from stages.contract import Proposal, Target
 
-State = Literal["open", "waiting", "rejected", "refused", "outdated"]
+State = Literal["open", "waiting", "rejected", "refused", "outdated", "frozen"]
 """`waiting`: people have to approve. `rejected`: somebody did not. `refused`: no approval opens it, as a scan is missing.
-`outdated`: a run that was opened later has deployed to the target, and this one's release would replace it."""
+`outdated`: a run that was opened later has deployed to the target, and this one's release would replace it. `frozen`: it may be
+applied, and not now."""
+
+HELD = ("waiting", "frozen")
+"""States in which what is proposed is kept, and gone on with once the gate is open."""
 
 START_ANEW = "What is there now would be replaced by something older. Start anew, with today's source: towpath run"
 
@@ -47,7 +51,7 @@ class Gate:
 
     `judged_by` are the rules that count: those in force where the wanted ones are weaker, else those wanted. `begun`: this
     very deployment was let through before, by an attempt that died; what has begun is finished, not asked for again. `newer`
-    is the deployment that makes this one outdated.
+    is the deployment that makes this one outdated. `clock` is what the store's clock said.
     """
 
     state: State
@@ -59,6 +63,7 @@ class Gate:
     judged_by: Rules
     change: Change | None
     ledger: Ledger
+    clock: datetime
     decision: Decision | None = None
     begun: bool = False
     newer: Deployment | None = None
@@ -90,7 +95,8 @@ def look(
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         text = f"run {run.id}: what {stage.name} proposes, or what a scan found, is not of its form: {error!r}"
         raise VerificationFailed(text) from error
-    found = Gate("open", [], proposal, subject, decide.subject_digest(subject), wanted, judged_by, change, book)
+    sha256, clock = decide.subject_digest(subject), _moment(store.now())
+    found = Gate("open", [], proposal, subject, sha256, wanted, judged_by, change, book, clock)
     if _begun(store, book, run, stage, proposal):
         return _with(found, "open", ["it had begun before: this goes on with it"], begun=True)
     if any(each.rejected == found.digest for each in run.attempts.get(stage.name, [])):
@@ -101,7 +107,15 @@ def look(
     missing = subjects.not_passed(subject, judged_by)
     if missing:
         return _with(found, "refused", [f"the image {each} has no scan of this run that it passed" for each in missing])
-    return _decided(found, store, run, stage, target)
+    return _timed(_decided(found, store, run, stage, target))
+
+
+def _timed(gate: Gate) -> Gate:
+    """Hold a gate that people have opened, or may yet, against the freezes of the rules that count."""
+    frozen = freezes.frozen(gate.judged_by.freezes, gate.clock)
+    if frozen is None or gate.state not in ("open", "waiting"):
+        return gate
+    return _with(gate, "frozen" if gate.state == "open" else gate.state, [*gate.reasons, str(frozen)])
 
 
 def overtaken(
@@ -181,7 +195,7 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: T
             found.digest,
             _differing(store, found, [each.document for each in received]),
         ),
-        now=_moment(store.now()),
+        now=found.clock,
         requester=subjects.requesters(run.data),
         authors=(run.data.get("authors") or {}).get(found.ledger.name),
         used=found.ledger.used,

@@ -58,13 +58,18 @@ class Passage:
         if not proposes_only:
             gate = gating.barred(gate, context.key, context.trust)
         subject = artifacts.put_json(context.store, gate.subject)
-        on = {"subject": subject, "judged_by": gate.judged_by.digest, "ledger": gate.ledger.head}
+        on = {
+            "subject": subject,
+            "judged_by": gate.judged_by.digest,
+            "ledger": gate.ledger.head,
+            "clock": gate.clock.isoformat(),
+        }
         is_open = gate.state == "open"
         told = [f"it is applied once these have succeeded: {', '.join(self.ahead)}"] if is_open and self.ahead else []
         self._looked(gate.state, [*gate.reasons, *told], on, goes_on=is_open and not proposes_only)
         if self.seen is None:
             self.seen = gate.ledger.head.length if gate.ledger.head else 0
-        if gate.state == "waiting" or (is_open and proposes_only):
+        if gate.state in gating.HELD or (is_open and proposes_only):
             return "waiting"
         if gate.state != "open":
             return "rejected" if gate.state == "rejected" else "failed"

@@ -14,6 +14,8 @@
    each attempt had seen of it.
 9. What an attempt found rejected, none that came after it was let through to do.
 10. Nothing older was put over something newer: what was let through was not outdated then, and what was held up as that, was.
+11. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
+    the store's clock said then.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import VerificationFailed
-from pipeline.gates import decide, order, rules, statements, subjects
+from pipeline.gates import decide, freezes, order, rules, statements, subjects
 from pipeline.record import chain, digest, ledger
 from pipeline.record.writer import event_key
 
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
     from pipeline.signing.signers import Trust
 
 _SLACK = timedelta(seconds=1)
-"""A gate is looked at just before that is written down, and approvals expire to the second."""
+"""A gate is looked at just before that is written down, and approvals expire to the second. Since a gate says what the store's
+clock said, none is needed."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,9 @@ class Book:
 
 @dataclass(frozen=True)
 class Looked:
-    """That an attempt looked at its gate and went on: when, and over which subject (a digest)."""
+    """That an attempt looked at its gate and went on: when, and over which subject (a digest). `clock` is the store's."""
 
-    at: datetime
+    clock: datetime
     subject: str
     judged_by: str
     ledger: dict[str, Any] | None
@@ -174,8 +177,9 @@ def looked(events: tuple[Event, ...]) -> Looked | None:
     """Give how an attempt looked at its gate, if it went on after that."""
     for event in reversed(events):
         if event.type == chain.GATE_LOOKED_AT and event.data["goes_on"]:
-            at = datetime.fromisoformat(event.at)
-            return Looked(at, str(event.data["subject"]), str(event.data["judged_by"]), event.data["ledger"])
+            told = event.data.get("clock")
+            clock = datetime.fromisoformat(told) if told else datetime.fromisoformat(event.at) - _SLACK
+            return Looked(clock, str(event.data["subject"]), str(event.data["judged_by"]), event.data["ledger"])
     return None
 
 
@@ -219,6 +223,8 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         in_force = book.entries[seen.length].before.rules
         judged_by, _ = subjects.judge(rules.from_json(in_force, book.name) if in_force else None, wanted)
         found += _rules_in_place(key, entry, judged_by, wanted)
+        if frozen := freezes.frozen(judged_by.freezes, seen.clock):
+            found.append(broken(key, f"was let through at {seen.clock.isoformat()}, when the target was {frozen}"))
         found += _let_through(book, entry, evidence, attempt, judged_by=judged_by, wanted=wanted)
     return found
 
@@ -276,9 +282,11 @@ def since_opened(book: Book, run: Run) -> list[Deployment]:
 
 
 def held_up(book: Book, attempt: Attempt, events: Iterable[Event], evidence: Evidence) -> list[Finding]:
-    """Rule 10 for an attempt that was held up."""
+    """Rules 10 and 11 for an attempt that was held up."""
     found: list[Finding] = []
     for event in events:
+        if event.type == chain.GATE_LOOKED_AT and event.data["state"] == "frozen":
+            found += _held_up_frozen(book, attempt, event, evidence)
         if event.type != chain.GATE_LOOKED_AT or event.data["state"] != "outdated":
             continue
         length = event.data["ledger"]["length"] if event.data["ledger"] else 0
@@ -290,6 +298,19 @@ def held_up(book: Book, attempt: Attempt, events: Iterable[Event], evidence: Evi
         text = "says that it was outdated, and no run that was opened later had deployed there"
         found.append(_not_told(unknown[-1], evidence.run) if unknown else broken(key, text))
     return found
+
+
+def _held_up_frozen(book: Book, attempt: Attempt, event: Event, evidence: Evidence) -> list[Finding]:
+    """Whoever freezes a target by a word of its own keeps others out."""
+    length = event.data["ledger"]["length"] if event.data["ledger"] else 0
+    last = book.entries[length - 1] if length else None
+    in_force = ledger.after(last.before, last.event).rules if last else None
+    wanted = rules.from_json(evidence.plan.stages[attempt.stage].rules, book.name)
+    judged_by, _ = subjects.judge(rules.from_json(in_force, book.name) if in_force else None, wanted)
+    if freezes.frozen(judged_by.freezes, datetime.fromisoformat(event.data["clock"])):
+        return []
+    key = event_key(f"runs/{evidence.run.id}/{attempt.name}", event.seq)
+    return [broken(key, "says that the target was frozen, and by the rules in force it was not")]
 
 
 def _not_told(other: Deployment, run: Run) -> Finding:
@@ -438,7 +459,7 @@ def _let_through(
         received,
         judged_by,
         proposal=decide.Proposed(run.id, stage.name, target, decide.subject_digest(subject)),
-        now=seen.at - _SLACK,
+        now=seen.clock,
         requester=subjects.requesters(run.data),
         authors=(run.data.get("authors") or {}).get(book.name),
         used=book.entries[seen.length].before.used,

@@ -88,7 +88,7 @@ def phases(run: Run, stage: PlannedStage, attempt: Attempt, events: tuple[Event,
                 found += _adopted(run, attempt, data, key) if event.type == chain.RESULT_ADOPTED else []
                 finished = {**data, "phase": "apply", "outcome": "succeeded"}
             elif event.type == chain.GATE_LOOKED_AT:
-                ends = {"open": "waiting", "waiting": "waiting", "rejected": "rejected"}
+                ends = {"open": "waiting", "waiting": "waiting", "frozen": "waiting", "rejected": "rejected"}
                 held = None if data["goes_on"] else ends.get(data["state"], "failed")
             elif event.type == chain.CHAIN_CLOSED:
                 found += _held(held, data["outcome"], key) if held else _outcome(stage, data["outcome"], finished, key)

@@ -48,16 +48,23 @@ def summary(run: Run, plan: Plan, alive: Callable[[Attempt], bool]) -> dict[str,
 
 
 def add_newer(state: dict[str, Any], store: Store, plan: Plan, run: Run) -> None:
-    """Add to each stage of a summary which deployment by another run stands in its place, or before it: `newer`.
+    """Add to each stage of a summary which deployment by another run stands in its place, or before it: `newer`; and how the
+    gate stands at which it waits: `gate`.
 
     A ledger that does not hold is told on standard error: what the run itself left is told all the same.
     """
     from pipeline import gating
 
     for name, stage in plan.stages.items():
-        if not stage.rules or not plan.releases(stage):
+        if not stage.rules:
             continue
         try:
+            last = run.last(name)
+            if last and last.outcome == "waiting" and last.proposal:
+                gate = gating.look(store, plan, run, stage, last.proposal)
+                state["stages"][name]["gate"] = {"state": gate.state, "reasons": gate.reasons}
+            if not plan.releases(stage):
+                continue
             if not run.done(name):
                 found = gating.overtaken(store, plan, run, stage)
                 newer = found[1] if found else None
@@ -90,6 +97,8 @@ def show(state: dict[str, Any]) -> None:
         told = newer(stage)
         if told:
             click.echo(f"  {'':<{width}}    {plain(told)}")
+        for reason in (stage.get("gate") or {}).get("reasons", []):
+            click.echo(f"  {'':<{width}}    {plain(reason)}")
         for key, url in stage["facts"].get("endpoints", {}).items():
             click.echo(f"  {'':<{width}}    {key}: {url}")
 

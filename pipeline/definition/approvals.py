@@ -6,12 +6,14 @@ wanted, until somebody deploys through it.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline import beneath
 from pipeline.definition.hints import MOST_PROBLEMS, did_you_mean, dotted
+from pipeline.gates import freezes
 from pipeline.gates import people as gate_people
 from pipeline.gates import rules as gate_rules
 from pipeline.gates.statements import NAMESPACE
@@ -46,6 +48,7 @@ def read(draft: Draft, positions: Positions, project: FilePath) -> Gated:
         _people(draft, positions),
         _groups(draft, positions),
         _environments(draft, keys, positions, complete=readable),
+        _freezes(draft, positions),
     )
     problems += itertools.islice(itertools.chain(*checks), MOST_PROBLEMS)
     if problems or draft.broken:
@@ -162,7 +165,28 @@ def _cannot_be_met(
             yield Problem(problem, *positions.value(*path, "people"), "Name more people, or ask for fewer.")
 
 
+def _freezes(draft: Draft, positions: Positions) -> Iterator[Problem]:
+    for name, environment in draft.environments.items():
+        seen: set[str] = set()
+        for index, each in enumerate(_windows(environment)):
+            path = ("environments", name, "freeze", index)
+            if wrong := freezes.problem(each):
+                hint = "Write from and to both as 2026-12-18 18:00, as fri 16:00 or as 18:00, in a zone such as Europe/Berlin."
+                yield Problem(wrong, *positions.value(*path, "from" if "zone" not in wrong else "zone"), hint)
+            if each.name in seen:
+                yield Problem(f"{each.name!r} is the name of two freezes", *positions.value(*path, "name"))
+            seen.add(each.name)
+
+
+def _windows(environment: Environment) -> tuple[freezes.Freeze, ...]:
+    return tuple(freezes.Freeze(each.name, each.begins, each.ends, each.zone) for each in environment.freeze)
+
+
 def _rules(environment: Environment, draft: Draft, keys: list[Enrolled]) -> Rules:
+    return dataclasses.replace(_approved(environment, draft, keys), freezes=_windows(environment))
+
+
+def _approved(environment: Environment, draft: Draft, keys: list[Enrolled]) -> Rules:
     approvals = environment.approvals
     if approvals is None:
         return gate_people.resolve(count=0, approvers=(), expires_s=0, scan=environment.scan, known_as={}, keys=())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
+from pipeline.gates.freezes import MOMENT, ZONE
 from stages.contract import Problem
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ WORDS: dict[str, str] = {
     _PERSON: "lower-case letters, digits, and . _ - between them",
     _IDENTITY: "a mail address or a login, without spaces",
     _SECRET_NAME: "letters, digits, and _ . -, beginning with a letter or _",
+    MOMENT: "a moment, such as 2026-12-18 18:00, fri 16:00 or 18:00",
+    ZONE: "a time zone, such as Europe/Berlin or UTC",
     _VARIABLE: "a variable's name: letters, digits and _, not beginning with a digit",
 }
 """What a text that must match a pattern must be, in words."""
@@ -167,6 +170,21 @@ class Approvals(_Model):
         return _seconds(self.expires)
 
 
+class Freeze(_Model):
+    """A time in which nothing is applied to an environment."""
+
+    name: str = Field(pattern=_LABEL, max_length=30, description="What it is called.")
+    begins: str = Field(
+        alias="from",
+        pattern=MOMENT,
+        description="When it begins: once (`2026-12-18 18:00`), every week (`fri 16:00`) or every day (`18:00`).",
+    )
+    ends: str = Field(alias="to", pattern=MOMENT, description="When it ends, written in the same way.")
+    zone: str = Field(
+        pattern=ZONE, max_length=60, description="The time zone of both, such as `Europe/Berlin` or `UTC`."
+    )
+
+
 NOBODY = Approvals.model_construct(people=0, approvers=(), expires="0s")
 """What the word `none` stands for."""
 
@@ -224,6 +242,9 @@ class Environment(_Model):
     )
     scan: Literal["required", "none"] = Field(
         default="none", description="`required`: the images of a release must have passed a scan."
+    )
+    freeze: Annotated[tuple[Freeze, ...], Field(strict=False, max_length=50)] = Field(
+        default=(), description="When nothing is deployed to it."
     )
 
     @property
@@ -349,6 +370,7 @@ MODELS: dict[tuple[str, ...], type[_Model]] = {
     ("parameters", "*"): Parameter,
     ("environments", "*"): Environment,
     ("environments", "*", "approvals"): Approvals,
+    ("environments", "*", "freeze", "*"): Freeze,
     ("secrets", "*"): Secret,
     ("people", "*"): Person,
     ("stages", "*"): Stage,

@@ -34,6 +34,11 @@ def approvals() -> str:
     return _keys(schema()["$defs"]["Approvals"])
 
 
+def freeze() -> str:
+    """The table of the keys of a freeze."""
+    return _keys(schema()["$defs"]["Freeze"])
+
+
 def secret() -> str:
     """The table of the keys of a secret."""
     return _keys(schema()["$defs"]["Secret"])
@@ -60,6 +65,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "environment": environment,
     "approvals": approvals,
     "person": person,
+    "freeze": freeze,
     "secret": secret,
     "stage": stage,
     "kinds": kinds,

@@ -12,11 +12,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import VerificationFailed
+from pipeline.gates import freezes as windows
 from pipeline.gates import sshkeys
 from pipeline.record import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from pipeline.gates.freezes import Freeze
 
 VERSION = 1
 LONGEST_S = 30 * 24 * 3600
@@ -33,7 +36,7 @@ class Rules:
 
     `identities`: mail addresses and logins, in lower case, each with its person; they tell who asked for a run and who wrote
     what it deploys. `expires_s`: the longest time for which an approval counts. `scan`: whether a scan must have passed.
-    `validity`: of keys that do not count for ever.
+    `validity`: of keys that do not count for ever. `freezes`: when nothing is applied.
     """
 
     people: int
@@ -42,10 +45,14 @@ class Rules:
     expires_s: int
     scan: Scan
     validity: Mapping[str, Validity] = field(default_factory=dict)
+    freezes: tuple[Freeze, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Give the JSON form: equal rules give equal JSON, in whatever order they were written."""
-        return {
+        """Give the JSON form: equal rules give equal JSON, in whatever order they were written.
+
+        What is not there is left out, where rules may lack it that were written before it could be said.
+        """
+        form = {
             "v": VERSION,
             "people": self.people,
             "approvers": {person: sorted(keys) for person, keys in sorted(self.approvers.items())},
@@ -54,6 +61,9 @@ class Rules:
             "scan": self.scan,
             "validity": {key: list(limits) for key, limits in sorted(self.validity.items())},
         }
+        if self.freezes:
+            form["freezes"] = [each.as_json() for each in sorted(self.freezes)]
+        return form
 
     @property
     def digest(self) -> str:
@@ -82,6 +92,7 @@ def from_json(value: Any, what: str) -> Rules:
             expires_s=value["expires_s"],
             scan=value["scan"],
             validity={key: (since, until) for key, (since, until) in value["validity"].items()},
+            freezes=tuple(windows.from_json(each) for each in value.get("freezes", ())),
         )
         if digest.canonical(rules.as_json()) != digest.canonical(value):
             raise VerificationFailed(f"{what}: the rules are not in the form that they are recorded in")
@@ -102,7 +113,7 @@ def _people(count: int) -> str:
 
 def problems(rules: Rules) -> list[str]:
     """Say why these rules cannot be applied; nothing if they can."""
-    return [*_bad_values(rules), *_bad_keys(rules), *_bad_times(rules)]
+    return [*_bad_values(rules), *_bad_keys(rules), *_bad_times(rules), *_bad_freezes(rules)]
 
 
 def _bad_values(rules: Rules) -> Iterator[str]:
@@ -155,6 +166,17 @@ def _bad_times(rules: Rules) -> Iterator[str]:
                 yield f"the key {key[:60]} counts from or until {limit!r}, which is no time in UTC"
 
 
+def _bad_freezes(rules: Rules) -> Iterator[str]:
+    for each in rules.freezes:
+        if not _is_name(each.name):
+            yield "a freeze has no name"
+        if wrong := windows.problem(each):
+            yield wrong
+    for name, count in Counter(each.name for each in rules.freezes).items():
+        if count > 1:
+            yield f"{count} freezes are called {name!r}"
+
+
 def _moment(text: str) -> datetime:
     """Read a time. Raises ValueError for one that does not say UTC."""
     moment = datetime.fromisoformat(text)
@@ -178,7 +200,7 @@ def compare(old: Rules, new: Rules) -> Change:
     """Say whether `new` lets pass what `old` would not.
 
     Weaker are: fewer people; another approver; another key of an approver, or a longer time for one; a longer expiry; no scan
-    any more; an identity that is gone, or another person's now. A new identity is not: that somebody is known now lets his
+    any more; a freeze that is gone or shorter; an identity that is gone, or another person's now. A new identity is not: that somebody is known now lets his
     commits pass that were refused before, so it is named, but whoever joins could not be enrolled otherwise.
     """
     weaker: list[str] = []
@@ -197,12 +219,22 @@ def _differences(old: Rules, new: Rules) -> Iterator[tuple[bool, str]]:
     if new.scan != old.scan:
         is_weaker = new.scan != "required"
         yield is_weaker, f"a scan {'need not have passed any longer' if is_weaker else 'must have passed now'}"
+    yield from _freezes(old, new)
     if not old.people or not new.people:
         return  # with nobody to approve, there is nothing that the rest could say of
     yield from _approvers(old, new)
     if new.expires_s != old.expires_s:
         yield new.expires_s > old.expires_s, f"approvals counted for {old.expires_s} s, now for {new.expires_s} s"
     yield from _identities(old, new)
+
+
+def _freezes(old: Rules, new: Rules) -> Iterator[tuple[bool, str]]:
+    """A freeze may have another name, or be part of a longer one; that one which is over is gone is told all the same."""
+    for each in sorted(set(old.freezes) - set(new.freezes)):
+        longer = next((other for other in new.freezes if windows.covers(other, each)), None)
+        yield longer is None, f"the freeze {each} {f'is part of {longer}' if longer else 'is gone, or shorter'}"
+    for each in sorted(set(new.freezes) - set(old.freezes)):
+        yield False, f"there is the freeze {each}"
 
 
 def _approvers(old: Rules, new: Rules) -> Iterator[tuple[bool, str]]:

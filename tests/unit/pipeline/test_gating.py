@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ from support.signing import trust_line
 from pipeline import engine, gating
 from pipeline.audit import verify
 from pipeline.errors import Blocked, Rejected, StageFailed, VerificationFailed, Waiting
+from pipeline.gates import freezes
+from pipeline.gates.freezes import Freeze
+from pipeline.gates.rules import NOBODY
 from pipeline.plan import SecretSource
 from pipeline.record import ledger
 from pipeline.record.writer import read_chain
@@ -297,3 +301,99 @@ def test_a_ledger_that_was_cut_since_the_run_was_opened_lets_nothing_through(hou
     (house.store.root / book.name / "00000003.json").unlink()
     with pytest.raises(VerificationFailed, match="no longer"):
         house.drive(run_id, Wish(only=frozenset({"migrate"})))
+
+
+NOW_AND_EVER = (Freeze("now", "2020-01-01 00:00", "2990-01-01 00:00", "UTC"),)
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, house: House, moment: datetime) -> None:
+    monkeypatch.setattr(house.store, "now", moment.timestamp)
+
+
+def test_a_frozen_target_is_not_applied_to_and_what_is_proposed_is_kept(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weekend = Freeze("weekend", "fri 16:00", "mon 08:00", "Europe/Berlin")
+    friday, monday = datetime(2026, 11, 27, 18, tzinfo=UTC), datetime(2026, 11, 30, 7, tzinfo=UTC)
+    run_id = house.open(gated(house, rules(expires_s=30 * 86_400, freezes=(weekend,))), **ASKED)
+    set_clock(monkeypatch, house, friday)
+    assert "frozen: weekend" in waits(house, run_id)  # people may approve meanwhile
+    decide(house, run_id, "alice", made_at=friday, expires_at=monday + timedelta(days=1))
+    for each in (house.store.root / gating.inbox(run_id, "migrate")).iterdir():
+        os.utime(each, (friday.timestamp(),) * 2)
+    with pytest.raises(Blocked, match=r"until 2026-11-30 08:00 Europe/Berlin \(2026-11-30 07:00 UTC\)") as caught:
+        house.drive(run_id)
+    assert caught.value.code == 6
+    assert f"towpath resume {run_id}" in str(caught.value.hint)
+    assert (done(house), len(house.load(run_id).attempts["migrate"])) == (0, 1)
+    set_clock(monkeypatch, house, monday)
+    assert house.drive(run_id).done("migrate")
+    assert judged(house, run_id) == []
+
+
+def judged(house: House, run_id: str) -> list[str]:
+    trust = signers.trust(trust_line(house.key.public, "builder,gate"), "trust")
+    return [str(each) for each in verify.Audit(house.store, trust).run(run_id).findings if each.grade == "broken"]
+
+
+def test_a_freeze_without_approvals_blocks_and_is_recorded(house: House) -> None:
+    run_id = house.open(gated(house, dataclasses.replace(NOBODY, freezes=NOW_AND_EVER)), **ASKED)
+    with pytest.raises(Blocked, match="frozen: now"):
+        house.drive(run_id)
+    [looked] = [
+        event for event in read_chain(house.store, f"runs/{run_id}/migrate.1") if event.type == "gate.looked-at"
+    ]
+    assert (looked.data["state"], looked.data["goes_on"]) == ("frozen", False)
+    assert datetime.fromisoformat(looked.data["clock"]).tzinfo is not None
+    assert done(house) == 0
+    assert judged(house, run_id) == []
+
+
+def test_the_clock_is_that_of_the_store(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    past = (Freeze("past", "2020-01-01 00:00", "2020-02-01 00:00", "UTC"),)
+    run_id = house.open(gated(house, dataclasses.replace(NOBODY, freezes=past)), **ASKED)
+    set_clock(monkeypatch, house, datetime(2020, 1, 15, tzinfo=UTC))
+    with pytest.raises(Blocked, match="frozen: past"):
+        house.drive(run_id)
+
+
+def test_a_freeze_that_was_taken_out_of_the_definition_lasts_until_the_rules_are_changed(house: House) -> None:
+    """Whoever edits the definition during a freeze cannot end it."""
+    first = house.open(
+        gated(
+            house, dataclasses.replace(NOBODY, freezes=(Freeze("gone", "2020-01-01 00:00", "2020-02-01 00:00", "UTC"),))
+        ),
+        **ASKED,
+    )
+    house.drive(first)
+    book = ledger.read(house.store, ledger.name_of(TARGET))
+    stricter = dataclasses.replace(NOBODY, freezes=NOW_AND_EVER).as_json()
+    ledger.append(
+        house.store,
+        book,
+        [(ledger.RULES_CHANGED, {"rules": stricter, "kind": "stricter", "reasons": [], "approvals": [], "run": first})],
+        house.key,
+    )
+    without = house.open(gated(house, NOBODY, "true # something else"), **ASKED)
+    with pytest.raises(Blocked, match="frozen: now"):
+        house.drive(without)
+
+
+def test_an_audit_finds_what_was_let_through_in_a_freeze(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = house.open(gated(house, dataclasses.replace(NOBODY, freezes=NOW_AND_EVER)), **ASKED)
+    with monkeypatch.context() as patch:
+        patch.setattr(freezes, "frozen", lambda *_: None)
+        house.drive(run_id)
+    [found] = judged(house, run_id)
+    assert "was let through" in found
+    assert "frozen: now" in found
+
+
+def test_an_audit_finds_who_froze_a_target_by_a_word_of_its_own(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = house.open(gated(house, NOBODY), **ASKED)
+    with monkeypatch.context() as patch:
+        patch.setattr(freezes, "frozen", lambda *_: freezes.Frozen(NOW_AND_EVER, None))
+        with pytest.raises(Blocked):
+            house.drive(run_id)
+    [found] = judged(house, run_id)
+    assert "by the rules in force it was not" in found

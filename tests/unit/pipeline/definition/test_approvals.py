@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.approvers import SigningKey
 
+from pipeline.gates.freezes import Freeze
 from pipeline.gates.rules import NOBODY
 from pipeline.gates.rules import problems as rule_problems
 
@@ -128,3 +129,41 @@ def test_expressions_are_not_taken_where_rules_stand(problems: Problems) -> None
     assert "environments.s.approvals.people takes no expressions" in [each.message for each in problems(text, FILES)]
     text = BASE.replace("[release, alice]", '["${{ parameters.who }}"]') + "parameters: {who: {type: string}}\n"
     assert "environments.s.approvals.from[0] takes no expressions" in [each.message for each in problems(text, FILES)]
+
+
+# Freezes
+
+FREEZE = "approvals: {people: 2, from: [release, alice]}, freeze: [{name: weekend, from: fri 16:00, to: mon 08:00, zone: Europe/Berlin}]"
+FROZEN = BASE.replace("approvals: {people: 2, from: [release, alice]}", FREEZE)
+
+
+def test_the_freezes_of_an_environment(load: Load) -> None:
+    rules = load(FROZEN, FILES).rules["s"]
+    assert rules.freezes == (Freeze("weekend", "fri 16:00", "mon 08:00", "Europe/Berlin"),)
+    assert rule_problems(rules) == []
+    nobody = FROZEN.replace("approvals: {people: 2, from: [release, alice]}", "approvals: none")
+    assert load(nobody, FILES).rules["s"].freezes == rules.freezes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("fri 16:00", "friday 16:00", "freeze[0].from must be a moment, such as 2026-12-18 18:00, fri 16:00 or 18:00"),
+        ("fri 16:00", "16:00", "not written in the same way"),
+        ("Europe/Berlin", "Europe/Berlim", "there is no time zone 'Europe/Berlim'"),
+        ("Europe/Berlin", "CET", "must be a time zone, such as Europe/Berlin or UTC"),
+        (", zone: Europe/Berlin", "", "lacks 'zone'"),
+        ("to: mon", "until: mon", "unknown key 'until'"),
+        ("[{name", "[{name: weekend, from: 2027-01-01 00:00, to: 2026-01-01 00:00, zone: UTC}, {name", "two freezes"),
+        (
+            "[{name",
+            "[{name: other, from: 2027-01-01 00:00, to: 2026-01-01 00:00, zone: UTC}, {name",
+            "ends before it begins",
+        ),
+        ("[{name: weekend, from: fri 16:00, to: mon 08:00, zone: Europe/Berlin}]", "weekend", "must be a list"),
+    ],
+)
+def test_what_is_wrong_with_a_freeze(problems: Problems, old: str, new: str, message: str) -> None:
+    found = problems(FROZEN.replace(old, new, 1), FILES)
+    assert any(message in each.message for each in found), [each.message for each in found]
+    assert all(each.line for each in found)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 def drive(context: Context, wish: Wish, jobs: int) -> Run:
     """Attempt what is ready, up to `jobs` stages at a time, and give the run as it then stands.
 
-    Raises the error of the first stage that failed, once all that were under way have ended; Interrupted on Ctrl-C.
+    Raises the error of the first stage that failed, with those of others, once all that were under way have ended; Interrupted on Ctrl-C.
     """
     earlier.distrust(context)
     with _signals() as received:
@@ -99,7 +99,9 @@ class _Drive:
             hint = f"Go on with: towpath resume {self.context.run.id}"
             raise Interrupted(f"canceled by {self.canceled_by}", code=143, hint=hint)
         if self.failures:
-            raise self.failures[0]
+            first, *others = self.failures
+            first.also = tuple(others)
+            raise first
         _explain(self.context, {name: standing for name, standing in found.items() if name in wanted}, self.wish)
         return self.context.run
 

@@ -40,7 +40,10 @@ EXIT_CODES: dict[int, str] = {
 
 
 class TowpathError(Exception):
-    """The base of all errors that are expected to happen. `code` is the exit code of the command."""
+    """The base of all errors that are expected to happen. `code` is the exit code of the command.
+
+    `also` are those that happened besides: of several stages that failed the first one's code is the command's.
+    """
 
     code = 3
 
@@ -49,10 +52,12 @@ class TowpathError(Exception):
         self.message = message
         self.hint = hint
         self.where = where
+        self.also: tuple[TowpathError, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Give the one object that `--json` prints on standard error."""
-        return {"code": self.code, "message": self.message, "where": self.where, "hint": self.hint}
+        told = {"code": self.code, "message": self.message, "where": self.where, "hint": self.hint}
+        return {**told, "also": [each.as_json() for each in self.also]} if self.also else told
 
 
 class StageFailed(TowpathError):

@@ -29,7 +29,10 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """The Reporter that tells nobody."""
+    """The Reporter that tells nobody. What the runner says of its own it keeps."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
 
     def run_known(self, run: Run, plan: Plan) -> None: ...
 
@@ -39,4 +42,5 @@ class Silent:
 
     def stage_ended(self, attempt: Attempt) -> None: ...
 
-    def note(self, text: str) -> None: ...
+    def note(self, text: str) -> None:
+        self.notes.append(text)

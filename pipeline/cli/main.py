@@ -162,6 +162,8 @@ def _text(error: TowpathError) -> Iterator[str]:
     yield f"{label} {plain(where + error.message)}"
     if error.hint:
         yield from (f"       {plain(line)}" for line in error.hint.splitlines())
+    for each in error.also:
+        yield from _text(each)
 
 
 def _usage(error: click.ClickException) -> str | None:

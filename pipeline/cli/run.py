@@ -320,7 +320,7 @@ def _report(context: Context, already: dict[str, dict[str, Any]], *, output: Out
     if output.asked:
         output.leave(dress.Told(state, _gates(context)))
     if output.as_json:
-        common.print_json({**state, "already_done": already})
+        common.print_json({**state, "already_done": already, "notes": getattr(context.reporter, "notes", [])})
         return
     for name, each in already.items():
         text = f"{name}: already done in attempt {each['attempt']} by {each['by']}, {each['at']}; it is not done again"

@@ -71,7 +71,7 @@ def problems(error: TowpathError) -> list[tuple[str, str | None]]:
     listed = getattr(error, "problems", None)
     if listed:
         return [(f"{each.message}\n{each.hint}" if each.hint else each.message, each.where or None) for each in listed]
-    return [(error.message, error.where)]
+    return [(each.message, each.where) for each in (error, *error.also)]
 
 
 _PLACE = re.compile(r"(?P<file>[^:]+?)(?::(?P<line>\d+))?(?::(?P<column>\d+))?")

@@ -63,6 +63,17 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(house: House) -> None:
     assert run.last("after") is None
 
 
+def test_every_stage_that_failed_is_told_at_the_end(house: House) -> None:
+    run_id = house.open(command("bad", "exit 3"), command("worse", "sleep 0.3; exit 4"), command("good", "true"))
+    with pytest.raises(StageFailed, match="stage bad: ") as caught:
+        house.drive(run_id)
+    [other] = caught.value.also
+    assert other.message == "stage worse: the program ended with exit code 4"
+    assert other.hint
+    assert f"towpath logs {run_id} worse" in other.hint
+    assert [each["message"] for each in caught.value.as_json()["also"]] == [other.message]
+
+
 def test_going_on_repeats_what_failed_and_nothing_that_is_done(house: House) -> None:
     count, flag = house.project / "count", house.project / "flag"
     run_id = house.open(command("once", f"echo x >> {count}"), command("flaky", f"test -e {flag}", needs=("once",)))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
+
+import yaml
 
 from pipeline import beneath, sight
 from pipeline.definition import copies, resolve
 from pipeline.errors import InvalidDefinition
 from pipeline.plan import GATED, Plan, PlannedStage, SecretSource
 from pipeline.record import digest
+from stages import safeyaml
 from stages.contract import Target
 from stages.kinds import KINDS
 from stages.limits import LIMITS
@@ -123,6 +128,7 @@ def _read_files(definition: Definition, name: str, options: dict[str, Any], proj
                 contents |= beneath.read_folder(project, path, LIMITS.folder_files, LIMITS.folder_bytes)
             else:
                 contents[path] = beneath.read(project, path, LIMITS.yaml_bytes).data
+                contents |= _named_in(project, path, contents[path], option.names_files)
         except beneath.Refused as error:
             place = definition.place("stages", name, "with", option.name)
             problems.append(dataclasses.replace(place, message=f"{option.name}: {error}", hint=error.hint))
@@ -130,6 +136,29 @@ def _read_files(definition: Definition, name: str, options: dict[str, Any], proj
     if problems:
         raise InvalidDefinition(problems)
     return contents
+
+
+def _named_in(project: Path, path: str, data: bytes, keys: tuple[str, ...]) -> dict[str, bytes]:
+    """Read the files that the entries of a YAML file name. What is wrong with it or with them, the kind's check says, with its place."""
+    contents: dict[str, bytes] = {}
+    for name in _values(data, path, keys) if keys else ():
+        named = posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
+        with suppress(beneath.Refused):
+            contents[named] = beneath.read(project, named, LIMITS.event_bytes).data
+    return contents
+
+
+def _values(data: bytes, path: str, keys: tuple[str, ...]) -> list[str]:
+    try:
+        entries = yaml.safe_load(safeyaml.check(data, path))
+    except (safeyaml.UnsafeYaml, yaml.YAMLError, ValueError):
+        return []
+    found = (
+        [each.get(key) for each in entries if isinstance(each, dict) for key in keys]
+        if isinstance(entries, list)
+        else []
+    )
+    return [each for each in found if isinstance(each, str)]
 
 
 def _wrong_writes(definition: Definition, name: str, options: dict[str, Any]) -> list[Problem]:

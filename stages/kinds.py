@@ -42,6 +42,8 @@ class Option:
     choices: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     """Environment variables that the stage is handed if this is given."""
+    names_files: tuple[str, ...] = ()
+    """Keys in the entries of such a YAML file whose values are further files, by their paths from it: they are recorded with it."""
     flag: str = ""
     """What the command calls it, where that is not its name: one entry of a list or a map at a time."""
 
@@ -239,7 +241,15 @@ KINDS: dict[str, Kind] = {
         Kind(
             "invoke",
             "Call deployed functions and endpoints, and compare the answers with what is expected.",
-            options=(Option("requests", "file", "The calls to make and what to expect of them.", required=True),),
+            options=(
+                Option(
+                    "requests",
+                    "file",
+                    "The calls to make and what to expect of them.",
+                    required=True,
+                    names_files=("event-file",),
+                ),
+            ),
             inputs=("deployment",),
             phases=("check", "apply"),
             needs=frozenset({"network", "credentials"}),

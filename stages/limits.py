@@ -87,6 +87,8 @@ class Limits:
     """Of an object of a bundle that is no content: an event holds a proposal at most, a segment of a log 1 MiB."""
     secret_bytes: int = 65_536
     """What Secrets Manager holds at most; one variable of a process may have 128 KiB."""
+    event_bytes: int = 6 * 1024**2
+    """Of an event in a file of its own: Lambda's limit for a synchronous invocation."""
     grace_s: float = 5.0
     """Between asking a stage to end and ending it: CI systems give about ten seconds in all."""
     source_look_s: float = 1.0

@@ -16,6 +16,7 @@ import yaml
 
 from stages import safeyaml
 from stages.contract import InvalidInput, Problem
+from stages.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 DEFAULT_TIMEOUT_S = 30.0
 MAX_TIMEOUT_S = 900.0  # Lambda's own limit
-EVENT_BYTES = 6 * 1024 * 1024  # Lambda's limit for a synchronous invocation
 
 _KEYS = {
     "endpoint": ("name", "endpoint", "path", "method", "headers", "body", "timeout", "expect"),
@@ -257,8 +257,10 @@ class _Reader:
             json.loads(data)
         except (OSError, ValueError) as error:
             raise self.wrong(fields["event-file"], f"the event file {name!r} cannot be used: {error}") from error
-        if len(data) > EVENT_BYTES:
-            raise self.wrong(fields["event-file"], f"the event has {len(data):,} bytes; Lambda takes {EVENT_BYTES:,}")
+        if len(data) > LIMITS.event_bytes:
+            raise self.wrong(
+                fields["event-file"], f"the event has {len(data):,} bytes; Lambda takes {LIMITS.event_bytes:,}"
+            )
         return data
 
     def expect(self, node: yaml.Node | None, kind: str) -> Expect:

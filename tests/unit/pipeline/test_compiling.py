@@ -54,3 +54,32 @@ def test_a_folder_that_is_not_there_is_told_at_its_option(tmp_path: Path) -> Non
     (problem,) = caught.value.problems
     assert problem.where == "pipeline.yaml:5:57"
     assert problem.message == "advisories: there is no folder 'known/bad' in the project directory"
+
+
+def test_event_files_that_requests_name_are_in_the_plan(tmp_path: Path) -> None:
+    """A stage sees just the files of its plan, so a smoke test with an event in a file of its own would not find it."""
+    (tmp_path / "tests" / "events").mkdir(parents=True)
+    (tmp_path / "tests" / "events" / "a.json").write_bytes(b"{}")
+    asked = "- {function: A, event-file: events/a.json}\n- {function: B, event-file: none.json}\n- {function: C, event: 1}\n"
+    (tmp_path / "tests" / "smoke.yaml").write_text(asked)
+    (tmp_path / "pipeline.yaml").write_text(SMOKE)
+    (tmp_path / "t.yaml").write_text("Resources: {}\n")
+    plan, contents = compile_plan(definition.load(tmp_path / "pipeline.yaml", tmp_path), {}, tmp_path)
+    assert plan.stages["smoke"].files == {
+        "tests/smoke.yaml": digest.of_bytes(asked.encode()),
+        "tests/events/a.json": digest.of_bytes(b"{}"),
+    }
+    assert digest.of_bytes(b"{}") in contents
+
+
+SMOKE = """\
+version: 1
+name: demo
+environments:
+  test: {account: "111111111111", region: eu-central-1, stack: test, repository: demo, approvals: none}
+stages:
+  build: {uses: build, with: {template: t.yaml}}
+  package: {uses: package, needs: [build], environment: test}
+  deploy: {uses: deploy, needs: [package], environment: test}
+  smoke: {uses: invoke, needs: [deploy], environment: test, with: {requests: tests/smoke.yaml}}
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 from stages.aws import cloudformation, s3
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from stages.contract import Access, Json, Request, Target
     from stages.deploy.release import Release
 
+_NESTED_CHANGE_SET = re.compile(r"arn:[^\s:]+:cloudformation:\S+:changeSet/[^\s/]+/[^\s.,]+")
 EXECUTED = frozenset({"EXECUTE_IN_PROGRESS", "EXECUTE_COMPLETE", "EXECUTE_FAILED"})
 """Execution states of a change set that has been executed, whatever came of it."""
 
@@ -167,11 +169,21 @@ def _usable(session: Session, made: Json) -> Json | None:
     """The change set if it can be executed, None if there is nothing to change; otherwise raises StageError."""
     if made["Status"] == "CREATE_COMPLETE":
         return made
+    reasons = _reasons(session, made)
     cloudformation.delete_change_set(session.cloudformation, made["ChangeSetId"])
     if cloudformation.is_empty(made):
         return None
-    reason = made.get("StatusReason") or made["Status"]
-    raise StageError(f"CloudFormation could not make a change set for the stack {made['StackName']}: {reason}")
+    raise StageError(f"CloudFormation could not make a change set for the stack {made['StackName']}: {reasons}")
+
+
+def _reasons(session: Session, made: Json) -> str:
+    """Why a change set could not be made. Of a nested one the reason says no more than which: the rest is told by that one."""
+    reason = str(made.get("StatusReason") or made["Status"])
+    inner = _NESTED_CHANGE_SET.search(reason)
+    found = cloudformation.describe_change_set(session.cloudformation, inner[0]) if inner else None
+    if found is None or found["ChangeSetId"] == made["ChangeSetId"]:
+        return reason
+    return f"its nested stack {found['StackName']}: {_reasons(session, found)}"
 
 
 def _handle(made: Json, *, empty: bool) -> Json:

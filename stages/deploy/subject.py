@@ -144,7 +144,7 @@ def _detail(detail: Any) -> Json:
 
 
 def parameters(template: Template, target: Target, change_set: Json | None, base: Json | None) -> Json:
-    """Every parameter with the value it gets, and where that comes from; secrets only as a digest, one that the stack keeps not at all.
+    """Every parameter with the value it gets, and where that comes from; secrets only as a digest, None of one that the stack keeps.
 
     What CloudFormation shows in the change set has the last word, and tells what a late-bound one stands for.
     """
@@ -156,7 +156,7 @@ def parameters(template: Template, target: Target, change_set: Json | None, base
         given = {"environment": target.parameters, "stack": before}.get(source, {})
         value = given.get(name, values.default(template, name))
         if name in secret:
-            found[name] = {} if source == "stack" else {"digest": secret_digest(target, name, value or "")}
+            found[name] = {"digest": None if source == "stack" else secret_digest(target, name, value or "")}
         else:
             found[name] = {"value": shown.get(name, {}).get("ParameterValue", value)}
         if name not in secret and "ResolvedValue" in shown.get(name, {}):

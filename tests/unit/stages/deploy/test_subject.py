@@ -91,7 +91,7 @@ def test_a_value_that_the_stack_keeps_is_said_to_be_kept() -> None:
     base = {"parameters": {"Plain": "two", "Secret": "****", "Ami": "/ami"}}
     found = subject.parameters(template, TARGET, None, base)
     assert found["Plain"] == {"value": "two", "from": "stack"}
-    assert found["Secret"] == {"from": "stack"}  # nobody may see it, so nobody can say which it is
+    assert found["Secret"] == {"digest": None, "from": "stack"}  # nobody may see it, so nobody can say which it is
     assert found["Ami"] == {"value": "/ami", "from": "default"}
 
 

@@ -112,6 +112,10 @@ def _target(definition: Definition, name: str, values: Mapping[str, Value]) -> T
         tags=dict(environment.tags),
         capabilities=list(environment.capabilities),
         bucket=environment.bucket,
+        service_role=environment.service_role,
+        notification_arns=list(environment.notification_arns),
+        on_failure=environment.on_failure,
+        retain_except_on_create=environment.retain_except_on_create,
     )
 
 

@@ -193,7 +193,7 @@ def details(proposal: dict[str, Any] | None, current: dict[str, Any] | None) -> 
 def _value(parameter: dict[str, Any]) -> str:
     """Give a parameter as text; of a secret its digest, which is equal for equal secrets of one target."""
     if "digest" in parameter:
-        return f"(secret, {str(parameter['digest'])[:14]}…)"
+        return f"(secret, {parameter['digest'][:14]}…)" if parameter["digest"] else "(secret, kept from the stack)"
     resolved = parameter.get("resolved")
     return f"{parameter.get('value')} ({resolved})" if resolved is not None else str(parameter.get("value"))
 

@@ -78,8 +78,11 @@ class PlannedStage:
 
     def as_json(self) -> dict[str, Any]:
         """Give the stage's JSON form, in which one without secrets says nothing of them, and so on."""
+        form = {**dataclasses.asdict(self), "target": self.target.as_json() if self.target else None}
+        for name, source in self.secrets.items():
+            form["secrets"][name]["target"] = source.target.as_json() if source.target else None
         lacks = [name for name in ("secrets", "group", "after") if not getattr(self, name)]
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in lacks}
+        return {name: value for name, value in form.items() if name not in lacks}
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -89,9 +89,17 @@ class InvalidInput(StageError):
         self.problems = problems
 
 
+OnFailure = Literal["rollback", "do-nothing", "delete"]
+"""What becomes of a stack when an operation on it fails. `delete` is for a stack that is being made; an update rolls back then."""
+
+
 @dataclass(frozen=True)
 class Target:
-    """What a stage acts on: an environment of the definition. It is identity, and part of what people approve."""
+    """What a stage acts on: an environment of the definition. It is identity, and part of what people approve.
+
+    `service_role` is whom CloudFormation acts as, `notification_arns` are the topics that it tells of what it does. Without
+    `retain_except_on_create`, what is new and has `DeletionPolicy: Retain` is left behind when an operation rolls back.
+    """
 
     environment: str
     account: str
@@ -104,6 +112,25 @@ class Target:
     tags: dict[str, str] = field(default_factory=dict)
     capabilities: list[str] = field(default_factory=list)
     bucket: str | None = None
+    service_role: str | None = None
+    notification_arns: list[str] = field(default_factory=list)
+    on_failure: OnFailure = "rollback"
+    retain_except_on_create: bool = False
+
+    def as_json(self) -> Json:
+        """The target's JSON form. A key of `_LATER` that is as it always was is left out, so that what was recorded before there
+        was such a key keeps its digest."""
+        form = dataclasses.asdict(self)
+        return {name: value for name, value in form.items() if name not in _LATER or value != _LATER[name]}
+
+
+_LATER: Json = {
+    "service_role": None,
+    "notification_arns": [],
+    "on_failure": "rollback",
+    "retain_except_on_create": False,
+}
+"""Keys that a target got after the first release, with their values where nobody says anything."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from pipeline.audit.logs import Told
 from pipeline.gates import subjects
 from pipeline.record import chain, runs
 from pipeline.record.writer import event_key
+from stages.contract import Target
 from stages.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def request(
 ) -> list[Finding]:
     """Rule 5 for the request of one phase. `proposal` is what the attempt had proposed or taken over by then."""
     found: list[Finding] = []
-    target = dataclasses.asdict(stage.target) if stage.target else None
+    target = stage.target.as_json() if stage.target else None
     expected = {
         "kind": stage.kind,
         "phase": phase,
@@ -174,6 +175,7 @@ def request(
     }
     with reading(key, found):
         document = {"secrets": [], **document}
+        document["target"] = Target(**document["target"]).as_json() if document["target"] else None
         for name, value in expected.items():
             if document[name] != value:
                 found.append(

@@ -102,6 +102,11 @@ def _environments(draft: Draft, positions: Positions) -> Iterator[Problem]:
         if partition and partition != environment.partition:
             message = f"{environment.region} is in partition {partition}, not {environment.partition}"
             yield Problem(message, *positions.value("environments", name, "region"), f"Write: partition: {partition}")
+        owner = environment.service_role.split(":")[4] if environment.service_role else environment.account
+        if owner != environment.account:
+            message = f"the service role is of account {owner}, and the environment is account {environment.account}"
+            hint = "CloudFormation takes no role of another account than the stack's."
+            yield Problem(message, *positions.value("environments", name, "service-role"), hint)
 
 
 # Stages

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from pipeline.gates.freezes import MOMENT, ZONE
-from stages.contract import Problem
+from stages.contract import OnFailure, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,8 @@ _STACK = r"^[A-Za-z][A-Za-z0-9-]{0,127}$"
 _HOST = r"((localhost|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)(:[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5})"
 _REPOSITORY = rf"^({_HOST}/)?([a-z0-9]+([._-][a-z0-9]+)*/)*[a-z0-9]+([._-][a-z0-9]+)*$"
 _BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+_ROLE = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512}$"
+_TOPIC = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$"
 _DURATION = r"^[1-9][0-9]{0,4}[smh]$"
 _PERSON = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 _IDENTITY = r"^[^\s]+$"
@@ -51,6 +53,8 @@ WORDS: dict[str, str] = {
     _STACK: "a stack's name: letters, digits and hyphens, beginning with a letter, at most 128",
     _REPOSITORY: "a repository's name: lower-case letters and digits, separated by . _ - or /, perhaps with a host before it",
     _BUCKET: "a bucket's name: 3 to 63 lower-case letters, digits, hyphens and dots, without s3:// before it",
+    _ROLE: "the ARN of an IAM role, such as arn:aws:iam::123456789012:role/deploys",
+    _TOPIC: "the ARN of an SNS topic, such as arn:aws:sns:eu-central-1:123456789012:deployments",
     _DURATION: "a duration, such as 90s, 15m or 2h",
     _PERSON: "lower-case letters, digits, and . _ - between them",
     _IDENTITY: "a mail address or a login, without spaces",
@@ -74,6 +78,7 @@ PersonName = Annotated[str, StringConstraints(pattern=_PERSON, max_length=40)]
 Identity = Annotated[str, StringConstraints(pattern=_IDENTITY, max_length=200)]
 ParameterName = Annotated[str, StringConstraints(pattern=_PARAMETER_NAME, max_length=64)]
 SecretName = Annotated[str, StringConstraints(pattern=_SECRET_NAME, max_length=64)]
+TopicArn = Annotated[str, StringConstraints(pattern=_TOPIC)]
 Scalar = Annotated[Any, WithJsonSchema({"type": ["string", "integer", "boolean"]})]
 """A value of a parameter; `check` compares it with the parameter's type."""
 
@@ -228,6 +233,29 @@ class Environment(_Model):
     tags: dict[str, str] = Field(default_factory=dict, description="The stack's tags.")
     capabilities: Annotated[tuple[Capability, ...], Field(strict=False)] = Field(
         default=(), description="What CloudFormation may create on the stack's behalf."
+    )
+    service_role: str | None = Field(
+        default=None,
+        alias="service-role",
+        pattern=_ROLE,
+        description="The IAM role that CloudFormation acts as, from then on for whatever is done to the stack. Without one it is the "
+        "role that the stack has, else whoever deploys.",
+    )
+    notification_arns: Annotated[tuple[TopicArn, ...], Field(strict=False, max_length=5)] = Field(
+        default=(),
+        alias="notification-arns",
+        description="SNS topics that CloudFormation tells of everything it does to the stack. Others are taken from the stack.",
+    )
+    on_failure: OnFailure = Field(
+        default="rollback",
+        alias="on-failure",
+        description="What becomes of the stack when a deployment fails: `rollback`, `do-nothing` (it stays as it is then), or `delete` "
+        "(if it was being made; an update rolls back).",
+    )
+    retain_except_on_create: bool = Field(
+        default=False,
+        alias="retain-except-on-create",
+        description="Whether a deployment that rolls back also deletes what it had just made and the template says to retain.",
     )
     profile: str | None = Field(
         default=None,

@@ -55,7 +55,7 @@ def by_request(
 
     `inputs` are digests of artifacts, `secrets` where those are taken from that it is handed.
     """
-    where = dataclasses.asdict(target) if target else None
+    where = target.as_json() if target else None
     subject: dict[str, Any] = {"v": 1, "kind": kind, "options": options, "inputs": inputs, "target": where}
     view = f"{kind} in {target.environment if target else 'no environment'}: {json.dumps(options, sort_keys=True)}"
     if secrets:

@@ -9,7 +9,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -17,11 +17,11 @@ from stages.aws import retry
 from stages.contract import StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_cloudformation.literals import CapabilityType, ChangeSetTypeType, TemplateStageType
+    from mypy_boto3_cloudformation.literals import ChangeSetTypeType, TemplateStageType
 
     from stages.contract import Json
 
@@ -36,7 +36,8 @@ NOTHING_TO_CHANGE = re.compile(r"didn't contain changes|No updates are to be per
 class ChangeSetSpec:
     """What a change set is made of. `name` doubles as client token, so that a lost answer makes no second one.
 
-    `template` is the template's text, or its https:// address in S3.
+    `template` is the template's text, or its https:// address in S3. `kept` names parameters that keep the value which the
+    stack has. `delete_on_failure`: a stack that cannot be made is deleted. `nested`: with a change set for each nested stack.
     """
 
     stack: str
@@ -47,6 +48,31 @@ class ChangeSetSpec:
     parameters: dict[str, str]
     capabilities: list[str]
     tags: dict[str, str]
+    kept: frozenset[str] = frozenset()
+    role: str | None = None
+    notifications: list[str] = field(default_factory=list)
+    delete_on_failure: bool = False
+    nested: bool = False
+
+    def arguments(self) -> Json:
+        """CreateChangeSet's."""
+        at = "TemplateURL" if self.template.startswith("https://") else "TemplateBody"
+        given = [{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()]
+        return {
+            "StackName": self.stack,
+            "ChangeSetName": self.name,
+            "ChangeSetType": self.type,
+            "ClientToken": self.name,
+            "Description": self.description,
+            at: self.template,
+            "Parameters": given + [{"ParameterKey": key, "UsePreviousValue": True} for key in sorted(self.kept)],
+            "Capabilities": self.capabilities,  # the service judges them
+            "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
+            "NotificationARNs": self.notifications,  # an empty list takes away what the stack has
+            **({"RoleARN": self.role} if self.role else {}),
+            **({"OnStackFailure": "DELETE"} if self.delete_on_failure else {}),
+            **({"IncludeNestedStacks": True} if self.nested else {}),
+        }
 
 
 def describe_stack(client: CloudFormationClient, stack: str) -> Json | None:
@@ -65,30 +91,17 @@ def describe_stack(client: CloudFormationClient, stack: str) -> Json | None:
 def create_change_set(client: CloudFormationClient, spec: ChangeSetSpec) -> str:
     """Make a change set and return its ARN."""
     doing = f"making a change set for the stack {spec.stack}"
-    capabilities = cast("list[CapabilityType]", spec.capabilities)  # the service judges them
-
-    template: Any = {"TemplateURL" if spec.template.startswith("https://") else "TemplateBody": spec.template}
+    arguments: Any = spec.arguments()
 
     def create() -> str:
-        made = client.create_change_set(
-            StackName=spec.stack,
-            ChangeSetName=spec.name,
-            ChangeSetType=spec.type,
-            ClientToken=spec.name,
-            Description=spec.description,
-            **template,
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in spec.parameters.items()],
-            Capabilities=capabilities,
-            Tags=[{"Key": key, "Value": value} for key, value in spec.tags.items()],
-        )
-        return made["Id"]
+        return client.create_change_set(**arguments)["Id"]
 
     with retry.explained(doing):
         try:
             return retry.call(create, doing=doing)
         except ClientError as error:
             if retry.code(error) == "InsufficientCapabilitiesException":
-                raise insufficient_capabilities(error) from error
+                raise insufficient_capabilities(error, spec.capabilities) from error
             if retry.code(error) != "AlreadyExistsException":
                 raise
     made = describe_change_set(client, spec.name, spec.stack)  # an answer was lost, and this is what it told of
@@ -97,12 +110,13 @@ def create_change_set(client: CloudFormationClient, spec: ChangeSetSpec) -> str:
     return str(made["ChangeSetId"])
 
 
-def insufficient_capabilities(error: ClientError) -> StageError:
+def insufficient_capabilities(error: ClientError, stated: Iterable[str] = ()) -> StageError:
     """CloudFormation's own refusal, for what the checks before it did not foresee."""
     wanted = re.findall(r"CAPABILITY_\w+", retry.text(error))
+    line = f"capabilities: [{', '.join(dict.fromkeys([*stated, *wanted]))}]"
     return StageError(
         f"CloudFormation refuses the template without capabilities: {retry.text(error)}",
-        hint=f"Add to the environment: `capabilities: [{', '.join(wanted)}]`" if wanted else None,
+        hint=f"Add to the environment: `{line}`" if wanted else None,
     )
 
 
@@ -169,15 +183,25 @@ def template(
     return body if body is None or isinstance(body, str) else dict(body)
 
 
-def execute_change_set(client: CloudFormationClient, arn: str, token: str) -> bool:
+def execute_change_set(
+    client: CloudFormationClient,
+    arn: str,
+    token: str,
+    *,
+    disable_rollback: bool = False,
+    retain_except_on_create: bool = False,
+) -> bool:
     """Execute a change set; False if CloudFormation says that its state does not allow that (any more).
 
     Raises StageError, `blocked` if somebody else is changing the stack.
     """
     doing = f"executing the change set {arn}"
+    how: Any = {"ChangeSetName": arn, "ClientRequestToken": token}
+    how |= {"DisableRollback": True} if disable_rollback else {}
+    how |= {"RetainExceptOnCreate": True} if retain_except_on_create else {}
     with retry.explained(doing):
         try:
-            retry.call(lambda: client.execute_change_set(ChangeSetName=arn, ClientRequestToken=token), doing=doing)
+            retry.call(lambda: client.execute_change_set(**how), doing=doing)
         except ClientError as error:
             if retry.code(error) in ("InvalidChangeSetStatus", "TokenAlreadyExistsException") or _is_absent(error):
                 return False

@@ -147,7 +147,8 @@ def _execute(
     _refuse_if_moved(session, release, proposal, found)
     live.check_templates(session, release)
     log(f"executing the change set {proposal.handle['name']}", stack=found["StackName"])
-    if not cloudformation.execute_change_set(session.cloudformation, arn, proposal.handle["token"]):
+    how = subjects.execution(proposal.subject)
+    if not cloudformation.execute_change_set(session.cloudformation, arn, proposal.handle["token"], **how):
         found = cloudformation.describe_change_set(session.cloudformation, arn)
         _take_up(under_way.root, request, gone=found is None)  # the answer to our first call may have been lost
 
@@ -173,9 +174,8 @@ def _refuse_if_moved(session: Session, release: Release, proposal: Proposal, cha
     if stack and is_busy(stack["StackStatus"]):
         raise outcome.busy(stack)
     base = live.base(session, stack)
-    template = live.templates(session, change_set=change_set["ChangeSetId"]) if change_set else (base or {})["template"]
-    way = proposal.subject["execution"]["type"]
-    now = subjects.build(release, target, way=way, change_set=change_set, template=template, base=base)
+    found = live.found(session, release, proposal.subject["execution"]["type"], change_set, base)
+    now = subjects.build(release, target, found)
     moved = list(subjects.differences(proposal.subject, now))
     if moved:
         raise outcome.again(f"what would be done is no longer what was proposed; these differ: {', '.join(moved)}")

@@ -13,9 +13,11 @@ from botocore.exceptions import ClientError
 
 from stages.aws import cloudformation, lambda_, retry
 from stages.contract import InvalidInput, Problem, StageError
+from stages.deploy import late
+from stages.deploy.precheck import transforms
 from stages.deploy.release import NEW_RUN
 from stages.deploy.states import exists
-from stages.deploy.subject import template_digest
+from stages.deploy.subject import STACK, Found, template_digest
 from stages.limits import LIMITS
 from stages.log import log
 from stages.template.functions import full_id
@@ -43,6 +45,67 @@ def templates(session: Session, *, change_set: str | None = None, stack: str | N
     return {"original": template_digest(original), "processed": template_digest(processed or original)}
 
 
+def found(session: Session, release: Release, way: str, change_set: Json | None, base: Json | None) -> Found:
+    """All that a subject says of a change set (None: there is nothing to change) and of what is there."""
+    template = templates(session, change_set=change_set["ChangeSetId"]) if change_set else (base or {})["template"]
+    late_bound = late.look(session, release, session.target)
+    return Found(way, change_set, template, base, nested(session, change_set), late_bound)
+
+
+def nested(session: Session, change_set: Json | None, depth: int = 0) -> dict[str, Json]:
+    """The change sets of the stacks nested in one, by ARN, as far as CloudFormation has made any."""
+    made: dict[str, Json] = {}
+    for each in (change_set or {}).get("Changes", []):
+        arn = each.get("ResourceChange", {}).get("ChangeSetId")
+        inner = cloudformation.describe_change_set(session.cloudformation, arn) if arn else None
+        if inner and depth < LIMITS.nested_depth:
+            made |= {arn: inner, **nested(session, inner, depth + 1)}
+    return made
+
+
+def within(found: Found, path: str = "", change_set: Json | None = None) -> Iterator[tuple[str, Json]]:
+    """The change sets of nested stacks, each with the path of its stack."""
+    for each in (change_set or found.change_set or {}).get("Changes", []):
+        change = each.get("ResourceChange", {})
+        inner = found.nested.get(change.get("ChangeSetId", ""))
+        if inner:
+            at = full_id(path, change["LogicalResourceId"])
+            yield at, inner
+            yield from within(found, at, inner)
+
+
+def bodies_before(session: Session, found: Found) -> dict[str, Any]:
+    """The templates that stand now, by the path of their stack; nested ones if any of them changes."""
+    if found.base is None:
+        return {}
+    stack = found.base["stack_id"]
+    bodies = {"": processed_template(session, stack=stack)}
+    if _changes_nested(found):
+        stacks = {name: each for name, each in walk(session, stack).items() if each["ResourceType"] == STACK}
+        bodies |= {name: processed_template(session, stack=each["PhysicalResourceId"]) for name, each in stacks.items()}
+    return bodies
+
+
+def bodies_after(session: Session, release: Release, found: Found) -> dict[str, Any]:
+    """The templates as the change set makes them, by the path of their stack.
+
+    One of a nested stack without a change set is the release's, if that is all there is to it: what a macro makes of it is not known.
+    """
+    if found.change_set is None:
+        return {}
+    bodies: dict[str, Any] = {
+        path: stack.template.text for path, stack in release.stacks.items() if path and not transforms(stack.template)
+    }
+    for path, each in (("", found.change_set), *within(found)):
+        bodies[path] = processed_template(session, change_set=each["ChangeSetId"])
+    return bodies
+
+
+def _changes_nested(found: Found) -> bool:
+    changes = (found.change_set or {}).get("Changes", [])
+    return any(each.get("ResourceChange", {}).get("ResourceType") == STACK for each in changes)
+
+
 def processed_template(
     session: Session, *, change_set: str | None = None, stack: str | None = None
 ) -> str | Json | None:
@@ -60,6 +123,9 @@ def base(session: Session, stack: Json | None) -> Json | None:
         "stack_id": stack["StackId"],
         "template": templates(session, stack=stack["StackId"]),
         "parameters": {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])},
+        "tags": {each["Key"]: each["Value"] for each in stack.get("Tags", []) if not each["Key"].startswith("aws:")},
+        "service_role": stack.get("RoleARN"),
+        "notification_arns": sorted(stack.get("NotificationARNs", [])),
         "functions": {name: _code(function) for name, function in sorted(functions.items())},
     }
 
@@ -70,17 +136,22 @@ def _code(function: lambda_.LiveFunction | None) -> Json:
     return {"image": function.image} if function.image else {"code_sha256": function.code_sha256}
 
 
-def function_names(session: Session, stack_id: str, path: str = "") -> dict[str, str]:
+def function_names(session: Session, stack_id: str) -> dict[str, str]:
     """The Lambda functions of a stack and of those nested in it: full id (`Child/Grand/Fn`) to physical name."""
-    found: dict[str, str] = {}
+    found = walk(session, stack_id).items()
+    return {name: each["PhysicalResourceId"] for name, each in found if each["ResourceType"] == "AWS::Lambda::Function"}
+
+
+def walk(session: Session, stack_id: str, path: str = "") -> dict[str, Json]:
+    """The resources of a stack and of those nested in it, by full id; those that there are."""
+    found: dict[str, Json] = {}
     if path.count("/") >= LIMITS.nested_depth:
         return found
     for name, each in cloudformation.resources(session.cloudformation, stack_id).items():
-        physical, type_ = each.get("PhysicalResourceId"), each["ResourceType"]
-        if physical and type_ == "AWS::Lambda::Function":
-            found[full_id(path, name)] = physical
-        elif physical and type_ == "AWS::CloudFormation::Stack" and each["ResourceStatus"] != "DELETE_COMPLETE":
-            found |= function_names(session, physical, full_id(path, name))
+        if each.get("PhysicalResourceId") and each["ResourceStatus"] != "DELETE_COMPLETE":
+            found[full_id(path, name)] = each
+            if each["ResourceType"] == STACK:
+                found |= walk(session, each["PhysicalResourceId"], full_id(path, name))
     return found
 
 

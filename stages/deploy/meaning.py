@@ -1,8 +1,10 @@
 """What a change of a stack means, in words: what loses data, which rights widen, what opens to everybody. Pure.
 
-The templates are those that CloudFormation made of what it was given (`Processed`), before and after, as plain values. Nothing is
-resolved: two rights are equal if they are written equally. So a right that is only written otherwise is told of as a new
-one, and none that is new is passed over. What a nested stack changes is told by the change of that stack alone.
+The templates are those that CloudFormation made of what it was given (`Processed`), before and after, as plain values, by the path of
+their stack. Nothing is resolved: two rights are equal if they are written equally. So a right that is only written otherwise is
+told of as a new one, and none that is new is passed over.
+
+Where there is no change set for a nested stack, what it changes is told by comparing its templates.
 """
 
 from __future__ import annotations
@@ -10,13 +12,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from stages.deploy import rights
+from stages.deploy.rights import properties_of
+from stages.deploy.subject import STACK
+from stages.template.functions import full_id
 from stages.template.tree import Alias, Mapping, Sequence, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from collections.abc import Mapping as TMapping
 
     from stages.contract import Json
     from stages.template.tree import Node
+
+    Templates = TMapping[str, Any]
 
 HOLDS_DATA = frozenset(
     f"AWS::{each}"
@@ -56,20 +65,58 @@ HOLDS_DATA = frozenset(
 """Resources that lose what is in them when they are deleted."""
 MOST_TOLD = 100
 """Sentences: nobody reads more, and what is lost comes first."""
+MOST_LEAVES = 5
+"""Of one property: more are told by its name."""
 _KEEPS = ("Retain", "Snapshot", "RetainExceptOnCreate")
-_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "x-amazon-apigateway-any-method")
-_OPEN = "opens to everybody, without authorization"
 
 
-def explain(changes: list[Json], before: Any, after: Any) -> list[str]:
+def explain(changes: list[Json], before: Templates, after: Templates) -> list[str]:
     """Say what people have to know before they approve; nothing if there is nothing of this kind.
 
-    `changes` are a subject's; `before` and `after` are the templates' bodies as `plain` gives them, None where there is none.
+    `changes` are a subject's; `before` and `after` are the templates' bodies as `plain` gives them. One that is not known is None.
     """
-    old, new = _resources(before), _resources(after)
-    told = list(dict.fromkeys([*_losses(changes, old, new), *_new(old, new, _allowed), *_new(old, new, _open)]))
+    old, new = resources(before), resources(after)
+    unseen = [
+        each for each in changes if each["type"] == STACK and each["action"] != "Remove" and not each.get("nested")
+    ]
+    within = list(_compared([each["logical_id"] for each in unseen if not _unknown(each, before, after)], old, new))
+    removed = list(_removed_with(changes, old))
+    told = dict.fromkeys(
+        (
+            *(
+                f"{_what(each)}: what it changes is not known before it is done"
+                for each in unseen
+                if _unknown(each, before, after)
+            ),
+            *_losses([*changes, *within, *removed], old, new),
+            *_new(old, new, rights.allowed),
+            *_new(new, _lasting(old, new), rights.denied),
+            *_unbounded(old, new),
+            *_new(old, new, rights.opened),
+            *_by_their_templates(within, old, new),
+        )
+    )
     more = [f"and {len(told) - MOST_TOLD} more of the kind of the last"] if len(told) > MOST_TOLD else []
-    return told[:MOST_TOLD] + more
+    return list(told)[:MOST_TOLD] + more
+
+
+def leaves(name: str, before: Json | None, after: Json | None) -> list[str]:
+    """Where a property differs, as deep as both are maps: `Code` as `Code.ImageUri`. Just its name if it is written equally."""
+    old, new = properties_of(before or {}).get(name), properties_of(after or {}).get(name)
+    found = list(_differing(old, new, name))
+    return found if 0 < len(found) <= MOST_LEAVES else [name]
+
+
+def _differing(old: Any, new: Any, path: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict) and not _is_call(old) and not _is_call(new):
+        for key in sorted({*old, *new}):
+            yield from _differing(old.get(key), new.get(key), f"{path}.{key}")
+    elif old != new:
+        yield path
+
+
+def _is_call(value: Json) -> bool:
+    return len(value) == 1 and next(iter(value)).startswith(("Fn::", "Ref"))
 
 
 def plain(body: str | Json | None) -> Any:
@@ -93,27 +140,92 @@ def _value(node: Node) -> Any:
     return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
 
 
-def _resources(template: Any) -> dict[str, Json]:
-    found = template.get("Resources") if isinstance(template, dict) else None
-    return {name: each for name, each in (found or {}).items() if isinstance(each, dict)}
+def resources(templates: Templates) -> dict[str, Json]:
+    """The resources of templates by full id."""
+    return {
+        full_id(path, name): each
+        for path, template in templates.items()
+        if isinstance(template, dict) and isinstance(template.get("Resources"), dict)
+        for name, each in template["Resources"].items()
+        if isinstance(each, dict)
+    }
 
 
-def _properties(resource: Json) -> Json:
-    found = resource.get("Properties")
-    return found if isinstance(found, dict) else {}
+def _what(change: Json) -> str:
+    return f"{change['logical_id']} ({change['type']})"
+
+
+def _unknown(change: Json, before: Templates, after: Templates) -> bool:
+    """Whether one of a nested stack's templates is not to be had."""
+    path = change["logical_id"]
+    return after.get(path) is None or (change["action"] != "Add" and before.get(path) is None)
+
+
+def _compared(paths: list[str], old: dict[str, Json], new: dict[str, Json]) -> Iterator[Json]:
+    """Changes within nested stacks, in the form of a change set's, as far as their templates tell."""
+    for name in sorted({*old, *new}):
+        was, becomes = old.get(name), new.get(name)
+        if was != becomes and any(name.startswith(f"{path}/") for path in paths):
+            action = "Add" if was is None else "Remove" if becomes is None else "Modify"
+            type_ = (becomes or was or {}).get("Type")
+            replacement = "True" if was and becomes and was.get("Type") != becomes.get("Type") else None
+            yield {"action": action, "logical_id": name, "type": type_, "replacement": replacement}
+
+
+def _removed_with(changes: list[Json], old: dict[str, Json]) -> Iterator[Json]:
+    """What goes with a nested stack that is deleted, if there is data in it."""
+    gone = [each for each in changes if each["type"] == STACK and each["action"] == "Remove"]
+    paths = [each["logical_id"] for each in gone if not _kept(each, old.get(each["logical_id"], {}), "DeletionPolicy")]
+    told = {each["logical_id"] for each in changes}
+    for name, resource in sorted(old.items()):
+        if (
+            name not in told
+            and any(name.startswith(f"{path}/") for path in paths)
+            and resource.get("Type") in HOLDS_DATA
+        ):
+            yield {"action": "Remove", "logical_id": name, "type": resource["Type"], "replacement": None}
+
+
+def _by_their_templates(changes: list[Json], old: dict[str, Json], new: dict[str, Json]) -> Iterator[str]:
+    """What changes in nested stacks without a change set of their own. What is removed is told with what is lost."""
+    for change in changes:
+        name = change["logical_id"]
+        if change["action"] == "Add":
+            yield f"{_what(change)} is added, by its template"
+        elif change["action"] == "Modify":
+            keys = sorted({*properties_of(old[name]), *properties_of(new[name])})
+            differ = [key for key in keys if properties_of(old[name]).get(key) != properties_of(new[name]).get(key)]
+            found = [leaf for key in differ for leaf in leaves(key, old[name], new[name])]
+            yield f"{_what(change)} changes, by its template: {', '.join(found) or 'its attributes'}"
+
+
+def _lasting(old: dict[str, Json], new: dict[str, Json]) -> dict[str, Json]:
+    """What there was, without users and roles that go: what they were denied, nobody is allowed."""
+    return {
+        name: each
+        for name, each in old.items()
+        if name in new or each.get("Type") not in ("AWS::IAM::Role", "AWS::IAM::User")
+    }
+
+
+def _unbounded(old: dict[str, Json], new: dict[str, Json]) -> Iterator[str]:
+    for name, resource in sorted(new.items()):
+        yield from (
+            f"{name} ({resource.get('Type')}): {each}" for each in rights.unbounded(old.get(name, {}), resource)
+        )
 
 
 def _losses(changes: list[Json], old: dict[str, Json], new: dict[str, Json]) -> Iterator[str]:
     """What is deleted, or made anew beside the old one, and what becomes of its data."""
     for change in changes:
         name, holds = change["logical_id"], change["type"] in HOLDS_DATA
-        what = f"{name} ({change['type']})"
+        what = _what(change)
         if change["action"] == "Remove":
             kept = _kept(change, old.get(name, {}), "DeletionPolicy")
             if kept:
                 yield f"{what} leaves the stack and stays: {kept}"
             else:
-                yield f"{what} is deleted{', with all that is in it' if holds else ''}"
+                yield f"{what} is deleted{', with all that is in it' if holds or change['type'] == STACK else ''}"
         elif change["action"] == "Modify" and change["replacement"] in ("True", "Conditional"):
             word = "is replaced by a new one" if change["replacement"] == "True" else "may be replaced by a new one"
             kept = _kept(change, new.get(name, {}), "UpdateReplacePolicy")
@@ -133,94 +245,3 @@ def _new(old: dict[str, Json], new: dict[str, Json], tell: Callable[[Json], Iter
     for name, resource in sorted(new.items()):
         before = set(tell(old.get(name, {})))
         yield from (f"{name} ({resource.get('Type')}): {each}" for each in sorted(set(tell(resource)) - before))
-
-
-def _allowed(resource: Json) -> Iterator[str]:
-    """The rights that a resource gives, each as a sentence's end."""
-    type_, properties = resource.get("Type"), _properties(resource)
-    if type_ == "AWS::IAM::Role":
-        yield from _statements(properties.get("AssumeRolePolicyDocument"), "is a role for")
-        for policy in _list(properties.get("Policies")):
-            yield from _statements(policy.get("PolicyDocument") if isinstance(policy, dict) else None, "may also")
-    elif type_ in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::UserPolicy", "AWS::IAM::RolePolicy"):
-        yield from _statements(properties.get("PolicyDocument"), "lets its owners also")
-    elif type_ == "AWS::Lambda::Permission":
-        source = _short(properties.get("SourceArn") or properties.get("SourceAccount") or "anything of its")
-        yield f"{_short(properties.get('Principal'))} may call {_short(properties.get('FunctionName'))} for {source}"
-    elif "PolicyDocument" in properties:
-        yield from _statements(properties["PolicyDocument"], "lets others also")
-    for arn in _list(properties.get("ManagedPolicyArns")):
-        yield f"has the managed policy {_short(arn)}"
-
-
-def _statements(document: Any, verb: str) -> Iterator[str]:
-    for statement in _list(document.get("Statement") if isinstance(document, dict) else None):
-        if not isinstance(statement, dict) or statement.get("Effect") != "Allow":
-            continue
-        if verb == "is a role for":
-            yield from (f"{verb} {_short(each)}" for each in _principals(statement))
-            continue
-        who = "".join(f" for {_short(each)}" for each in _principals(statement))
-        actions = _list(statement.get("Action")) or [{"all but": statement.get("NotAction")}]
-        on = _list(statement.get("Resource")) or [{"all but": statement.get("NotResource")}]
-        if_ = " under a condition" if statement.get("Condition") else ""
-        for action in actions:
-            yield from (f"{verb} {_short(action)} on {_short(each)}{who}{if_}" for each in on)
-
-
-def _principals(statement: Json) -> list[Any]:
-    told = statement.get("Principal")
-    return [each for value in told.values() for each in _list(value)] if isinstance(told, dict) else _list(told)
-
-
-def _open(resource: Json) -> Iterator[str]:
-    type_, properties = resource.get("Type"), _properties(resource)
-    if type_ == "AWS::Lambda::Url" and properties.get("AuthType") == "NONE":
-        yield f"the function's address {_OPEN}"
-    elif type_ == "AWS::ApiGateway::Method":
-        keyed = str(properties.get("ApiKeyRequired", "false")).lower() == "true"
-        if (
-            properties.get("AuthorizationType", "NONE") == "NONE"
-            and not keyed
-            and properties.get("HttpMethod") != "OPTIONS"
-        ):
-            yield f"{properties.get('HttpMethod')} on {_short(properties.get('ResourceId'))} {_OPEN}"
-    elif type_ == "AWS::ApiGatewayV2::Route" and properties.get("AuthorizationType", "NONE") == "NONE":
-        yield f"{_short(properties.get('RouteKey'))} {_OPEN}"
-    elif type_ in ("AWS::ApiGateway::RestApi", "AWS::ApiGatewayV2::Api"):
-        yield from _open_paths(properties.get("Body"))
-
-
-def _open_paths(body: Any) -> Iterator[str]:
-    """The methods of an OpenAPI document that ask for no authorization."""
-    if not isinstance(body, dict) or not isinstance(body.get("paths"), dict):
-        return
-    for path, item in body["paths"].items():
-        for method, operation in item.items() if isinstance(item, dict) else ():
-            if method.lower() not in _METHODS or method.lower() == "options" or not isinstance(operation, dict):
-                continue
-            asked = operation.get("security", body.get("security"))
-            if not asked or {} in asked:
-                word = "ANY" if method.startswith("x-") else method.upper()
-                yield f"{word} {path} {_OPEN}"
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _short(value: Any) -> str:
-    """A value as people read it: text as it is, `{"Fn::Sub": "x"}` as x, references by name, everything else as JSON."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict) and len(value) == 1:
-        (name, inner), *_ = value.items()
-        if name == "Ref" and isinstance(inner, str):
-            return inner
-        if name == "Fn::Sub":
-            return _short(inner[0] if isinstance(inner, list) and inner else inner)
-        if name == "Fn::GetAtt":
-            return ".".join(map(str, inner)) if isinstance(inner, list) else str(inner)
-        if name == "all but":
-            return f"all but {', '.join(map(_short, _list(inner)))}" if inner else "everything"
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from stages.contract import Problem
@@ -62,25 +62,15 @@ class Reference:
     only_resource: bool = False
 
 
-def check(template: Template, environment: str, parameters: dict[str, str], capabilities: list[str]) -> list[Problem]:
-    """All problems of a template with the parameters and capabilities that an environment states."""
-    return [
-        *_macro_problems(template),
-        *_capability_problems(template, environment, capabilities),
-        *_parameter_problems(template, environment, parameters),
-        *_reference_problems(template),
-    ]
-
-
-def check_nested(stacks: dict[str, Stack], environment: str, capabilities: list[str]) -> list[Problem]:
-    """All problems of the templates that are nested in another; each says which file it is of."""
-    problems: list[Problem] = []
-    for stack in stacks.values():
-        if stack.path:
-            problems += _macro_problems(stack.template)
-            problems += _capability_problems(stack.template, environment, capabilities)
-            problems += _passing_problems(stack)
-            problems += _reference_problems(stack.template)
+def check(
+    stacks: dict[str, Stack], environment: str, parameters: dict[str, str], capabilities: list[str]
+) -> list[Problem]:
+    """All problems of a template, and of those nested in it, with the parameters and capabilities that an environment states."""
+    problems: list[Problem] = [*_capability_problems(stacks, environment, capabilities)]
+    for path, stack in stacks.items():
+        problems += _macro_problems(stack.template)
+        problems += _passing_problems(stack) if path else _parameter_problems(stack.template, environment, parameters)
+        problems += _reference_problems(stack.template)
     return problems
 
 
@@ -155,43 +145,64 @@ def _macro_problems(template: Template) -> Iterator[Problem]:
 # Capabilities
 
 
-def _capability_problems(template: Template, environment: str, stated: list[str]) -> Iterator[Problem]:
-    iam = {"CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"} if "CAPABILITY_NAMED_IAM" in stated else set()
-    missing = [each for each in _needed_capabilities(template) if each[0] not in {*stated, *iam}]
-    line = f"capabilities: [{', '.join([*stated, *(wanted for wanted, _, _ in missing)])}]"
-    for wanted, key, reason in missing:
-        message = f"{key.value} {reason}, which needs {wanted}"
-        yield template.problem(key, message, f"Add to the environment {environment}: `{line}`")
+def _capability_problems(stacks: dict[str, Stack], environment: str, stated: list[str]) -> Iterator[Problem]:
+    """Each capability that is needed and not stated, at the first place that needs it, and one line that states them all."""
+    first: dict[str, Problem] = {}
+    for path, stack in stacks.items():
+        for wanted, node, reason in _needed(stack.template, nested=bool(path)):
+            first.setdefault(wanted, stack.template.problem(node, f"{reason}, which needs {wanted}"))
+    if "CAPABILITY_NAMED_IAM" in {*first, *stated}:  # it includes the other
+        first.pop("CAPABILITY_IAM", None)
+    missing = [wanted for wanted in first if wanted not in stated]
+    line = f"capabilities: [{', '.join([*stated, *missing])}]"
+    for wanted in missing:
+        yield replace(first[wanted], hint=f"Add to the environment {environment}: `{line}`")
 
 
-def _needed_capabilities(template: Template) -> list[tuple[str, Scalar, str]]:
-    """Each capability needed, with the first resource that needs it. NAMED_IAM includes IAM.
+def _needed(template: Template, *, nested: bool) -> Iterator[tuple[str, Node, str]]:
+    """What a template needs: capability, the node that needs it, and why in words.
 
     A macro at the top needs none: CAPABILITY_AUTO_EXPAND "doesn't apply to creating change sets" (CreateChangeSet's
-    reference). An application nested by SAM needs it, since its macro runs out of sight of the change set.
+    reference). In a nested template it does, since it runs out of sight of the change set.
     """
-    needed: dict[str, tuple[str, Scalar, str]] = {}
+    macros = template.root.get("Transform")
+    if nested and macros is not None:
+        yield "CAPABILITY_AUTO_EXPAND", macros, f"a nested template uses {' and '.join(transforms(template))}"
     for key, type_, resource in resources(template):
-        properties = resource.get("Properties")
         name = _NAME_OF.get(type_)
-        if name and below(properties, name) is not None:
-            needed.setdefault("CAPABILITY_NAMED_IAM", ("CAPABILITY_NAMED_IAM", key, f"is an {type_} with a {name}"))
+        if name and below(resource.get("Properties"), name) is not None:
+            yield "CAPABILITY_NAMED_IAM", key, f"{key.value} is an {type_} with a {name}"
         elif type_ in _IAM:
-            needed.setdefault("CAPABILITY_IAM", ("CAPABILITY_IAM", key, f"is an {type_}"))
-        elif type_ in _ROLE_ALWAYS or (type_ in _ROLE_UNLESS_GIVEN and below(properties, "Role") is None):
-            needed.setdefault("CAPABILITY_IAM", ("CAPABILITY_IAM", key, "makes SAM create an IAM role"))
+            yield "CAPABILITY_IAM", key, f"{key.value} is an {type_}"
         elif type_ == "AWS::Serverless::Application":
-            reason = "is a nested application that uses a macro"
-            needed.setdefault("CAPABILITY_AUTO_EXPAND", ("CAPABILITY_AUTO_EXPAND", key, reason))
-    if "CAPABILITY_NAMED_IAM" in needed:
-        needed.pop("CAPABILITY_IAM", None)
-    return list(needed.values())
+            yield "CAPABILITY_AUTO_EXPAND", key, f"{key.value} is a nested application that uses a macro"
+        elif _makes_role(template, type_, resource):
+            yield "CAPABILITY_IAM", key, f"{key.value} makes SAM create an IAM role or policy"
+
+
+def _makes_role(template: Template, type_: str, resource: Mapping) -> bool:
+    """Whether SAM makes a role or a policy for a resource. https://github.com/aws/serverless-application-model (docs/internals)"""
+    if type_ in _ROLE_ALWAYS or resource.get("Connectors") is not None:
+        return True
+    if type_ not in _ROLE_UNLESS_GIVEN:
+        return False
+    own = resource.get("Properties")
+    shared = below(template.root.get("Globals"), type_.rpartition("::")[2])
+    if all(below(each, "Role") is None for each in (own, shared)):
+        return True
+    deployments = [each for each in (below(own, "DeploymentPreference"), below(shared, "DeploymentPreference")) if each]
+    if deployments and all(below(each, "Role") is None for each in deployments):
+        return True  # CodeDeploy's
+    events = below(own, "Events")
+    kinds = [scalar(below(event, "Type")) for _, event in events.named()] if isinstance(events, Mapping) else []
+    return "ScheduleV2" in kinds or bool(kinds and type_ == "AWS::Serverless::StateMachine")  # theirs
 
 
 # Parameters
 
 
 def _parameter_problems(template: Template, environment: str, given: dict[str, str]) -> Iterator[Problem]:
+    """Values that a template does not take. One that is missing may be the stack's own: see `stages.deploy.parameters`."""
     declared = declared_parameters(template)
     for name in given:
         if name not in declared:
@@ -202,12 +213,6 @@ def _parameter_problems(template: Template, environment: str, given: dict[str, s
     for name, node in declared.items():
         if name in given:
             yield from _value_problems(template, environment, name, node, given[name])
-        elif node.get("Default") is None:
-            yield template.problem(
-                node,
-                f"the parameter {name} has no default, and the environment {environment} does not set it",
-                f"Add to `parameters` of the environment {environment}: `{name}: ...`",
-            )
 
 
 def _value_problems(template: Template, environment: str, name: str, node: Mapping, value: str) -> Iterator[Problem]:

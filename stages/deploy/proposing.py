@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 from stages.aws import cloudformation, s3
 from stages.aws.session import connect
 from stages.contract import InvalidInput, Proposal, Result, StageError
-from stages.deploy import live, meaning, precheck, view
+from stages.deploy import live, meaning, parameters, precheck, view
 from stages.deploy import release as releases
 from stages.deploy import subject as subjects
 from stages.deploy.states import change_set_type
 from stages.limits import LIMITS
 from stages.log import log
+from stages.template.application import NESTED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from stages.contract import Access, Json, Request, Target
     from stages.deploy.release import Release
 
+_NESTED_CHANGE_SET = re.compile(r"arn:[^\s:]+:cloudformation:\S+:changeSet/[^\s/]+/[^\s.,]+")
 EXECUTED = frozenset({"EXECUTE_IN_PROGRESS", "EXECUTE_COMPLETE", "EXECUTE_FAILED"})
 """Execution states of a change set that has been executed, whatever came of it."""
 
@@ -57,8 +60,7 @@ def load(request: Request, work: Path, target: Target) -> Release:
             f"{LIMITS.template_body_bytes:,} in a call; larger ones go through S3",
             hint=f"Add to the environment {target.environment}: `bucket: NAME`. It is made if there is none.",
         )
-    problems = precheck.check(release.template, target.environment, target.parameters, target.capabilities)
-    problems += precheck.check_nested(release.stacks, target.environment, target.capabilities)
+    problems = precheck.check(release.stacks, target.environment, target.parameters, target.capabilities)
     problems += releases.not_lambdas(release)
     if problems:
         raise InvalidInput(problems)
@@ -106,6 +108,10 @@ def _proposal(session: Session, release: Release, target: Target, request: Reque
     base = live.base(session, stack)
     if stack:
         _clear(session, stack_name, request)
+    before = (base or {}).get("parameters", {})
+    problems = list(parameters.problems(release.template, target, before))
+    if problems:
+        raise InvalidInput(problems)
     spec = cloudformation.ChangeSetSpec(
         stack=stack_name,
         name=change_set_name(request.handle),
@@ -115,24 +121,39 @@ def _proposal(session: Session, release: Release, target: Target, request: Reque
         parameters=target.parameters,
         capabilities=target.capabilities,
         tags=target.tags,
+        kept=parameters.kept(release.template, target, before),
+        role=target.service_role,
+        notifications=target.notification_arns,
+        delete_on_failure=subjects.on_failure(target, way) == "delete",
+        nested=any(each.type in NESTED for stack in release.stacks.values() for each in stack.resources),
     )
     log(f"making the change set {spec.name}", stack=stack_name)
     arn = cloudformation.create_change_set(session.cloudformation, spec)
     made = cloudformation.wait_for_change_set(session.cloudformation, arn)
     change_set = _usable(session, made)
-    template = live.templates(session, change_set=arn) if change_set else (base or {})["template"]
-    subject = subjects.build(release, target, way=way, change_set=change_set, template=template, base=base)
-    means = _meaning(session, subject, arn if change_set else None, base)
-    return Proposal(subject, _handle(made, empty=change_set is None), view.render(subject, means))
+    found = live.found(session, release, way, change_set, base)
+    subject = subjects.build(release, target, found)
+    before, after = _plain(live.bodies_before(session, found)), _plain(live.bodies_after(session, release, found))
+    text = view.render(
+        subject, means=meaning.explain(subject["changes"], before, after), leaves=_leaves(subject, before, after)
+    )
+    return Proposal(subject, _handle(made, empty=change_set is None), text)
 
 
-def _meaning(session: Session, subject: Json, change_set: str | None, base: Json | None) -> list[str]:
-    """What the change set means, in words; nothing if it changes nothing."""
-    if change_set is None:
-        return []
-    before = live.processed_template(session, stack=base["stack_id"]) if base else None
-    after = live.processed_template(session, change_set=change_set)
-    return meaning.explain(subject["changes"], meaning.plain(before), meaning.plain(after))
+def _plain(bodies: Json) -> Json:
+    return {path: meaning.plain(body) for path, body in bodies.items()}
+
+
+def _leaves(subject: Json, before: Json, after: Json) -> dict[tuple[str, str], list[str]]:
+    """Where within a property a resource changes, as far as the templates tell."""
+    old, new = meaning.resources(before), meaning.resources(after)
+    return {
+        (name, detail["name"]): meaning.leaves(detail["name"], old.get(name), new.get(name))
+        for change in subject["changes"]
+        for name in [change["logical_id"]]
+        for detail in change["properties"]
+        if detail["name"]
+    }
 
 
 def _clear(session: Session, stack: str, request: Request) -> None:
@@ -148,11 +169,21 @@ def _usable(session: Session, made: Json) -> Json | None:
     """The change set if it can be executed, None if there is nothing to change; otherwise raises StageError."""
     if made["Status"] == "CREATE_COMPLETE":
         return made
+    reasons = _reasons(session, made)
     cloudformation.delete_change_set(session.cloudformation, made["ChangeSetId"])
     if cloudformation.is_empty(made):
         return None
-    reason = made.get("StatusReason") or made["Status"]
-    raise StageError(f"CloudFormation could not make a change set for the stack {made['StackName']}: {reason}")
+    raise StageError(f"CloudFormation could not make a change set for the stack {made['StackName']}: {reasons}")
+
+
+def _reasons(session: Session, made: Json) -> str:
+    """Why a change set could not be made. Of a nested one the reason says no more than which: the rest is told by that one."""
+    reason = str(made.get("StatusReason") or made["Status"])
+    inner = _NESTED_CHANGE_SET.search(reason)
+    found = cloudformation.describe_change_set(session.cloudformation, inner[0]) if inner else None
+    if found is None or found["ChangeSetId"] == made["ChangeSetId"]:
+        return reason
+    return f"its nested stack {found['StackName']}: {_reasons(session, found)}"
 
 
 def _handle(made: Json, *, empty: bool) -> Json:

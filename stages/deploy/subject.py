@@ -9,28 +9,44 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from stages.deploy.precheck import declared_parameters, scalar, secret_parameters
+from stages.deploy import parameters as values
+from stages.deploy.precheck import secret_parameters
+from stages.template.functions import full_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from stages.contract import Json, Target
     from stages.deploy.release import Release
     from stages.template.tree import Template
 
-VERSION = 1
+VERSION = 2
+STACK = "AWS::CloudFormation::Stack"
 
 
-def build(
-    release: Release, target: Target, *, way: str, change_set: Json | None, template: Json, base: Json | None
-) -> Json:
-    """The subject of deploying a release to a target.
+@dataclass(frozen=True)
+class Found:
+    """What AWS says of what would be done, and of what is there.
 
-    `change_set` is CloudFormation's description of it, None if there is nothing to change. `template` holds the digests
-    of what CloudFormation was given and made of it, `base` what runs there now (None: nothing).
+    `way` is how the change set is made. `change_set` is CloudFormation's description of it, None if there is nothing to
+    change; `nested` has those of the stacks in it by their ARN. `template` holds the digests of what CloudFormation was given
+    and made of it, `base` what runs there now (None: nothing), `late_bound` what is looked up elsewhere only when it is executed.
     """
+
+    way: str
+    change_set: Json | None
+    template: Json
+    base: Json | None
+    nested: Mapping[str, Json] = field(default_factory=dict)
+    late_bound: Json = field(default_factory=dict)
+
+
+def build(release: Release, target: Target, found: Found) -> Json:
+    """The subject of deploying a release to a target."""
+    change_set = found.change_set
     return {
         "v": VERSION,
         "target": identity(target),
@@ -39,18 +55,35 @@ def build(
             name: {"config": image.config, "manifest": image.manifest, "image": image.uri}
             for name, image in sorted(release.images.items())
         },
-        "template": template,
-        "parameters": parameters(release.template, target, change_set),
-        "changes": normalise(change_set["Changes"]) if change_set else [],
+        "template": found.template,
+        "parameters": parameters(release.template, target, change_set, found.base),
+        "late_bound": found.late_bound,
+        "changes": normalise(change_set["Changes"], found.nested) if change_set else [],
         "nothing_to_do": change_set is None,
         "execution": {
-            "type": way,
+            "type": found.way,
             "capabilities": sorted(target.capabilities),
             "tags": dict(sorted(target.tags.items())),
-            "disable_rollback": False,
-            "retain_except_on_create": False,
+            "service_role": target.service_role or (found.base or {}).get("service_role"),
+            "notification_arns": sorted(target.notification_arns),
+            "on_failure": on_failure(target, found.way),
+            "retain_except_on_create": target.retain_except_on_create,
         },
-        "base": base,
+        "base": found.base,
+    }
+
+
+def on_failure(target: Target, way: str) -> str:
+    """What becomes of the stack if this fails: one that is there is not deleted."""
+    return "rollback" if target.on_failure == "delete" and way != "CREATE" else target.on_failure
+
+
+def execution(subject: Json) -> dict[str, bool]:
+    """What a subject says that ExecuteChangeSet is told. (A stack that is to be deleted is said when the change set is made.)"""
+    how = subject["execution"]
+    return {
+        "disable_rollback": how["on_failure"] == "do-nothing",
+        "retain_except_on_create": how["retain_except_on_create"],
     }
 
 
@@ -64,24 +97,38 @@ def identity(target: Target) -> Json:
     }
 
 
-def normalise(changes: Sequence[Any]) -> list[Json]:
-    """A change set's changes without what differs between two of the same: ARNs, physical ids, order."""
-    made = [_change(each["ResourceChange"]) for each in changes if each.get("Type", "Resource") == "Resource"]
+def normalise(changes: Sequence[Any], nested: Mapping[str, Json] | None = None) -> list[Json]:
+    """A change set's changes without what differs between two of the same: ARNs, physical ids, order.
+
+    Those of the stacks in it are known by their full id (`Child/Function`).
+    """
+    made = list(_changes(changes, nested or {}, ""))
     return sorted(made, key=lambda change: (change["logical_id"], change["action"], _canonical(change)))
 
 
-def _change(change: Any) -> Json:
+def _changes(changes: Sequence[Any], nested: Mapping[str, Json], path: str) -> Iterator[Json]:
+    for each in changes:
+        if each.get("Type", "Resource") == "Resource":
+            change = each["ResourceChange"]
+            inner = nested.get(change.get("ChangeSetId", ""))
+            yield _change(change, path, inner)
+            if inner:
+                yield from _changes(inner.get("Changes", []), nested, full_id(path, change["LogicalResourceId"]))
+
+
+def _change(change: Any, path: str, inner: Json | None) -> Json:
     details = {_canonical(each): each for each in map(_detail, change.get("Details", []))}
     made = {
         "action": change["Action"],
-        "logical_id": change["LogicalResourceId"],
+        "logical_id": full_id(path, change["LogicalResourceId"]),
         "type": change["ResourceType"],
         "replacement": change.get("Replacement"),
         "scope": sorted(change.get("Scope", [])),
         "properties": [details[key] for key in sorted(details)],
     }
     policy = change.get("PolicyAction")  # what becomes of the data: Delete, Retain, Snapshot, ReplaceAnd...
-    return {**made, "policy": policy} if policy else made
+    made |= {"policy": policy} if policy else {}
+    return made | ({"nested": inner is not None} if change["ResourceType"] == STACK else {})
 
 
 def _detail(detail: Any) -> Json:
@@ -96,23 +143,25 @@ def _detail(detail: Any) -> Json:
     }
 
 
-def parameters(template: Template, target: Target, change_set: Json | None) -> Json:
-    """Every parameter with the value it gets: the environment's, else the default; secrets only as a digest.
+def parameters(template: Template, target: Target, change_set: Json | None, base: Json | None) -> Json:
+    """Every parameter with the value it gets, and where that comes from; secrets only as a digest, None of one that the stack keeps.
 
-    What CloudFormation shows in the change set has the last word, and tells what a late-bound one stands for now.
+    What CloudFormation shows in the change set has the last word, and tells what a late-bound one stands for.
     """
+    before = (base or {}).get("parameters", {})
     secret = secret_parameters(template)
     shown = {each["ParameterKey"]: each for each in (change_set or {}).get("Parameters", [])}
     found: Json = {}
-    for name, node in sorted(declared_parameters(template).items()):
-        value = target.parameters.get(name, scalar(node.get("Default")))
+    for name, source in sorted(values.sources(template, target, before).items()):
+        given = {"environment": target.parameters, "stack": before}.get(source, {})
+        value = given.get(name, values.default(template, name))
         if name in secret:
-            found[name] = {"digest": secret_digest(target, name, value or "")}
-            continue
-        seen = shown.get(name, {})
-        found[name] = {"value": seen.get("ParameterValue", value)}
-        if "ResolvedValue" in seen:
-            found[name]["resolved"] = seen["ResolvedValue"]
+            found[name] = {"digest": None if source == "stack" else secret_digest(target, name, value or "")}
+        else:
+            found[name] = {"value": shown.get(name, {}).get("ParameterValue", value)}
+        if name not in secret and "ResolvedValue" in shown.get(name, {}):
+            found[name]["resolved"] = shown[name]["ResolvedValue"]
+        found[name]["from"] = source
     return found
 
 

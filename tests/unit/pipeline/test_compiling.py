@@ -9,7 +9,9 @@ import pytest
 from pipeline import definition
 from pipeline.compiling import compile_plan
 from pipeline.errors import InvalidDefinition
+from pipeline.plan import from_json
 from pipeline.record import digest
+from stages.contract import Target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,3 +85,48 @@ stages:
   deploy: {uses: deploy, needs: [package], environment: test}
   smoke: {uses: invoke, needs: [deploy], environment: test, with: {requests: tests/smoke.yaml}}
 """
+
+
+DEPLOYS = """\
+version: 1
+name: demo
+environments:
+  e: {account: "111122223333", region: eu-central-1, repository: demo, stack: demo, approvals: none MORE}
+stages:
+  package: {uses: package, needs: [build], environment: e}
+  build: {uses: build, with: {template: t.yaml}}
+  deploy: {uses: deploy, needs: [package], environment: e}
+"""
+
+
+def planned(project: Path, more: str) -> Plan:
+    (project / "pipeline.yaml").write_text(DEPLOYS.replace(" MORE", more))
+    (project / "t.yaml").write_text("Resources: {}\n")
+    return compile_plan(definition.load(project / "pipeline.yaml", project), {}, project)[0]
+
+
+def test_how_a_deployment_is_executed_is_part_of_the_plan(tmp_path: Path) -> None:
+    arn = "arn:aws:sns:eu-central-1:111122223333:told"
+    more = f", service-role: 'arn:aws:iam::111122223333:role/a', notification-arns: ['{arn}']"
+    plan = planned(tmp_path, f"{more}, on-failure: delete, retain-except-on-create: true")
+    target = plan.stages["deploy"].target
+    assert target == Target(
+        "e",
+        "111122223333",
+        "eu-central-1",
+        stack="demo",
+        repository="demo",
+        service_role="arn:aws:iam::111122223333:role/a",
+        notification_arns=[arn],
+        on_failure="delete",
+        retain_except_on_create=True,
+    )
+    assert from_json(plan.as_json(), "it") == plan
+
+
+def test_a_plan_that_says_nothing_of_newer_keys_is_what_it_was_before_them(tmp_path: Path) -> None:
+    """Else no older record could be read, gone on with or audited."""
+    form = planned(tmp_path, "").as_json()
+    known = "environment account region partition embedded stack repository parameters tags capabilities bucket"
+    assert set(form["stages"][2]["target"]) == set(known.split())
+    assert from_json(form, "it").as_json() == form

@@ -39,6 +39,9 @@ class ChangeSet:
     execution: str = "AVAILABLE"
     created: str = ""
     looks: int = 0
+    changes: list[tuple[str, str, str]] | None = None
+    """Those of a nested one; the world's, of one that is not."""
+    asked: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -106,6 +109,8 @@ class ScriptedAws:
         self.parameters: dict[str, str] = {}
         self.change_sets: dict[str, ChangeSet] = {}
         self.changes = [("Add", "HelloWorldFunction", "AWS::Lambda::Function")]
+        self.nested_change_sets: dict[str, ChangeSet] = {}
+        """By the path of the nested stack. CloudFormation makes them with that of the root, if it is asked to."""
         self.next_change_set: tuple[str, str] = ("CREATE_COMPLETE", "")
         self.change_set_looks = 0
         """How many looks a change set is still being made for."""
@@ -323,12 +328,13 @@ class ScriptedAws:
             execution,
             _now(),
             self.change_set_looks,
+            asked=parameters,
         )
         return _xml("CreateChangeSet", _tags(Id=arn, StackId=self.stack_id))
 
     def _change_set(self, parameters: dict[str, str]) -> ChangeSet:
         wanted = parameters["ChangeSetName"]
-        for each in self.change_sets.values():
+        for each in (*self.change_sets.values(), *self.nested_change_sets.values()):
             if wanted in (each.arn, each.name):
                 return each
         raise Refusal("ChangeSetNotFound", f"ChangeSet [{wanted}] does not exist", 404)
@@ -341,9 +347,9 @@ class ScriptedAws:
             status = "CREATE_IN_PROGRESS"
         changes = "".join(
             "<member><Type>Resource</Type><ResourceChange>"
-            + _tags(Action=action, LogicalResourceId=name, ResourceType=type_)
+            + _tags(Action=action, LogicalResourceId=name, ResourceType=type_, ChangeSetId=self._nested(found, name))
             + "</ResourceChange></member>"
-            for action, name, type_ in (self.changes if status == "CREATE_COMPLETE" else [])
+            for action, name, type_ in (self._changes(found) if status == "CREATE_COMPLETE" else [])
         )
         given = "".join(
             f"<member>{_tags(ParameterKey=key, ParameterValue=value)}</member>"
@@ -353,13 +359,21 @@ class ScriptedAws:
             ChangeSetName=found.name,
             ChangeSetId=found.arn,
             StackId=self.stack_id,
-            StackName=self.stack_name,
+            StackName=self.stack_name if found.changes is None else found.name,
             Status=status,
             StatusReason=found.reason,
             ExecutionStatus=found.execution,
             CreationTime=found.created,
         )
         return _xml("DescribeChangeSet", f"{text}<Parameters>{given}</Parameters><Changes>{changes}</Changes>")
+
+    def _changes(self, found: ChangeSet) -> list[tuple[str, str, str]]:
+        return self.changes if found.changes is None else found.changes
+
+    def _nested(self, found: ChangeSet, name: str) -> str | None:
+        asked = any(each.asked.get("IncludeNestedStacks") == "true" for each in self.change_sets.values())
+        path = name if found.changes is None else f"{found.name}/{name}"
+        return self.nested_change_sets[path].arn if asked and path in self.nested_change_sets else None
 
     def DeleteChangeSet(self, parameters: dict[str, str]) -> str:  # noqa: N802
         del self.change_sets[self._change_set(parameters).arn]

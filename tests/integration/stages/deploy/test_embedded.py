@@ -115,7 +115,7 @@ def test_secrets_are_in_no_proposal(embedded: Deployer) -> None:
     embedded.target = replace(embedded.target, parameters={"Stage": "prod", "Password": "correct-horse"})
     proposal = embedded.propose("f-1")
     assert "correct-horse" not in str(proposal)
-    assert proposal.subject["parameters"]["Stage"] == {"value": "prod"}
+    assert proposal.subject["parameters"]["Stage"] == {"value": "prod", "from": "environment"}
     embedded.apply("f-1", proposal)
     embedded.target = replace(embedded.target, parameters={"Stage": "prod", "Password": "battery-staple"})
     other = embedded.propose("f-2")
@@ -210,6 +210,7 @@ def test_functions_of_nested_stacks_are_known_and_compared_by_their_full_path(em
         embedded.nested = {"Child": (child, child_url), "Child/Child": (MADE_BY_MACROS, inner_url)}
         return TEMPLATE.replace("Outputs:", NESTED.format(child_url) + "Outputs:")
 
+    embedded.target = replace(embedded.target, capabilities=["CAPABILITY_AUTO_EXPAND"])
     template = pack("one")
     proposal = embedded.propose("n-1", template=template)
     assert {"Child/Fn", "Child/Child/Fn", "HelloWorldFunction"} == set(proposal.subject["images"])

@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -114,10 +115,18 @@ def test_a_changed_release_reaches_no_account(aws: ScriptedAws, deployer: Deploy
 def test_mistakes_of_the_environment_are_told_at_once(aws: ScriptedAws, deployer: Deployer) -> None:
     template = TEMPLATE.replace("!GetAtt HelloWorldFunction.Arn", "!GetAtt HelloWordFunction.Arn")
     template = template.replace("Default: none", "AllowedValues: [dev, prod]")
+    deployer.target = replace(deployer.target, parameters={"Stage": "test"})
     with pytest.raises(InvalidInput) as caught:
         deployer.propose("a", template=template)
     assert len(caught.value.problems) == 2
     assert aws.calls == []
+
+
+def test_a_parameter_that_nobody_sets_is_told_before_a_change_set_is_made(aws: ScriptedAws, deployer: Deployer) -> None:
+    with pytest.raises(InvalidInput, match="the parameter Stage has no default") as caught:
+        deployer.propose("a", template=TEMPLATE.replace(", Default: none", ""))
+    assert caught.value.problems[0].hint == "Add to `parameters` of the environment staging: `Stage: ...`"
+    assert aws.count("CreateChangeSet") == 0
 
 
 # Apply

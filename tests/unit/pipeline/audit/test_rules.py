@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ from pipeline.plan import Plan
 from pipeline.record import chain
 from pipeline.record.chain import Event, Head
 from pipeline.record.replay import Attempt, Outcome, Run
+from stages.contract import Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,6 +108,13 @@ def test_a_request_for_something_else_than_planned_is_named() -> None:
         (text,) = found({**document, name: other})
         assert f"another {name} than" in text
     assert found([])
+    target = Target("e", "111122223333", "eu-central-1", stack="demo")
+    stage = dataclasses.replace(stage, target=target)
+    assert found({**document, "target": target.as_json()}) == []  # as it was recorded before there were more keys
+    assert found({**document, "target": dataclasses.asdict(target)}) == []
+    for other_target in (None, dataclasses.asdict(dataclasses.replace(target, on_failure="do-nothing"))):
+        (text,) = found({**document, "target": other_target})
+        assert "another target than" in text
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,11 @@ def test_a_sound_definition_has_no_warnings(load: Load) -> None:
         ("uses: build,", "uses: build, environment: r,", "'build' has an environment, but build acts on none"),
         ("uses: build,", "uses: build, idempotent: true,", "'build' cannot say `idempotent`: build always is"),
         ("eu-central-1, stack", "us-gov-west-1, stack", "us-gov-west-1 is in partition aws-us-gov, not aws"),
+        (
+            "approvals: none",
+            "approvals: none, service-role: 'arn:aws:iam::999999999999:role/x'",
+            "the service role is of account 999999999999, and the environment is account 111122223333",
+        ),
     ],
 )
 def test_rules_between_stages_kinds_and_environments(problems: Problems, old: str, new: str, message: str) -> None:

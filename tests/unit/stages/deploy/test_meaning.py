@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from stages.deploy.meaning import explain, plain
+from stages.deploy import meaning
+from stages.deploy.meaning import leaves, plain
+
+
+def explain(changes: list[dict[str, Any]], before: Any, after: Any) -> list[str]:
+    """Of templates without nested ones."""
+    return meaning.explain(changes, {"": before}, {"": after})
 
 
 def change(action: str, name: str, type_: str, **more: Any) -> dict[str, Any]:
@@ -98,7 +104,7 @@ def test_rights_that_were_there_are_not_told_of() -> None:
         (role(READ, {**READ, "Action": "dynamodb:*"}), "may also dynamodb:* on Orders.Arn"),
         (role(READ, {**READ, "Resource": "*"}), "may also dynamodb:GetItem on *"),
         (role(READ, {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}), "may also all but iam:* on *"),
-        (role(READ, {**READ, "Action": "s3:x", "Condition": {"a": 1}}), "may also s3:x on Orders.Arn under a condition"),
+        (role(READ, {**READ, "Action": "s3:x", "Condition": {"a": 1}}), 'may also s3:x on Orders.Arn under the condition {"a": 1}'),
         (role(READ, trusts="ec2.amazonaws.com"), "is a role for ec2.amazonaws.com"),
         (role(READ, managed=("arn:aws:iam::aws:policy/AdministratorAccess",)),
          "has the managed policy arn:aws:iam::aws:policy/AdministratorAccess"),
@@ -135,8 +141,9 @@ def test_who_may_call_and_read_from_outside() -> None:
         ),
     )
     assert explain([], None, new) == [
-        "Anybody (AWS::S3::BucketPolicy): lets others also s3:GetObject on ${B}/* for *",
+        "Anybody (AWS::S3::BucketPolicy): lets others also s3:GetObject on ${B}/* for everybody",
         "Call (AWS::Lambda::Permission): s3.amazonaws.com may call Fn for 1",
+        "Anybody (AWS::S3::BucketPolicy): s3:GetObject opens to everybody, without authorization",
     ]
 
 
@@ -192,3 +199,127 @@ Conditions: {C: !Condition Other}
     }
     assert plain(None) is None
     assert plain({"Resources": {}}) == {"Resources": {}}
+
+
+@pytest.mark.parametrize(
+    ("type_", "properties", "told"),
+    [
+        (
+            "AWS::S3::Bucket",
+            {"AccessControl": "PublicRead"},
+            "the bucket opens to everybody, without authorization: PublicRead",
+        ),
+        (
+            "AWS::S3::Bucket",
+            {"PublicAccessBlockConfiguration": {"BlockPublicPolicy": "false", "BlockPublicAcls": True}},
+            "the bucket may be opened to everybody: BlockPublicPolicy is off",
+        ),
+        ("AWS::ApiGatewayV2::Api", {"Target": "arn:x"}, "every path opens to everybody, without authorization"),
+        (
+            "AWS::EC2::SecurityGroup",
+            {"SecurityGroupIngress": [{"CidrIp": "0.0.0.0/0", "FromPort": 22}]},
+            "port 22 open to everybody",
+        ),
+        (
+            "AWS::SQS::QueuePolicy",
+            {"PolicyDocument": {"Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sqs:*"}]}},
+            "sqs:* opens to everybody, without authorization",
+        ),
+    ],
+)
+def test_what_else_opens(type_: str, properties: dict[str, Any], told: str) -> None:
+    assert f"X ({type_}): {told}" in explain([], template(X=resource(type_)), template(X=resource(type_, properties)))
+    assert explain([], template(X=resource(type_, properties)), template(X=resource(type_, properties))) == []
+
+
+def test_a_condition_keeps_others_out() -> None:
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "sns:Publish", "Resource": "t", "Condition": {"a": "b"}}
+    policy = template(X=resource("AWS::SNS::TopicPolicy", {"PolicyDocument": {"Statement": [statement]}}))
+    told = 'X (AWS::SNS::TopicPolicy): lets others also sns:Publish on t for everybody under the condition {"a": "b"}'
+    assert explain([], None, policy) == [told]
+    other = template(
+        X=resource("AWS::SNS::TopicPolicy", {"PolicyDocument": {"Statement": [statement | {"Condition": {"a": "*"}}]}})
+    )
+    assert len(explain([], policy, other)) == 1  # a condition that lets in more is a right that was not there
+
+
+def test_a_denial_that_goes_is_a_right_that_may_come() -> None:
+    denial = {"Effect": "Deny", "Action": "s3:*", "Resource": "*"}
+    assert explain([], role(READ, denial), role(READ)) == ["FnRole (AWS::IAM::Role): no longer denies s3:* on *"]
+    assert explain([], role(READ, denial), template()) == []  # nobody has the role any more
+    alone = template(P=resource("AWS::IAM::Policy", {"PolicyDocument": {"Statement": [denial]}}))
+    assert explain([], alone, template()) == ["P (AWS::IAM::Policy): no longer denies s3:* on *"]
+
+
+def test_a_permissions_boundary_that_goes() -> None:
+    bound, other = (template(R=resource("AWS::IAM::Role", {"PermissionsBoundary": each})) for each in ("a", "b"))
+    assert explain([], bound, template(R=resource("AWS::IAM::Role"))) == [
+        "R (AWS::IAM::Role): loses its permissions boundary a"
+    ]
+    assert explain([], bound, other) == ["R (AWS::IAM::Role): has the permissions boundary b instead of a"]
+    assert explain([], bound, bound) == explain([], None, bound) == []
+
+
+def test_where_within_a_property() -> None:
+    old, new = resource("T", {"Code": {"ImageUri": "a"}}), resource("T", {"Code": {"ImageUri": "b"}})
+    assert leaves("Code", old, new) == ["Code.ImageUri"]
+    assert leaves("Code", old, old) == ["Code"]  # a parameter in it changes, and the template is the same
+    assert leaves("Code", None, new) == ["Code"]
+    called = resource("T", {"Code": {"Ref": "A"}}), resource("T", {"Code": {"Ref": "B"}})
+    assert leaves("Code", *called) == ["Code"]
+    many = resource("T", {"Code": dict.fromkeys("abcdef", 1)}), resource("T", {"Code": {}})
+    assert leaves("Code", *many) == ["Code"]
+
+
+# Nested stacks
+
+STACK = "AWS::CloudFormation::Stack"
+PUBLIC = resource("AWS::Lambda::Url", {"AuthType": "NONE"})
+
+
+def test_rights_and_endpoints_of_nested_stacks_are_told_with_their_path() -> None:
+    changes = [
+        change("Modify", "Child", STACK, replacement="False", nested=True),
+        change("Remove", "Child/Orders", TABLE),
+    ]
+    before = {"": template(), "Child": template(Orders=resource(TABLE))}
+    assert meaning.explain(changes, before, {"": template(), "Child": template(Address=PUBLIC)}) == [
+        "Child/Orders (AWS::DynamoDB::Table) is deleted, with all that is in it",
+        "Child/Address (AWS::Lambda::Url): the function's address opens to everybody, without authorization",
+    ]
+
+
+def test_without_a_change_set_of_its_own_a_nested_stack_is_told_by_its_templates() -> None:
+    changes = [change("Modify", "Child", STACK, replacement="False", nested=False)]
+    fn = {each: resource("AWS::Lambda::Function", {"Code": {"ImageUri": each}}) for each in "ab"}
+    before = {"": template(), "Child": template(Fn=fn["a"], Orders=resource(TABLE), Same=resource(TABLE))}
+    after = {"": template(), "Child": template(Fn=fn["b"], New=resource(TABLE), Same=resource(TABLE))}
+    assert meaning.explain(changes, before, after) == [
+        "Child/Orders (AWS::DynamoDB::Table) is deleted, with all that is in it",
+        "Child/Fn (AWS::Lambda::Function) changes, by its template: Code.ImageUri",
+        "Child/New (AWS::DynamoDB::Table) is added, by its template",
+    ]
+
+
+def test_a_nested_stack_whose_template_is_not_known_is_told_as_that() -> None:
+    changes = [change("Modify", "Child", STACK, replacement="False", nested=False)]
+    told = ["Child (AWS::CloudFormation::Stack): what it changes is not known before it is done"]
+    assert meaning.explain(changes, {"Child": template(T=resource(TABLE))}, {}) == told
+
+
+def test_what_goes_with_a_nested_stack() -> None:
+    before = {
+        "": template(Child=resource(STACK)),
+        "Child": template(Orders=resource(TABLE)),
+        "Child/In": template(Q=resource(TABLE)),
+    }
+    gone = [change("Remove", "Child", STACK)]
+    assert meaning.explain(gone, before, {"": template()}) == [
+        "Child (AWS::CloudFormation::Stack) is deleted, with all that is in it",
+        "Child/In/Q (AWS::DynamoDB::Table) is deleted, with all that is in it",
+        "Child/Orders (AWS::DynamoDB::Table) is deleted, with all that is in it",
+    ]
+    before[""] = template(Child=resource(STACK, DeletionPolicy="Retain"))
+    assert meaning.explain(gone, before, {"": template()}) == [
+        "Child (AWS::CloudFormation::Stack) leaves the stack and stays: Retain"
+    ]

@@ -17,7 +17,8 @@ FUNCTION = "Fn: {Type: 'AWS::Serverless::Function', Properties: {Role: x}}"
 def problems(
     text: str, parameters: dict[str, str] | None = None, capabilities: list[str] | None = None
 ) -> list[Problem]:
-    return precheck.check(read(text.encode(), "t.yaml"), "staging", parameters or {}, capabilities or [])
+    stacks = assemble({"": read(text.encode(), "t.yaml")}, {})
+    return precheck.check(stacks, "staging", parameters or {}, capabilities or [])
 
 
 def resources(*lines: str) -> str:
@@ -48,6 +49,31 @@ def resources(*lines: str) -> str:
             [],
             "capabilities: [CAPABILITY_AUTO_EXPAND, CAPABILITY_IAM]",
         ),
+        (
+            resources("R: {Type: 'AWS::IAM::Role', Properties: {RoleName: r}}", "S: {Type: 'AWS::IAM::Role'}"),
+            [],
+            "capabilities: [CAPABILITY_NAMED_IAM]",
+        ),
+        (
+            "Globals: {Function: {Role: r, DeploymentPreference: {Type: Canary10Percent5Minutes}}}\n"
+            + SAM
+            + resources(FUNCTION),
+            [],
+            "capabilities: [CAPABILITY_IAM]",
+        ),
+        (
+            SAM
+            + resources(
+                "F: {Type: 'AWS::Serverless::Function', Properties: {Role: x, Events: {E: {Type: ScheduleV2}}}}"
+            ),
+            [],
+            "capabilities: [CAPABILITY_IAM]",
+        ),
+        (
+            SAM + resources("F: {Type: 'AWS::Serverless::Function', Connectors: {C: {}}, Properties: {Role: x}}"),
+            [],
+            "capabilities: [CAPABILITY_IAM]",
+        ),
     ],
 )
 def test_a_capability_needed_but_not_stated(text: str, stated: list[str], wanted: str) -> None:
@@ -62,6 +88,7 @@ def test_a_capability_needed_but_not_stated(text: str, stated: list[str], wanted
         (resources("R: {Type: 'AWS::IAM::Role'}"), ["CAPABILITY_NAMED_IAM"]),
         (resources("R: {Type: 'AWS::IAM::Role', Properties: {RoleName: r}}"), ["CAPABILITY_NAMED_IAM"]),
         (SAM + resources(FUNCTION), []),  # the macro alone needs none for a change set
+        (SAM + "Globals: {Function: {Role: r}}\n" + resources("F: {Type: 'AWS::Serverless::Function'}"), []),
     ],
 )
 def test_capabilities_that_suffice(text: str, stated: list[str]) -> None:
@@ -93,7 +120,6 @@ def test_parameters_as_they_should_be() -> None:
 @pytest.mark.parametrize(
     ("given", "message", "hint"),
     [
-        ({}, "the parameter Stage has no default, and the environment staging does not set it", "`Stage: ...`"),
         ({"Stage": "dev", "Sise": "1"}, "sets the parameter Sise, which the template does not", "Did you mean Size?"),
         ({"Stage": "dev", "Zzz": "1"}, "sets the parameter Zzz", "Its parameters are Stage, Size, Zones, Key, Image."),
         ({"Stage": "test"}, "the parameter Stage does not allow 'test'", "It allows dev, prod."),
@@ -204,7 +230,7 @@ def test_depends_on_nothing() -> None:
 
 def test_all_problems_at_once() -> None:
     text = PARAMETERS.replace("Resources: {}", resources("R: {Type: 'AWS::IAM::Role', P: !Ref Nothing}"))
-    assert len(problems(text, {"Other": "x"})) == 4
+    assert len(problems(text, {"Other": "x"})) == 3
 
 
 def test_a_resource_of_sams_needs_its_macro() -> None:
@@ -228,7 +254,7 @@ def nested(child: str, parameters: str = "{}", capabilities: list[str] | None = 
         f"Properties: {{TemplateURL: https://x, Parameters: {parameters}}}}}}}"
     )
     stacks = assemble({"": read(parent.encode(), "t.yaml"), "Child": read(child.encode(), "nested/Child.yaml")}, {})
-    return [str(problem).partition("\n")[0] for problem in precheck.check_nested(stacks, "staging", capabilities or [])]
+    return [str(problem).partition("\n")[0] for problem in precheck.check(stacks, "staging", {}, capabilities or [])]
 
 
 def test_a_nested_templates_capabilities_and_names_are_looked_at() -> None:
@@ -243,10 +269,23 @@ def test_a_nested_templates_capabilities_and_names_are_looked_at() -> None:
     [
         ("{}", "nested/Child.yaml:1:17: the parameter A has no default, and the template around it does not set it"),
         ("{A: 1, C: 2}", "nested/Child.yaml:1:1: Child is given the parameter C, which its template does not have"),
-        ("{A: !Ref Anything}", None),
+        ("{A: !Ref AWS::Region}", None),
         ("!If [X, {A: 1}, {A: 2}]", None),
     ],
 )
 def test_a_nested_templates_parameters_come_from_the_template_around_it(parameters: str, message: str | None) -> None:
     child = "Parameters: {A: {Type: String}, B: {Type: String, Default: b}}\n" + resources("T: {Type: X}")
     assert nested(child, parameters) == ([message] if message else [])
+
+
+def test_a_macro_in_a_nested_template_needs_a_capability_and_all_are_in_one_line() -> None:
+    parent = "Resources: {Child: {Type: AWS::CloudFormation::Stack, Properties: {TemplateURL: https://x}}, R: {Type: AWS::IAM::Role}}"
+    child = "Transform: AWS::LanguageExtensions\n" + resources("Q: {Type: 'AWS::SQS::Queue'}")
+    stacks = assemble({"": read(parent.encode(), "t.yaml"), "Child": read(child.encode(), "nested/Child.yaml")}, {})
+    one, two = precheck.check(stacks, "staging", {}, [])
+    assert one.message == "R is an AWS::IAM::Role, which needs CAPABILITY_IAM"
+    assert two.message == "a nested template uses AWS::LanguageExtensions, which needs CAPABILITY_AUTO_EXPAND"
+    assert (two.file, two.line) == ("nested/Child.yaml", 1)
+    line = "Add to the environment staging: `capabilities: [CAPABILITY_IAM, CAPABILITY_AUTO_EXPAND]`"
+    assert one.hint == two.hint == line
+    assert precheck.check(stacks, "staging", {}, ["CAPABILITY_AUTO_EXPAND", "CAPABILITY_IAM"]) == []

@@ -78,12 +78,42 @@ def test_parameters_have_the_value_that_counts() -> None:
         {"ParameterKey": "Secret", "ParameterValue": "hunter2"},  # as the embedded AWS shows it, in clear
         {"ParameterKey": "Ami", "ParameterValue": "/ami", "ResolvedValue": "ami-1"},
     ]
-    found = subject.parameters(PARAMETERS, target, {"Parameters": shown})
-    assert found["Plain"] == {"value": "two"}
-    assert found["Ami"] == {"value": "/ami", "resolved": "ami-1"}
-    assert set(found["Secret"]) == {"digest"}
+    found = subject.parameters(PARAMETERS, target, {"Parameters": shown}, None)
+    assert found["Plain"] == {"value": "two", "from": "environment"}
+    assert found["Ami"] == {"value": "/ami", "resolved": "ami-1", "from": "default"}
+    assert set(found["Secret"]) == {"digest", "from"}
     assert "hunter2" not in str(found)
-    assert subject.parameters(PARAMETERS, TARGET, None)["Plain"] == {"value": "one"}
+    assert subject.parameters(PARAMETERS, TARGET, None, None)["Plain"] == {"value": "one", "from": "default"}
+
+
+def test_a_value_that_the_stack_keeps_is_said_to_be_kept() -> None:
+    template = read(PARAMETERS.data.replace(b", Default: one", b""), "t.yaml")
+    base = {"parameters": {"Plain": "two", "Secret": "****", "Ami": "/ami"}}
+    found = subject.parameters(template, TARGET, None, base)
+    assert found["Plain"] == {"value": "two", "from": "stack"}
+    assert found["Secret"] == {"digest": None, "from": "stack"}  # nobody may see it, so nobody can say which it is
+    assert found["Ami"] == {"value": "/ami", "from": "default"}
+
+
+def nested_change(name: str, arn: str | None) -> dict[str, Any]:
+    change = {"Action": "Modify", "LogicalResourceId": name, "ResourceType": subject.STACK}
+    return {"Type": "Resource", "ResourceChange": change | ({"ChangeSetId": arn} if arn else {})}
+
+
+def test_changes_of_nested_stacks_are_known_by_their_path() -> None:
+    nested = {
+        "arn:1": {"Changes": [resource(), nested_change("Grand", "arn:2")]},
+        "arn:2": {"Changes": [resource("Add")]},
+    }
+    found = subject.normalise([nested_change("Child", "arn:1"), nested_change("Other", None)], nested)
+    assert [(each["logical_id"], each["action"], each.get("nested")) for each in found] == [
+        ("Child", "Modify", True),
+        ("Child/Fn", "Modify", None),
+        ("Child/Grand", "Modify", True),
+        ("Child/Grand/Fn", "Add", None),
+        ("Other", "Modify", False),
+    ]
+    assert "arn:" not in str(found)
 
 
 def test_a_secrets_digest_is_its_targets_own() -> None:
@@ -117,9 +147,8 @@ def test_everything_that_people_approve_is_in_it(tmp_path: Path) -> None:
     """A field that fell out of the subject would no longer void an approval."""
     write_release(tmp_path / "release", TARGET, "one")
     release = load(tmp_path / "release")
-    made = subject.build(
-        release, TARGET, way="CREATE", change_set={"Changes": []}, template={"original": "x"}, base=None
-    )
+    found = subject.Found("CREATE", {"Changes": []}, {"original": "x"}, None)
+    made = subject.build(release, TARGET, found)
     assert set(made) == {
         "v",
         "target",
@@ -127,6 +156,7 @@ def test_everything_that_people_approve_is_in_it(tmp_path: Path) -> None:
         "images",
         "template",
         "parameters",
+        "late_bound",
         "changes",
         "nothing_to_do",
         "execution",
@@ -139,18 +169,30 @@ def test_everything_that_people_approve_is_in_it(tmp_path: Path) -> None:
         replace(TARGET, stack="other"),
         replace(TARGET, tags={"a": "b"}),
         replace(TARGET, capabilities=["CAPABILITY_IAM"]),
+        replace(TARGET, service_role="arn:aws:iam::111122223333:role/deploys"),
+        replace(TARGET, notification_arns=["arn:aws:sns:eu-central-1:111122223333:told"]),
+        replace(TARGET, on_failure="do-nothing"),
+        replace(TARGET, on_failure="delete"),
+        replace(TARGET, retain_except_on_create=True),
     ]
-    for target in variants:
-        other = subject.build(
-            release, target, way="CREATE", change_set={"Changes": []}, template={"original": "x"}, base=None
-        )
+    subjects = [subject.build(release, target, found) for target in variants]
+    for other in subjects:
         assert list(subject.differences(made, other))
-    renamed = subject.build(
-        release,
-        replace(TARGET, environment="renamed"),
-        way="CREATE",
-        change_set={"Changes": []},
-        template={"original": "x"},
-        base=None,
-    )
-    assert renamed == made
+    assert len({str(each) for each in subjects}) == len(variants)
+    late = subject.build(release, TARGET, replace(found, late_bound={"{{resolve:ssm:/x}}": {"version": "2"}}))
+    assert list(subject.differences(made, late)) == ["late_bound.{{resolve:ssm:/x}}"]
+    assert subject.build(release, replace(TARGET, environment="renamed"), found) == made
+
+
+def test_how_it_is_executed() -> None:
+    def how(on_failure: Any, way: str = "UPDATE", *, retain: bool = False) -> dict[str, bool]:
+        execution = {"on_failure": subject.on_failure(replace(TARGET, on_failure=on_failure), way)}
+        return subject.execution({"execution": execution | {"retain_except_on_create": retain}})
+
+    rolls_back = {"disable_rollback": False, "retain_except_on_create": False}
+    assert how("rollback") == how("delete") == how("delete", "CREATE") == rolls_back
+    assert how("do-nothing") == how("do-nothing", "CREATE") == rolls_back | {"disable_rollback": True}
+    assert how("rollback", retain=True) == rolls_back | {"retain_except_on_create": True}
+    assert (
+        subject.on_failure(replace(TARGET, on_failure="delete"), "UPDATE") == "rollback"
+    )  # what stands is not deleted

@@ -1,0 +1,181 @@
+"""Which rights the resources of a template give, and what they open to everybody: each as the end of a sentence. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stages.contract import Json
+
+_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "x-amazon-apigateway-any-method")
+_OPEN = "opens to everybody, without authorization"
+_OPEN_CONTROLS = ("PublicRead", "PublicReadWrite", "AuthenticatedRead")
+_POLICIES = ("PolicyDocument", "RepositoryPolicyText", "ResourcePolicy", "KeyPolicy")
+"""Properties that hold a policy: of a resource, or of whom it is attached to."""
+_OWN_POLICIES = frozenset(f"AWS::IAM::{each}Policy" for each in ("", "Managed", "User", "Role", "Group"))
+"""What belongs to a user or role: who is meant does not stand in it."""
+
+
+def allowed(resource: Json) -> Iterator[str]:
+    """The rights that a resource gives, each as a sentence's end."""
+    type_, properties = resource.get("Type"), properties_of(resource)
+    if type_ == "AWS::IAM::Role":
+        yield from _statements(properties.get("AssumeRolePolicyDocument"), "is a role for")
+        for policy in _list(properties.get("Policies")):
+            yield from _statements(policy.get("PolicyDocument") if isinstance(policy, dict) else None, "may also")
+    elif type_ in _OWN_POLICIES:
+        yield from _statements(properties.get("PolicyDocument"), "lets its owners also")
+    elif type_ == "AWS::Lambda::Permission":
+        source = _short(properties.get("SourceArn") or properties.get("SourceAccount") or "anything of its")
+        yield f"{_who(properties.get('Principal'))} may call {_short(properties.get('FunctionName'))} for {source}"
+    else:
+        for key in _POLICIES:
+            yield from _statements(properties.get(key), "lets others also")
+    for arn in _list(properties.get("ManagedPolicyArns")):
+        yield f"has the managed policy {_short(arn)}"
+
+
+def denied(resource: Json) -> Iterator[str]:
+    """The denials of a resource's policies; where one goes, a right may come."""
+    properties = properties_of(resource)
+    documents = [each.get("PolicyDocument") for each in _list(properties.get("Policies")) if isinstance(each, dict)]
+    for document in (*documents, *(properties.get(key) for key in _POLICIES)):
+        yield from _statements(document, "no longer denies", "Deny")
+
+
+def unbounded(before: Json, after: Json) -> Iterator[str]:
+    """That a role or user loses its permissions boundary, or gets another one."""
+    bound, other = (properties_of(each).get("PermissionsBoundary") for each in (before, after))
+    if bound and other and other != bound:
+        yield f"has the permissions boundary {_short(other)} instead of {_short(bound)}"
+    elif bound and not other:
+        yield f"loses its permissions boundary {_short(bound)}"
+
+
+def _statements(document: Any, verb: str, effect: str = "Allow") -> Iterator[str]:
+    for statement in _list(document.get("Statement") if isinstance(document, dict) else None):
+        if not isinstance(statement, dict) or statement.get("Effect") != effect:
+            continue
+        condition = statement.get("Condition")
+        if_ = f" under the condition {_short(condition)}" if condition else ""
+        if verb == "is a role for":
+            yield from (f"{verb} {_who(each)}{if_}" for each in _principals(statement))
+            continue
+        who = "".join(f" for {_who(each)}" for each in _principals(statement))
+        actions = _list(statement.get("Action")) or [{"all but": statement.get("NotAction")}]
+        on = _list(statement.get("Resource")) or [{"all but": statement.get("NotResource")}]
+        for action in actions:
+            yield from (f"{verb} {_short(action)} on {_short(each)}{who}{if_}" for each in on)
+
+
+def _who(principal: Any) -> str:
+    return "everybody" if principal == "*" else _short(principal)
+
+
+def _principals(statement: Json) -> list[Any]:
+    told = statement.get("Principal")
+    return [each for value in told.values() for each in _list(value)] if isinstance(told, dict) else _list(told)
+
+
+def opened(resource: Json) -> Iterator[str]:
+    type_, properties = resource.get("Type"), properties_of(resource)
+    if type_ == "AWS::Lambda::Url" and properties.get("AuthType") == "NONE":
+        yield f"the function's address {_OPEN}"
+    elif type_ == "AWS::ApiGateway::Method":
+        keyed = _is_true(properties.get("ApiKeyRequired"))
+        if (
+            properties.get("AuthorizationType", "NONE") == "NONE"
+            and not keyed
+            and properties.get("HttpMethod") != "OPTIONS"
+        ):
+            yield f"{properties.get('HttpMethod')} on {_short(properties.get('ResourceId'))} {_OPEN}"
+    elif type_ == "AWS::ApiGatewayV2::Route" and properties.get("AuthorizationType", "NONE") == "NONE":
+        yield f"{_short(properties.get('RouteKey'))} {_OPEN}"
+    elif type_ in ("AWS::ApiGateway::RestApi", "AWS::ApiGatewayV2::Api"):
+        yield from (
+            [f"every path {_OPEN}"] if properties.get("Target") else ()
+        )  # a quick create, whose one route is open
+        yield from _open_paths(properties.get("Body"))
+    elif type_ == "AWS::S3::Bucket":
+        yield from _open_bucket(properties)
+    elif type_ in ("AWS::EC2::SecurityGroup", "AWS::EC2::SecurityGroupIngress"):
+        yield from _open_ports([properties, *_list(properties.get("SecurityGroupIngress"))])
+    if type_ not in _OWN_POLICIES:
+        yield from _open_policies(properties)
+
+
+def _open_bucket(properties: Json) -> Iterator[str]:
+    """New buckets are closed (since April 2023): what opens one is said in its template."""
+    control = properties.get("AccessControl")
+    if control in _OPEN_CONTROLS:
+        yield f"the bucket {_OPEN}: {control}"
+    block = properties.get("PublicAccessBlockConfiguration")
+    off = [key for key, value in block.items() if str(value).lower() == "false"] if isinstance(block, dict) else []
+    if off:
+        yield f"the bucket may be opened to everybody: {', '.join(sorted(off))} is off"
+
+
+def _open_ports(rules: list[Any]) -> Iterator[str]:
+    for rule in rules:
+        if isinstance(rule, dict) and (rule.get("CidrIp") == "0.0.0.0/0" or rule.get("CidrIpv6") == "::/0"):
+            first, last = str(rule.get("FromPort", "all")), str(rule.get("ToPort", rule.get("FromPort", "all")))
+            yield f"{'port' if first == last else 'ports'} {first if first == last else f'{first} to {last}'} open to everybody"
+
+
+def _open_policies(properties: Json) -> Iterator[str]:
+    """Policies of a resource that let in whoever comes."""
+    for key in _POLICIES:
+        document = properties.get(key)
+        for statement in _list(document.get("Statement") if isinstance(document, dict) else None):
+            if not isinstance(statement, dict) or statement.get("Effect") != "Allow" or statement.get("Condition"):
+                continue
+            if "*" in _principals(statement):
+                actions = _list(statement.get("Action")) or ["everything but some actions"]
+                yield from (f"{_short(each)} {_OPEN}" for each in actions)
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).lower() == "true"
+
+
+def _open_paths(body: Any) -> Iterator[str]:
+    """The methods of an OpenAPI document that ask for no authorization."""
+    if not isinstance(body, dict) or not isinstance(body.get("paths"), dict):
+        return
+    for path, item in body["paths"].items():
+        for method, operation in item.items() if isinstance(item, dict) else ():
+            if method.lower() not in _METHODS or method.lower() == "options" or not isinstance(operation, dict):
+                continue
+            asked = operation.get("security", body.get("security"))
+            if not asked or {} in asked:
+                word = "ANY" if method.startswith("x-") else method.upper()
+                yield f"{word} {path} {_OPEN}"
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _short(value: Any) -> str:
+    """A value as people read it: text as it is, `{"Fn::Sub": "x"}` as x, references by name, everything else as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        (name, inner), *_ = value.items()
+        if name == "Ref" and isinstance(inner, str):
+            return inner
+        if name == "Fn::Sub":
+            return _short(inner[0] if isinstance(inner, list) and inner else inner)
+        if name == "Fn::GetAtt":
+            return ".".join(map(str, inner)) if isinstance(inner, list) else str(inner)
+        if name == "all but":
+            return f"all but {', '.join(map(_short, _list(inner)))}" if inner else "everything"
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def properties_of(resource: Json) -> Json:
+    found = resource.get("Properties")
+    return found if isinstance(found, dict) else {}

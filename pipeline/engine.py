@@ -190,6 +190,7 @@ def failure_of(made: Attempt, run_id: str) -> TowpathError:
     if made.failure:
         text, where = f"stage {made.stage}: {made.failure.message}", made.failure.where
         hint = made.failure.hint or hint  # what the stage advises may be something else than going on
+        hint = hint.replace("`towpath resume`", f"`towpath resume {run_id}`")  # which no stage knows
         error = kinds.get(made.failure.cls, error)
     return error(text, hint=hint, where=where)
 

@@ -74,6 +74,8 @@ class Kind:
     """What goes on outside when its apply phase is ended in the middle, in words for whoever ended it."""
     secrets: bool = False
     """Whether a stage of this kind may be handed secrets."""
+    by_command: bool = False
+    """Whether only a command of its own makes a stage of this kind, and no pipeline does."""
 
 
 KINDS: dict[str, Kind] = {
@@ -239,6 +241,22 @@ KINDS: dict[str, Kind] = {
             outside="what CloudFormation has begun goes on there, and `towpath resume` follows it to its end",
         ),
         Kind(
+            "recover",
+            "Free a CloudFormation stack that is stuck, or delete what a creation that failed has left.",
+            options=(
+                Option(
+                    "skip",
+                    "strings",
+                    "A resource that the stack is stuck at, to be left as it is. May be repeated.",
+                ),
+            ),
+            phases=("propose", "apply"),
+            needs=frozenset({"network", "credentials"}),
+            environment="required",
+            outside="what CloudFormation has begun goes on there, and `towpath resume` follows it to its end",
+            by_command=True,
+        ),
+        Kind(
             "invoke",
             "Call deployed functions and endpoints, and compare the answers with what is expected.",
             options=(
@@ -291,3 +309,6 @@ KINDS: dict[str, Kind] = {
         ),
     )
 }
+
+IN_PIPELINES: dict[str, Kind] = {name: kind for name, kind in KINDS.items() if not kind.by_command}
+"""Those that `uses:` may name."""

@@ -12,7 +12,7 @@ from pipeline.definition.expressions import ExpressionError, Reference, is_expre
 from pipeline.definition.graph import MOST_ARTIFACTS
 from pipeline.definition.hints import closest, described, did_you_mean, dotted
 from stages.contract import Problem
-from stages.kinds import IMAGE, KINDS
+from stages.kinds import IMAGE, IN_PIPELINES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,9 +41,9 @@ _PYTHON = {"string": str, "file": str, "folder": str, "image": str, "boolean": b
 
 def problems(name: str, stage: Stage, parameters: Mapping[str, Parameter], positions: Positions) -> Iterator[Problem]:
     """What is wrong with the options of a stage. Values with expressions are judged by the parameters' types."""
-    kind = KINDS.get(stage.uses)
+    kind = IN_PIPELINES.get(stage.uses)
     if kind is None:
-        hint = did_you_mean(stage.uses, KINDS, what="kinds")
+        hint = did_you_mean(stage.uses, IN_PIPELINES, what="kinds")
         yield Problem(f"{stage.uses!r} is no kind of stage", *positions.value("stages", name, "uses"), hint)
         return
     path = ("stages", name, "with")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.definition.schema import schema
-from stages.kinds import KINDS, Kind, Option
+from stages.kinds import IN_PIPELINES, Kind, Option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -56,7 +56,7 @@ def stage() -> str:
 
 def kinds() -> str:
     """A section for each kind: what it does, takes and gives, and its options."""
-    return "\n\n".join(_kind(kind) for kind in KINDS.values())
+    return "\n\n".join(_kind(kind) for kind in IN_PIPELINES.values())
 
 
 SECTIONS: dict[str, Callable[[], str]] = {

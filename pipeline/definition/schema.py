@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from pipeline.definition.model import Document
-from stages.kinds import IMAGE, KINDS, Kind, Option
+from stages.kinds import IMAGE, IN_PIPELINES, Kind, Option
 
 Json = dict[str, Any]
 
@@ -35,8 +35,8 @@ def schema() -> Json:
     stage, environment = made["$defs"]["Stage"], made["$defs"]["Environment"]
     for key in ("parameters", "tags"):
         environment["properties"][key]["additionalProperties"] = _TEXT
-    stage["properties"]["uses"]["enum"] = list(KINDS)
-    stage["allOf"] = [_kind(kind) for kind in KINDS.values()]
+    stage["properties"]["uses"]["enum"] = list(IN_PIPELINES)
+    stage["allOf"] = [_kind(kind) for kind in IN_PIPELINES.values()]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **made,

@@ -215,6 +215,39 @@ def execute_change_set(
     return True
 
 
+def continue_rollback(client: CloudFormationClient, stack_id: str, token: str, skip: list[str]) -> None:
+    """Go on with the rollback of an update, `skip` being left as they are. Raises StageError.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ContinueUpdateRollback.html
+    """
+    doing = f"continuing the rollback of the stack {stack_id}"
+    more: Any = {"ResourcesToSkip": skip} if skip else {}
+    _begin(lambda: client.continue_update_rollback(StackName=stack_id, ClientRequestToken=token, **more), doing)
+
+
+def rollback(client: CloudFormationClient, stack_id: str, token: str) -> None:
+    """Roll back an update that failed and was left as it was. Raises StageError."""
+    doing = f"rolling back the stack {stack_id}"
+    _begin(lambda: client.rollback_stack(StackName=stack_id, ClientRequestToken=token), doing)
+
+
+def delete(client: CloudFormationClient, stack_id: str, token: str, retain: list[str]) -> None:
+    """Delete a stack; `retain` are resources that a deletion failed at, and that stay where they are. Raises StageError."""
+    doing = f"deleting the stack {stack_id}"
+    more: Any = {"RetainResources": retain} if retain else {}
+    _begin(lambda: client.delete_stack(StackName=stack_id, ClientRequestToken=token, **more), doing)
+
+
+def _begin(call: Callable[[], object], doing: str) -> None:
+    """Begin an operation that carries a token: one that was begun already, as an answer was lost, is fine."""
+    with retry.explained(doing):
+        try:
+            retry.call(call, doing=doing)
+        except ClientError as error:
+            if retry.code(error) != "TokenAlreadyExistsException":
+                raise
+
+
 class Gone(StageError):
     """The stack is not there any more."""
 
@@ -303,6 +336,15 @@ class Events:
                 if _is_absent(error):
                     raise Gone(f"the stack {self.stack_id} is not there any more") from error
                 raise
+
+
+def latest_event(client: CloudFormationClient, stack: str) -> Json | None:
+    """The newest event of a stack. Raises StageError."""
+    doing = f"reading the events of the stack {stack}"
+    with retry.explained(doing):
+        page = retry.call(lambda: client.describe_stack_events(StackName=stack), doing=doing)
+    events: list[Any] = list(page["StackEvents"])
+    return events[0] if events else None
 
 
 def resources(client: CloudFormationClient, stack: str) -> dict[str, Json]:

@@ -7,24 +7,21 @@ CloudFormation says of it, and the token that our execution leaves on the stack'
 from __future__ import annotations
 
 import json
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from stages.aws import cloudformation, retry
+from stages.aws import cloudformation, following, retry
 from stages.aws.names import local_url
 from stages.aws.session import connect
 from stages.contract import Result, StageError
-from stages.deploy import following, live, outcome
+from stages.deploy import live, outcome
 from stages.deploy import subject as subjects
 from stages.deploy.proposing import EXECUTED, environment, load
 from stages.deploy.states import is_busy, succeeded
 from stages.log import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from stages.aws.lambda_ import LiveFunction
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
     from stages.contract import Json, Proposal, Request, Target
     from stages.deploy.release import Release
 
-TOKEN_WITHIN_S = 15.0
-"""How long an execution may take to show in the stack's events."""
 RENEWALS = 10
 """How often credentials are taken anew in one attempt: a deployment of twelve hours by tokens of an hour has eleven."""
 
@@ -108,10 +103,10 @@ def _deploy(
         log("nothing to change", stack=stack["StackName"])
         return _ready(session, stack)
     _execute(session, release, proposal, request, under_way)
-    with _going_on_outside(str(session.target.stack)):
+    with following.going_on_outside(str(session.target.stack)):
         closing = following.follow(session.cloudformation, under_way)
         if not succeeded(closing["ResourceStatus"]):
-            raise outcome.failure(closing, under_way.all)
+            raise outcome.failure(closing, under_way.all, session.target)
         found = cloudformation.describe_stack(session.cloudformation, under_way.stack_id)
         if found is None:
             raise cloudformation.Gone(f"the stack {under_way.stack_id} vanished right after it was deployed")
@@ -123,18 +118,6 @@ def _ready(session: Session, stack: Json) -> Deployed:
     return Deployed(stack, live.wait_for_functions(session, live.function_names(session, stack["StackId"])))
 
 
-@contextmanager
-def _going_on_outside(stack: str) -> Iterator[None]:
-    """Say of a call that failed that nothing is decided thereby: CloudFormation goes on, and so may the next attempt."""
-    try:
-        yield
-    except retry.CallFailed as error:
-        message = f"{error.message}\n  The stack {stack} was not followed to its end: what CloudFormation has begun goes on there."
-        hint = error.hint or ""
-        hint += "" if "towpath resume" in hint else f"{' Then f' if hint else 'F'}ollow it on with `towpath resume`."
-        raise retry.CallFailed(message, hint=hint, cls="retryable", meaning=error.meaning) from error
-
-
 def _execute(
     session: Session, release: Release, proposal: Proposal, request: Request, under_way: following.Operation
 ) -> None:
@@ -142,7 +125,7 @@ def _execute(
     arn = proposal.handle["change_set_arn"]
     found = cloudformation.describe_change_set(session.cloudformation, arn)
     if found is None or found["ExecutionStatus"] in EXECUTED:
-        _take_up(under_way.root, request, gone=found is None)
+        _take_up(under_way, request, gone=found is None)
         return
     _refuse_if_moved(session, release, proposal, found)
     live.check_templates(session, release)
@@ -150,18 +133,16 @@ def _execute(
     how = subjects.execution(proposal.subject)
     if not cloudformation.execute_change_set(session.cloudformation, arn, proposal.handle["token"], **how):
         found = cloudformation.describe_change_set(session.cloudformation, arn)
-        _take_up(under_way.root, request, gone=found is None)  # the answer to our first call may have been lost
+        _take_up(under_way, request, gone=found is None)  # the answer to our first call may have been lost
 
 
-def _take_up(events: cloudformation.Events, request: Request, *, gone: bool) -> None:
+def _take_up(under_way: following.Operation, request: Request, *, gone: bool) -> None:
     """Go on with a change set that is executed or gone, if it was us who executed it. Raises StageError if not."""
     tried = any(earlier.phase == "apply" for earlier in request.earlier) or not gone
-    until = time.monotonic() + (TOKEN_WITHIN_S if tried else 0)
     deleted = "the proposed change set was deleted"
     try:
-        while not events.peek():
-            if time.monotonic() >= until:
-                raise outcome.again(deleted if gone else "the proposed change set was not executed by Towpath")
+        if not following.has_begun(under_way, following.TOKEN_WITHIN_S if tried else 0):
+            raise outcome.again(deleted if gone else "the proposed change set was not executed by Towpath")
     except cloudformation.Gone as error:
         raise outcome.again(f"{deleted}, and the stack with it") from error
     log("the change set is being executed already; following it")

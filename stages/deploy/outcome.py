@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from stages.aws import following
 from stages.contract import StageError
 from stages.deploy.states import remedy
 
@@ -32,46 +33,12 @@ def busy(stack: Json) -> StageError:
     )
 
 
-def failure(closing: Json, events: Sequence[Json]) -> StageError:
-    """Why an operation failed: the first resource that did so by itself on top, the others below it.
-
-    `events` are those of the stack and of the stacks nested in it, in the order of their times.
-    """
+def failure(closing: Json, events: Sequence[Json], target: Target) -> StageError:
+    """Why an operation failed: the first resource that did so by itself on top, the others below it."""
     status, stack = closing["ResourceStatus"], closing["LogicalResourceId"]
-    own = [event for event in events if event["StackId"] == closing["StackId"] and _is_of_itself(event)]
-    failed = (
-        [event for event in events if _failed_by_itself(event) and not _is_for_another(event)]
-        or [event for event in events if _failed_by_itself(event)]
-        or [event for event in own if event["ResourceStatus"].endswith("_FAILED")]
-        or [event for event in own if event.get("ResourceStatusReason")]
-        or [closing]
-    )
-    reasons = [
-        f"{event['path']} ({event['ResourceType']}) {event['ResourceStatus']}: "
-        f"{event.get('ResourceStatusReason') or 'no reason given'}"
-        for event in failed
-    ]
-    hint = _AS_BEFORE if status == "UPDATE_ROLLBACK_COMPLETE" else remedy(status).format(stack=stack)
-    return StageError("\n  ".join([reasons[0], *reasons[1:], f"The stack {stack} ended as {status}."]), hint=hint)
-
-
-def _is_of_itself(event: Json) -> bool:
-    """Whether a stack says it of itself, and not of one of its resources."""
-    return bool(event.get("PhysicalResourceId") == event["StackId"])
-
-
-def _failed_by_itself(event: Json) -> bool:
-    return event["ResourceStatus"].endswith("_FAILED") and not _is_of_itself(event) and not _is_cancelled(event)
-
-
-def _is_cancelled(event: Json) -> bool:
-    """Whether a resource failed because another one did."""
-    return "cancelled" in (event.get("ResourceStatusReason") or "").lower()
-
-
-def _is_for_another(event: Json) -> bool:
-    """Whether a nested stack failed because a resource in it did, which its own events tell."""
-    return (event.get("ResourceStatusReason") or "").startswith("Embedded stack ")
+    hint = _AS_BEFORE if status == "UPDATE_ROLLBACK_COMPLETE" else f"Correct the cause. {remedy(status, target)}"
+    lines = [*following.reasons(closing, events), f"The stack {stack} ended as {status}."]
+    return StageError("\n  ".join(lines), hint=hint)
 
 
 def wrong_images(release: Release, running: dict[str, str | None]) -> list[str]:

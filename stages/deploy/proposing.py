@@ -104,7 +104,7 @@ def _proposal(session: Session, release: Release, target: Target, request: Reque
     live.check_templates(session, release)
     stack_name = str(target.stack)
     stack = cloudformation.describe_stack(session.cloudformation, stack_name)
-    way = change_set_type(stack_name, stack["StackStatus"] if stack else None)
+    way = change_set_type(target, stack["StackStatus"] if stack else None)
     base = live.base(session, stack)
     if stack:
         _clear(session, stack_name, request)

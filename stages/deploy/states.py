@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from stages.aws.following import recovery
 from stages.contract import StageError
 
 if TYPE_CHECKING:
-    from stages.contract import ErrorClass
+    from stages.contract import ErrorClass, Target
 
 Way = Literal["CREATE", "UPDATE"]
 
@@ -19,29 +20,27 @@ _UPDATABLE = frozenset(
 )
 _SUCCEEDED = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 
-_DELETE = "It holds nothing that ran. Delete it, then try again: `aws cloudformation delete-stack --stack-name {stack}`"
-_REMEDIES = {
-    "ROLLBACK_COMPLETE": _DELETE,
-    "ROLLBACK_FAILED": _DELETE,
-    "CREATE_FAILED": _DELETE,
-    "DELETE_FAILED": "See in its events what could not be deleted, then finish: "
-    "`aws cloudformation delete-stack --stack-name {stack}`",
-    "UPDATE_FAILED": "Go back to its last good state first: `aws cloudformation rollback-stack --stack-name {stack}`",
-    "UPDATE_ROLLBACK_FAILED": "Put right what its events name, then: "
-    "`aws cloudformation continue-update-rollback --stack-name {stack}`",
-    "IMPORT_ROLLBACK_FAILED": "Put right what its events name, then: "
-    "`aws cloudformation continue-update-rollback --stack-name {stack}`",
-}
+_RECOVER = frozenset(
+    {
+        "ROLLBACK_COMPLETE",
+        "ROLLBACK_FAILED",
+        "CREATE_FAILED",
+        "DELETE_FAILED",
+        "UPDATE_FAILED",
+        "UPDATE_ROLLBACK_FAILED",
+    }
+)
+"""States in which nothing can be deployed, and out of which `towpath recover` leads."""
 _BUSY = "Wait until it is done. If that was a run of yours which died, continue it with `towpath resume`."
+_IMPORT = "Towpath makes no imports: finish it with the tool that began it."
 _UNKNOWN = "Towpath does not know this state; look at the stack's events."
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why nothing can be deployed to a stack as it is, and what to do about it."""
+    """Why nothing can be deployed to a stack as it is: somebody is at it, or it is stuck."""
 
     cls: ErrorClass
-    hint: str
 
 
 def way(status: str | None) -> Way | Refusal:
@@ -51,21 +50,24 @@ def way(status: str | None) -> Way | Refusal:
     if status in _UPDATABLE:
         return "UPDATE"
     if status is not None and is_busy(status):
-        return Refusal("blocked", _BUSY)
-    return Refusal("terminal", remedy(status or ""))
+        return Refusal("blocked")
+    return Refusal("terminal")
 
 
-def change_set_type(stack: str, status: str | None) -> Way:
+def change_set_type(target: Target, status: str | None) -> Way:
     """As `way`; a refusal is raised as StageError."""
     found = way(status)
     if isinstance(found, Refusal):
-        raise StageError(f"the stack {stack} is in state {status}", hint=found.hint.format(stack=stack), cls=found.cls)
+        hint = _BUSY if found.cls == "blocked" else remedy(str(status), target)
+        raise StageError(f"the stack {target.stack} is in state {status}", hint=hint, cls=found.cls)
     return found
 
 
-def remedy(status: str) -> str:
-    """What to do about a stack that is stuck in a state; `{stack}` stands for its name."""
-    return _REMEDIES.get(status, _UNKNOWN)
+def remedy(status: str, target: Target) -> str:
+    """What to do about a stack that is stuck in a state."""
+    if status not in _RECOVER:
+        return _IMPORT if status == "IMPORT_ROLLBACK_FAILED" else _UNKNOWN
+    return f"Free the stack: `{recovery(target)}`. Then go on: `towpath resume`."
 
 
 def is_busy(status: str) -> bool:

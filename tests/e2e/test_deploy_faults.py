@@ -69,9 +69,14 @@ class Project:
         write_release(self.machine.project / "release", TARGET, content)
         commit(self.machine.project, "author", ".towpath/\n")
 
-    def approve(self) -> None:
+    def approve(self, stage: str = "deploy") -> None:
         key = str(self.machine.project.parent / "ada")
-        self.machine.towpath("approve", "latest", "deploy", "--reason", "seen", "--sign-with", key)
+        self.machine.towpath("approve", "latest", stage, "--reason", "seen", "--sign-with", key)
+
+    def ungated(self) -> None:
+        """Have nobody asked."""
+        pipeline = self.machine.project / "pipeline.yaml"
+        pipeline.write_text(pipeline.read_text().replace("{people: 1, from: [ada]}", "none"))
 
     def approved(self) -> None:
         """Open a run, and have what it proposes approved."""
@@ -85,16 +90,19 @@ class Project:
         )
         return error
 
-    def resume(self) -> None:
-        """Go on to a good end, with the approval that there is."""
-        self.machine.towpath("resume")
-        assert self.state()["state"] == "succeeded"
-        self.holds()
+    def run_id(self) -> str:
+        return str(self.machine.json("status", "latest")["run"])
 
-    def holds(self) -> None:
+    def resume(self, run: str = "latest") -> None:
+        """Go on to a good end, with the approval that there is."""
+        state = self.machine.json("resume", run)
+        assert state["state"] == "succeeded"
+        self.holds(run)
+
+    def holds(self, run: str = "latest") -> None:
         """The record is consistent, ledger included."""
-        [run] = self.machine.json("audit", "verify", code=7)["runs"]
-        assert run["verdict"] == "consistent", run
+        [found] = self.machine.json("audit", "verify", run, code=7)["runs"]
+        assert found["verdict"] == "consistent", found
 
     def state(self) -> dict[str, Any]:
         state: dict[str, Any] = self.machine.json("status", "latest")["stages"]["deploy"]
@@ -144,10 +152,11 @@ def test_credentials_that_expire_in_the_middle(project: Project) -> None:
     error = project.fails("resume", code=1)
     assert "the AWS credentials have expired (seen while reading the events of the stack" in error["message"]
     assert "what CloudFormation has begun goes on there" in error["message"]
-    assert error["hint"] == "Sign in again (`aws sso login`, or a new job), then go on with `towpath resume`."
+    run = project.run_id()
+    assert error["hint"] == f"Sign in again (`aws sso login`, or a new job), then go on with `towpath resume {run}`."
     assert project.state()["failure"]["class"] == "retryable"
-    [run] = project.machine.json("audit", "verify", code=7)["runs"]
-    assert run["verdict"] == "incomplete"  # the ledger says what was begun, and nobody knows what came of it
+    [found] = project.machine.json("audit", "verify", code=7)["runs"]
+    assert found["verdict"] == "incomplete"  # the ledger says what was begun, and nobody knows what came of it
     project.aws.faults.clear()
     project.resume()
     assert len(project.aws.executions) == 1
@@ -195,7 +204,7 @@ def test_a_change_set_that_somebody_deleted_is_made_again(project: Project) -> N
     project.aws.change_sets.clear()
     error = project.fails("resume", code=4)
     assert "the proposed change set was deleted" in error["message"]
-    assert error["hint"] == "Nothing was done. `towpath resume` makes another proposal."
+    assert error["hint"] == f"Nothing was done. `towpath resume {project.run_id()}` makes another proposal."
     project.resume()
 
 
@@ -210,7 +219,7 @@ def test_a_stack_that_somebody_else_is_changing(project: Project) -> None:
     project.aws.status = "UPDATE_IN_PROGRESS"
     error = project.fails("resume", code=6)
     assert "somebody else is changing it" in error["message"]
-    assert "Wait until it is over, then `towpath resume`" in error["hint"]
+    assert f"Wait until it is over, then `towpath resume {project.run_id()}`" in error["hint"]
     project.aws.status = "REVIEW_IN_PROGRESS"
     project.resume()
 
@@ -219,3 +228,72 @@ def test_a_stack_that_is_nothing_but_a_change_set_of_somebodys(project: Project)
     project.aws.stuck("REVIEW_IN_PROGRESS")
     project.approved()
     project.resume()
+
+
+def test_a_creation_that_failed_is_removed_and_made_again(project: Project) -> None:
+    """`aws cloudformation deploy` and `sam deploy` leave people with a stack that takes nothing, and no command for it."""
+    project.approved()
+    project.aws.script = [
+        (0.1, "HelloWorldFunction", "CREATE_FAILED", "Source image does not exist"),
+        (0.2, "demo", "ROLLBACK_IN_PROGRESS", "The following resource(s) failed to create: [HelloWorldFunction]."),
+        (0.5, "HelloWorldFunction", "DELETE_COMPLETE", ""),
+        (0.6, "demo", "ROLLBACK_COMPLETE", ""),
+    ]
+    error, run = project.fails("resume", code=1), project.run_id()
+    assert error["message"].startswith(
+        "stage deploy: HelloWorldFunction (AWS::Lambda::Function) CREATE_FAILED: Source image does not exist\n"
+    )
+    assert error["message"].endswith("The stack demo ended as ROLLBACK_COMPLETE.")
+    free = f"Free the stack: `towpath recover production`. Then go on: `towpath resume {run}`."
+    assert error["hint"] == f"Correct the cause. {free}"
+    assert project.fails("resume", code=1)["hint"] == free
+    project.machine.towpath(
+        "recover", "--stack-name", "demo", "--region", "eu-central-1", code=75
+    )  # by the rules that the ledger has of it
+    project.approve("recover")
+    project.resume()
+    assert project.aws.status == "DELETE_COMPLETE"
+    project.resume(run)
+    assert project.aws.status == "CREATE_COMPLETE"
+
+
+def test_a_rollback_that_failed_goes_on_with_what_is_skipped(project: Project) -> None:
+    project.ungated()
+    project.release("one")
+    project.machine.towpath("run")
+    project.release("two")
+    project.aws.script = [
+        (0.1, "HelloWorldFunction", "UPDATE_FAILED", "Source image does not exist"),
+        (
+            0.2,
+            "demo",
+            "UPDATE_ROLLBACK_IN_PROGRESS",
+            "The following resource(s) failed to update: [HelloWorldFunction].",
+        ),
+        (0.3, "HelloWorldFunction", "UPDATE_FAILED", "The function was deleted by hand"),
+        (0.4, "demo", "UPDATE_ROLLBACK_FAILED", "The following resource(s) failed to update: [HelloWorldFunction]."),
+    ]
+    project.aws.resources["HelloWorldFunction"] = ("AWS::Lambda::Function", "UPDATE_FAILED", "deleted by hand")
+    assert "`towpath recover production`" in project.fails("run", code=1)["hint"]
+    run = project.run_id()
+
+    project.aws.script = [
+        (0.1, "HelloWorldFunction", "UPDATE_FAILED", "The function was deleted by hand"),
+        (0.2, "demo", "UPDATE_ROLLBACK_FAILED", "The following resource(s) failed to update: [HelloWorldFunction]."),
+    ]
+    error = project.fails("recover", "production", code=1)
+    assert (
+        "HelloWorldFunction (AWS::Lambda::Function) UPDATE_FAILED: The function was deleted by hand" in error["message"]
+    )
+    assert "`towpath recover production --skip HelloWorldFunction`" in error["hint"]
+    assert (
+        "is no resource that the stack is stuck at"
+        in project.fails("recover", "production", "--skip", "X", code=1)["message"]
+    )
+
+    state = project.machine.json("recover", "production", "--skip", "HelloWorldFunction")
+    assert state["stages"]["recover"]["facts"]["skipped"] == ["HelloWorldFunction"]
+    assert (project.aws.skipped, project.aws.status) == (["HelloWorldFunction"], "UPDATE_ROLLBACK_COMPLETE")
+    project.holds()
+    project.resume(run)
+    assert project.aws.status == "UPDATE_COMPLETE"

@@ -107,6 +107,8 @@ class ScriptedAws:
         self.status_before: str | None = None
         self.template = ""
         self.parameters: dict[str, str] = {}
+        self.before: tuple[str, dict[str, str]] = ("", {})
+        """Template and parameters before the last execution."""
         self.change_sets: dict[str, ChangeSet] = {}
         self.changes = [("Add", "HelloWorldFunction", "AWS::Lambda::Function")]
         self.nested_change_sets: dict[str, ChangeSet] = {}
@@ -115,6 +117,10 @@ class ScriptedAws:
         self.change_set_looks = 0
         """How many looks a change set is still being made for."""
         self.events: list[dict[str, str]] = []
+        self.resources = {"HelloWorldFunction": ("AWS::Lambda::Function", "CREATE_COMPLETE", "")}
+        """By path: type, status, reason."""
+        self.skipped: list[str] = []
+        """What the last operation was told to skip, or to retain."""
         self.nested: set[str] = set()
         """The paths of nested stacks."""
         self.script: list[tuple[float, str, str, str]] = []
@@ -221,7 +227,7 @@ class ScriptedAws:
 
     def _begin(self, script: list[tuple[float, str, str, str]]) -> None:
         self._executed_at = time.monotonic()
-        self._playing = script
+        self._playing = list(script)
         self._advance()
 
     def nested_id(self, path: str) -> str:
@@ -231,6 +237,8 @@ class ScriptedAws:
         own = logical_id == self.stack_name
         if own:
             self.status = status
+            if status == "UPDATE_ROLLBACK_COMPLETE":
+                self.template, self.parameters = self.before
         path, _, name = logical_id.rpartition("/")
         of = self.nested_id(path) if path else str(self.stack_id)
         is_stack = own or name == "*" or logical_id in self.nested
@@ -286,8 +294,9 @@ class ScriptedAws:
     # CloudFormation
 
     def DescribeStacks(self, parameters: dict[str, str]) -> str:  # noqa: N802
-        if self.status is None:
-            raise Refusal("ValidationError", f"Stack with id {parameters['StackName']} does not exist")
+        wanted = parameters["StackName"]
+        if self.status is None or (self.status == "DELETE_COMPLETE" and wanted != self.stack_id):
+            raise Refusal("ValidationError", f"Stack with id {wanted} does not exist")
         status = self.status
         if self.stale_looks:
             self.stale_looks -= 1
@@ -305,7 +314,7 @@ class ScriptedAws:
         name = parameters["ChangeSetName"]
         if any(each.name == name for each in self.change_sets.values()):
             raise Refusal("AlreadyExistsException", f"ChangeSet {name} already exists")
-        if self.stack_id is None:
+        if self.stack_id is None or self.status == "DELETE_COMPLETE":
             self.stack_name = parameters["StackName"]
             self.stack_id = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{self.stack_name}/{uuid.uuid4()}"
             self.status = "REVIEW_IN_PROGRESS"
@@ -389,6 +398,7 @@ class ScriptedAws:
             raise Refusal("InvalidChangeSetStatus", f"ChangeSet [{found.arn}] is in {found.execution} status")
         self.executions.append(parameters["ClientRequestToken"])
         found.execution = "EXECUTE_IN_PROGRESS"
+        self.before = self.template, self.parameters
         self.template, self.parameters = found.template, found.parameters
         self.status_before, self.stale_looks = self.status, self.stale_after_execution
         begin = "CREATE_IN_PROGRESS" if found.type == "CREATE" else "UPDATE_IN_PROGRESS"
@@ -407,15 +417,43 @@ class ScriptedAws:
         members = "".join(f"<member>{_tags(**event)}</member>" for event in told)
         return _xml("DescribeStackEvents", f"<StackEvents>{members}</StackEvents>")
 
-    def ListStackResources(self, _: Any) -> str:  # noqa: N802
-        member = _tags(
-            LogicalResourceId="HelloWorldFunction",
-            PhysicalResourceId="HelloWorldFunction-1",
-            ResourceType="AWS::Lambda::Function",
-            ResourceStatus="CREATE_COMPLETE",
-            LastUpdatedTimestamp=_now(),
-        )
-        return _xml("ListStackResources", f"<StackResourceSummaries><member>{member}</member></StackResourceSummaries>")
+    def ListStackResources(self, parameters: dict[str, str]) -> str:  # noqa: N802
+        members = ""
+        for path, (type_, status, reason) in self.resources.items():
+            parent, _, name = path.rpartition("/")
+            if parameters["StackName"] != (self.nested_id(parent) if parent else self.stack_id):
+                continue
+            members += "<member>" + _tags(
+                LogicalResourceId=name,
+                PhysicalResourceId=self.nested_id(path) if path in self.nested else f"{name}-1",
+                ResourceType=type_,
+                ResourceStatus=status,
+                ResourceStatusReason=reason,
+                LastUpdatedTimestamp=_now(),
+            )
+            members += "</member>"
+        return _xml("ListStackResources", f"<StackResourceSummaries>{members}</StackResourceSummaries>")
+
+    def ContinueUpdateRollback(self, parameters: dict[str, str]) -> str:  # noqa: N802
+        self._operate(parameters, "UPDATE_ROLLBACK_FAILED", "UPDATE_ROLLBACK")
+        return _xml("ContinueUpdateRollback", "")
+
+    def RollbackStack(self, parameters: dict[str, str]) -> str:  # noqa: N802
+        self._operate(parameters, "UPDATE_FAILED", "UPDATE_ROLLBACK")
+        return _xml("RollbackStack", "")
+
+    def DeleteStack(self, parameters: dict[str, str]) -> str:  # noqa: N802
+        self._operate(parameters, str(self.status), "DELETE")
+        return _xml("DeleteStack", "")
+
+    def _operate(self, parameters: dict[str, str], needs: str, what: str) -> None:
+        if self.status != needs:
+            raise Refusal("ValidationError", f"Stack:{self.stack_id} is in {self.status} state and can not be operated")
+        self.skipped = [value for key, value in parameters.items() if key.startswith(("ResourcesToSkip", "RetainRes"))]
+        self.executions.append(parameters["ClientRequestToken"])
+        self._event(self.stack_name, f"{what}_IN_PROGRESS")
+        self._begin(self.script or [(0.2, self.stack_name, f"{what}_COMPLETE", "")])
+        self.script = []
 
 
 def _image_uri(template: str) -> str:

@@ -136,7 +136,7 @@ def test_a_stack_whose_creation_failed_says_what_to_do(embedded: Deployer) -> No
     assert "The stack demo ended as ROLLBACK_COMPLETE." in caught.value.message
     with pytest.raises(StageError, match="ROLLBACK_COMPLETE") as refused:
         embedded.propose("g-2")
-    assert "delete-stack --stack-name demo" in (refused.value.hint or "")
+    assert "`towpath recover staging`" in (refused.value.hint or "")
 
 
 def _large(size_bytes: int) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from integration.stages.deploy.releases import TEMPLATE, manifest, sha256
 
+from stages.aws import following
 from stages.contract import Earlier, InvalidInput, StageError
-from stages.deploy import following
 
 if TYPE_CHECKING:
     from typing import Any
@@ -228,7 +228,7 @@ def test_the_first_reason_is_on_top(aws: ScriptedAws, deployer: Deployer) -> Non
         deployer.apply("a", proposal)
     first = caught.value.message.splitlines()[0]
     assert first == "HelloWorldFunction (AWS::Lambda::Function) CREATE_FAILED: Source image does not exist"
-    assert "delete-stack --stack-name demo" in (caught.value.hint or "")
+    assert "`towpath recover staging`" in (caught.value.hint or "")
 
 
 def test_throttling_and_faults_of_the_service_pass(aws: ScriptedAws, deployer: Deployer) -> None:
@@ -277,7 +277,7 @@ def test_a_change_set_deleted_by_someone_else(aws: ScriptedAws, deployer: Deploy
 def test_a_change_set_executed_by_someone_else(
     aws: ScriptedAws, deployer: Deployer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stages.deploy.applying.TOKEN_WITHIN_S", 1.0)
+    monkeypatch.setattr(following, "TOKEN_WITHIN_S", 1.0)
     proposal = deployer.propose("a")
     aws.ExecuteChangeSet({"ChangeSetName": proposal.handle["change_set_arn"], "ClientRequestToken": "console"})
     with pytest.raises(StageError, match="was not executed by Towpath") as caught:

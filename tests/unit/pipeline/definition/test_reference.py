@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pipeline
 from pipeline.definition import reference
-from stages.kinds import KINDS
+from stages.kinds import IN_PIPELINES
 from stages.limits import LIMITS
 
 PAGE = Path(pipeline.__file__).parents[1] / "docs" / "reference" / "pipeline-yaml.md"
@@ -28,9 +28,9 @@ def test_a_page_that_is_behind_is_renewed() -> None:
 
 def test_every_kind_and_option_is_there() -> None:
     made = reference.kinds()
-    assert [name for name in KINDS if f"### {name}\n" not in made] == []
+    assert [name for name in IN_PIPELINES if f"### {name}\n" not in made] == []
     assert [
-        option.name for kind in KINDS.values() for option in kind.options if f"| `{option.name}` |" not in made
+        option.name for kind in IN_PIPELINES.values() for option in kind.options if f"| `{option.name}` |" not in made
     ] == []
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pipeline
 from pipeline.definition import schema
-from stages.kinds import KINDS
+from stages.kinds import IN_PIPELINES
 
 FILE = Path(pipeline.__file__).parents[1] / "docs" / "reference" / "pipeline.schema.json"
 
@@ -23,8 +23,8 @@ def test_every_kind_has_its_options_and_no_others() -> None:
     rules = {
         each["if"]["properties"]["uses"]["const"]: each["then"] for each in schema.schema()["$defs"]["Stage"]["allOf"]
     }
-    assert set(rules) == set(KINDS)
-    for kind in KINDS.values():
+    assert set(rules) == set(IN_PIPELINES)
+    for kind in IN_PIPELINES.values():
         options = rules[kind.name]["properties"]["with"]
         assert set(options["properties"]) == {option.name for option in kind.options}
         assert options["additionalProperties"] is False

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STACK = "arn:stack"
+TARGET = Target("staging", "111122223333", "eu-central-1", stack="demo")
 
 
 def event(path: str, status: str, reason: str = "") -> dict[str, Any]:
@@ -59,13 +60,13 @@ def event(path: str, status: str, reason: str = "") -> dict[str, Any]:
     ],
 )
 def test_the_first_reason_that_is_one(events: list[dict[str, Any]], top: str) -> None:
-    error = outcome.failure(event("demo", "ROLLBACK_COMPLETE"), events)
+    error = outcome.failure(event("demo", "ROLLBACK_COMPLETE"), events, TARGET)
     assert error.message.splitlines()[0] == top
     assert error.message.splitlines()[-1].strip() == "The stack demo ended as ROLLBACK_COMPLETE."
 
 
 def test_a_stack_that_is_as_before_needs_no_cleaning() -> None:
-    error = outcome.failure(event("demo", "UPDATE_ROLLBACK_COMPLETE"), [])
+    error = outcome.failure(event("demo", "UPDATE_ROLLBACK_COMPLETE"), [], TARGET)
     assert (error.hint or "").startswith("The stack is as it was before.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,14 @@ from stages.aws import cloudformation, retry
 from stages.aws.cloudformation import Events
 from stages.contract import StageError
 from stages.log import log
-from stages.template.functions import full_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from mypy_boto3_cloudformation import CloudFormationClient
 
-    from stages.contract import Json
+    from stages.contract import Json, Target
 
 EVENTS_AFTER_S = 0.3
 """A stack that is done sooner is asked for its events once, not twice with a second between."""
@@ -25,9 +26,13 @@ QUICK_S = 3.0
 """For which the stack itself is looked at as well, more often than its events may be: many updates take no longer."""
 CALL_EVERY_S = 0.25
 """Of all stacks together: the account's rate of calls belongs to everything in it, and an application may nest dozens."""
+TOKEN_WITHIN_S = 15.0
+"""How long an operation may take to show in the stack's events."""
 WINDOW_S = 300.0
 """How long a network may be away before we stop to follow: nothing is lost by waiting, as CloudFormation goes on alone."""
 _STACK = "AWS::CloudFormation::Stack"
+_COMMAND = "command"
+"""What the environment of a command is called that names none of a pipeline."""
 
 
 @dataclass
@@ -102,7 +107,7 @@ class Operation:
         for event in events:
             name, physical = event["LogicalResourceId"], event.get("PhysicalResourceId")
             of_itself = physical == event["StackId"]
-            event["path"] = (path or name) if of_itself else full_id(path, name)
+            event["path"] = (path or name) if of_itself else f"{path}/{name}" if path else name
             if physical and not of_itself and event["ResourceType"] == _STACK:
                 self._tells_of(physical, event)
         return events
@@ -118,6 +123,15 @@ class Operation:
 def operation(client: CloudFormationClient, stack_id: str, token: str, since: datetime) -> Operation:
     """The operation on a stack that carries a token, and is younger than `since` by CloudFormation's clock."""
     return Operation(Events(client, stack_id, token, since, window_s=WINDOW_S))
+
+
+def has_begun(under_way: Operation, within_s: float) -> bool:
+    """Whether the operation shows in the stack's events, now or within that time. Raises Gone, StageError."""
+    until = time.monotonic() + within_s
+    while not under_way.root.peek():
+        if time.monotonic() >= until:
+            return False
+    return True
 
 
 def follow(client: CloudFormationClient, under_way: Operation) -> Json:
@@ -151,3 +165,62 @@ def show(event: Json) -> None:
     level = "error" if event["ResourceStatus"].endswith("FAILED") else "info"
     at = event["Timestamp"].isoformat()
     log(f"{text}  {reason}" if reason else text, resource=event["path"], at=at, level=level)
+
+
+@contextmanager
+def going_on_outside(stack: str) -> Iterator[None]:
+    """Say of a call that failed that nothing is decided thereby: CloudFormation goes on, and so may the next attempt."""
+    try:
+        yield
+    except retry.CallFailed as error:
+        message = f"{error.message}\n  The stack {stack} was not followed to its end: what CloudFormation has begun goes on there."
+        hint = error.hint or ""
+        hint += "" if "towpath resume" in hint else f"{' Then f' if hint else 'F'}ollow it on with `towpath resume`."
+        raise retry.CallFailed(message, hint=hint, cls="retryable", meaning=error.meaning) from error
+
+
+def reasons(closing: Json, events: Sequence[Json]) -> list[str]:
+    """Why an operation failed, in words: the first resource that did so by itself on top, the others below it. Pure.
+
+    `events` are those of the stack and of the stacks nested in it, with their paths, in the order of their times.
+    """
+    own = [event for event in events if event["StackId"] == closing["StackId"] and _is_of_itself(event)]
+    failed = (
+        [event for event in events if _failed_by_itself(event) and not _is_for_another(event)]
+        or [event for event in events if _failed_by_itself(event)]
+        or [event for event in own if event["ResourceStatus"].endswith("_FAILED")]
+        or [event for event in own if event.get("ResourceStatusReason")]
+        or [closing]
+    )
+    return [
+        f"{event['path']} ({event['ResourceType']}) {event['ResourceStatus']}: "
+        f"{event.get('ResourceStatusReason') or 'no reason given'}"
+        for event in failed
+    ]
+
+
+def _is_of_itself(event: Json) -> bool:
+    """Whether a stack says it of itself, and not of one of its resources."""
+    return bool(event.get("PhysicalResourceId") == event["StackId"])
+
+
+def _failed_by_itself(event: Json) -> bool:
+    return event["ResourceStatus"].endswith("_FAILED") and not _is_of_itself(event) and not _is_cancelled(event)
+
+
+def _is_cancelled(event: Json) -> bool:
+    """Whether a resource failed because another one did."""
+    return "cancelled" in (event.get("ResourceStatusReason") or "").lower()
+
+
+def _is_for_another(event: Json) -> bool:
+    """Whether a nested stack failed because a resource in it did, which its own events tell."""
+    return (event.get("ResourceStatusReason") or "").startswith("Embedded stack ")
+
+
+def recovery(target: Target) -> str:
+    """The command that frees the stack of a target when it is stuck."""
+    if target.environment != _COMMAND:
+        return f"towpath recover {target.environment}"
+    where = "--aws embedded " if target.embedded else ""
+    return f"towpath recover --stack-name {target.stack} {where}--region {target.region}"

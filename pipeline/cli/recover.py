@@ -1,0 +1,125 @@
+"""recover: free a stack that is stuck. It is a run of one stage, behind the gate of its target, and recorded like any other."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import common
+from pipeline.cli.ci import output as outputs
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.cli.ci.output import Output
+    from pipeline.implicit import Step
+    from pipeline.record.store import Store
+    from pipeline.signing.signers import Trust
+    from stages.contract import Target
+
+STAGE = "recover"
+_EMBEDDED = ("000000000000", "us-east-1")
+"""Account and region of commands without an environment on the embedded AWS."""
+
+
+@click.command()
+@click.argument("environment", required=False)
+@click.option(
+    "--skip",
+    multiple=True,
+    metavar="RESOURCE",
+    help="A resource that the stack is stuck at, to be left as it is; may be repeated. `Child/Fn` is one of a nested stack.",
+)
+@click.option("--stack-name", metavar="NAME", help="The stack, where it is of no ENVIRONMENT of pipeline.yaml.")
+@click.option("--region", metavar="REGION", help="Its region; the AWS configuration's if not said.")
+@click.option("--profile", metavar="PROFILE", help="A profile of the AWS configuration.")
+@click.option("--aws", type=click.Choice(["aws", "embedded"]), help="`embedded`: the AWS that runs on this machine.")
+@common.project
+@common.store
+@common.key
+@common.trust
+@outputs.options
+def recover(
+    *,
+    environment: str | None,
+    skip: tuple[str, ...],
+    stack_name: str | None,
+    region: str | None,
+    profile: str | None,
+    aws: str | None,
+    project: str,
+    store: str | None,
+    key: str | None,
+    trust: str | None,
+    output: Output,
+) -> None:
+    """Free the stack of ENVIRONMENT, in which nothing can be deployed any more.
+
+    UPDATE_ROLLBACK_FAILED: the rollback goes on to what ran before. UPDATE_FAILED: it is rolled back. ROLLBACK_COMPLETE,
+    ROLLBACK_FAILED, CREATE_FAILED: what is left of a creation that failed is deleted. DELETE_FAILED: the deletion goes on.
+
+    What would be done is proposed first, and approved where the environment's rules say so. Nothing is deployed: go on with
+    `towpath resume RUN`, or `towpath run`.
+    """
+    from pipeline import implicit
+    from pipeline.cli.opening import Keys, begin
+    from pipeline.cli.run import drive
+    from pipeline.standings import Wish
+
+    if bool(environment) == bool(stack_name):
+        hint = "Name one of them: towpath recover ENVIRONMENT, or towpath recover --stack-name NAME"
+        raise UsageError("it takes either an environment of pipeline.yaml or a stack", hint=hint)
+    if environment and (region or profile or aws):
+        raise UsageError(
+            "the environment says its region and its credentials", hint="Leave out --region, --profile, --aws."
+        )
+    folder = Path(project).absolute()
+    if environment:
+        step = _of_environment(environment, folder)
+    else:
+        target = _target(str(stack_name), region, profile, embedded=aws == "embedded")
+        rules = _in_force(target, common.open_store(store, folder, create=True), common.trusted(trust))
+        step = implicit.Step(STAGE, target=target, profile=profile, rules=rules)
+    step = dataclasses.replace(step, options={"skip": list(skip)} if skip else {})
+    plan, files = implicit.compile_plan(STAGE, [step], folder)
+    context = begin(plan, files, folder, store, Keys(key, trust), output=output)
+    drive(context, Wish(), 1, output=output)
+
+
+def _of_environment(name: str, project: Path) -> Step:
+    """The stack, the access and the rules of an environment. Raises UsageError."""
+    from pipeline.implicit import Step
+
+    definition, folder = common.load(project / "pipeline.yaml")
+    plan, _files = common.compile_plan(definition, folder, ())
+    for stage in plan.stages.values():
+        if stage.kind == "deploy" and stage.target and stage.target.environment == name:
+            return Step(STAGE, target=stage.target, profile=stage.profile, rules=stage.rules)
+    known = sorted({each.target.environment for each in plan.stages.values() if each.kind == "deploy" and each.target})
+    raise UsageError(
+        f"no stage of {project / 'pipeline.yaml'} deploys to an environment {name!r}",
+        hint=f"They deploy to: {', '.join(known)}." if known else "Name the stack: towpath recover --stack-name NAME",
+    )
+
+
+def _in_force(target: Target, store: Store, trust: Trust | None) -> dict[str, Any]:
+    """The rules of a target that no pipeline says anything of: those in its ledger, and nobody's approval where it has none."""
+    from pipeline.gates.rules import NOBODY
+    from pipeline.record import ledger
+
+    return ledger.read(store, ledger.name_of(target), trust).rules or NOBODY.as_json()
+
+
+def _target(name: str, region: str | None, profile: str | None, *, embedded: bool) -> Target:
+    from stages.aws import session
+    from stages.contract import StageError, Target
+
+    if embedded:
+        return Target("command", _EMBEDDED[0], region or _EMBEDDED[1], embedded=True, stack=name)
+    try:
+        account, found, partition = session.who_we_are(profile, region)
+    except StageError as error:
+        raise UsageError(error.message, hint=error.hint) from error
+    return Target("command", account, found, partition, stack=name)

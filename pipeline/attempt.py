@@ -122,7 +122,7 @@ class _Attempt:
             told = {"from": adopted.number, "proposal": dataclasses.asdict(adopted.proposal)}
             self.writer.append(chain.PROPOSAL_ADOPTED, told)
         gate = self._passage(adopted) if self.stage.rules else None
-        if gate and "propose" in phases and gate.is_overtaken():
+        if gate and "propose" in phases and gate.is_held_up():
             return "failed"
         for phase in phases:
             if self.stop.is_set():

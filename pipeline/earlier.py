@@ -6,13 +6,12 @@ import dataclasses
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from pipeline import locks
 from pipeline.errors import Blocked, VerificationFailed
 from pipeline.record import chain, runs
 from pipeline.record.replay import INTERRUPTED
-from pipeline.record.writer import boot_id, event_key, follow_log, pid_namespace, process_started
+from pipeline.record.writer import follow_log
 from stages.contract import Earlier
-from stages.kinds import KINDS
-from stages.limits import LIMITS
 
 if TYPE_CHECKING:
     from pipeline.context import Context
@@ -21,17 +20,7 @@ if TYPE_CHECKING:
     from pipeline.record.store import Store
 
 
-def alive(store: Store, plan: Plan, run: Run, attempt: Attempt) -> bool:
-    """Tell whether the writer of an attempt that is not closed may still be at it.
-
-    On this machine we look; of another machine we only know how long an attempt may last.
-    """
-    writer, stage = attempt.writer, plan.stages[attempt.stage]
-    if (writer["boot"], writer["pid_namespace"]) == (boot_id(), pid_namespace()):
-        return process_started(int(writer["pid"])) == str(writer["started"])
-    limit_s = stage.timeout_s * len(KINDS[stage.kind].phases)
-    claimed_at = store.written_at(event_key(runs.chain_name(run.id, attempt.name), 0))
-    return claimed_at is None or store.now() < claimed_at + limit_s + LIMITS.grace_s
+alive = locks.alive
 
 
 def under_way(store: Store, plan: Plan, run: Run) -> list[Attempt]:

@@ -195,7 +195,7 @@ def failure_of(made: Attempt, run_id: str) -> TowpathError:
     return error(text, hint=hint, where=where)
 
 
-HELD = ("waiting", "frozen")
+HELD = ("waiting", "frozen", "locked")
 """As in `pipeline.gating`, which most runs need not load."""
 
 
@@ -208,14 +208,15 @@ def _explain_gates(context: Context, found: dict[str, Standing]) -> None:
     looked = {name: _look(context, name) for name, standing in found.items() if standing == "gated"}
     gates = {name: gate for name, gate in looked.items() if gate.state != "open"}
     for name, gate in gates.items():
-        if gate.state == "outdated":
+        if gate.state in ("outdated", "busy"):
             from pipeline.gating import START_ANEW
 
-            raise Blocked(f"stage {name}: {'; '.join(gate.reasons)}", hint=START_ANEW)
-    waiting = {name: gate for name, gate in gates.items() if gate.state != "frozen"}
+            hint = START_ANEW if gate.state == "outdated" else f"Once that is over: towpath resume {run.id}"
+            raise Blocked(f"stage {name}: {'; '.join(gate.reasons)}", hint=hint)
+    waiting = {name: gate for name, gate in gates.items() if gate.state not in HELD[1:]}
     if gates and not waiting:
         reasons = [f"stage {name}: {'; '.join(gate.reasons)}" for name, gate in gates.items()]
-        raise Blocked("\n".join(reasons), hint=f"What is proposed is kept. Once it is over: towpath resume {run.id}")
+        raise Blocked("\n".join(reasons), hint=f"What is proposed is kept. Once that is over: towpath resume {run.id}")
     if gates:
         reasons = [f"{name}: {reason}" for name, gate in gates.items() for reason in gate.reasons]
         names = dict.fromkeys(context.plan.stages[name].group or name for name in waiting)

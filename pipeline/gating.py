@@ -10,10 +10,12 @@ rules if there is one, and the verdicts of the scan over the images. Any differe
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline import locks
 from pipeline.errors import Blocked, VerificationFailed
 from pipeline.gates import decide, freezes, order, rules, statements, subjects
 from pipeline.record import artifacts, ledger, runs
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from pipeline.gates.decide import Counted, Decision
     from pipeline.gates.rules import Change, Rules
+    from pipeline.locks import Holder
     from pipeline.plan import Plan, PlannedStage
     from pipeline.record.ledger import Deployment, Ledger
     from pipeline.record.replay import Run
@@ -31,12 +34,12 @@ if TYPE_CHECKING:
     from pipeline.signing.signers import Trust
     from stages.contract import Proposal, Target
 
-State = Literal["open", "waiting", "rejected", "refused", "outdated", "frozen"]
+State = Literal["open", "waiting", "rejected", "refused", "outdated", "frozen", "locked", "busy"]
 """`waiting`: people have to approve. `rejected`: somebody did not. `refused`: no approval opens it, as a scan is missing.
-`outdated`: a run that was opened later has deployed to the target, and this one's release would replace it. `frozen`: it may be
-applied, and not now."""
+`outdated`: a run that was opened later has deployed to the target, and this one's release would replace it. `frozen`, `locked`: it may be
+applied, and not now, as the rules or somebody said. `busy`: another run's deployment is under way there."""
 
-HELD = ("waiting", "frozen")
+HELD = ("waiting", "frozen", "locked")
 """States in which what is proposed is kept, and gone on with once the gate is open."""
 
 START_ANEW = "What is there now would be replaced by something older. Start anew, with today's source: towpath run"
@@ -51,7 +54,8 @@ class Gate:
 
     `judged_by` are the rules that count: those in force where the wanted ones are weaker, else those wanted. `begun`: this
     very deployment was let through before, by an attempt that died; what has begun is finished, not asked for again. `newer`
-    is the deployment that makes this one outdated. `clock` is what the store's clock said.
+    is the deployment that makes this one outdated. `clock` is what the store's clock said. `left` are deployments of other runs that have
+    begun and are not over, as their runners are dead.
     """
 
     state: State
@@ -67,6 +71,7 @@ class Gate:
     decision: Decision | None = None
     begun: bool = False
     newer: Deployment | None = None
+    left: tuple[Holder, ...] = ()
 
 
 def inbox(run_id: str, stage: str) -> str:
@@ -97,6 +102,10 @@ def look(
         raise VerificationFailed(text) from error
     sha256, clock = decide.subject_digest(subject), _moment(store.now())
     found = Gate("open", [], proposal, subject, sha256, wanted, judged_by, change, book, clock)
+    others = locks.holders(store, book, run.id)
+    found = dataclasses.replace(found, left=tuple(each for each in others if not each.alive))
+    if held := [each for each in others if each.alive]:
+        return _with(found, "busy", [busy_with(each) for each in held])
     if _begun(store, book, run, stage, proposal):
         return _with(found, "open", ["it had begun before: this goes on with it"], begun=True)
     if any(each.rejected == found.digest for each in run.attempts.get(stage.name, [])):
@@ -111,17 +120,44 @@ def look(
 
 
 def _timed(gate: Gate) -> Gate:
-    """Hold a gate that people have opened, or may yet, against the freezes of the rules that count."""
-    frozen = freezes.frozen(gate.judged_by.freezes, gate.clock)
-    if frozen is None or gate.state not in ("open", "waiting"):
+    """Hold a gate that people have opened, or may yet, against a lock, and the freezes of the rules that count."""
+    if gate.state not in ("open", "waiting"):
         return gate
-    return _with(gate, "frozen" if gate.state == "open" else gate.state, [*gate.reasons, str(frozen)])
+    frozen = freezes.frozen(gate.judged_by.freezes, gate.clock)
+    against: dict[State, str] = {
+        "locked": locks.describe(gate.ledger.lock) if gate.ledger.lock else "",
+        "frozen": str(frozen or ""),
+    }
+    states: list[State] = [state for state, reason in against.items() if reason]
+    reasons = [*gate.reasons, *filter(None, against.values()), *map(left_by, gate.left)]
+    return _with(gate, states[0] if states and gate.state == "open" else gate.state, reasons)
+
+
+def busy_with(holder: Holder) -> str:
+    """Say by what a target is held."""
+    return f"{holder} is deploying here since {holder.since}"
+
+
+def left_by(holder: Holder) -> str:
+    """Say what somebody left who died."""
+    return f"{holder}, began to deploy here at {holder.since} and died; its stack is looked at before anything is done"
+
+
+def held_up(
+    store: Store, plan: Plan, run: Run, stage: PlannedStage, trust: Trust | None = None
+) -> tuple[State, list[str], Ledger] | None:
+    """Say what keeps a stage from being applied that no approval changes, before it proposes anything; None if nothing does."""
+    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
+    if held := [each for each in locks.holders(store, book, run.id) if each.alive]:
+        return "busy", [busy_with(each) for each in held], book
+    newer = _newer(store, plan, run, stage, book)
+    return ("outdated", [outdated_by(newer, run)], book) if newer else None
 
 
 def overtaken(
     store: Store, plan: Plan, run: Run, stage: PlannedStage, trust: Trust | None = None
 ) -> tuple[Ledger, Deployment] | None:
-    """Give the ledger and the deployment by which a stage is outdated, before it proposes anything; None if it is not."""
+    """Give the ledger and the deployment by which a stage is outdated; None if it is not."""
     book = ledger.read(store, ledger.name_of(_target(stage)), trust)
     newer = _newer(store, plan, run, stage, book)
     return (book, newer) if newer else None
@@ -267,6 +303,7 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
         "requester": run.data.get("requester"),
         "judged_by": gate.judged_by.digest,
         "approvals": approvals,
+        "after": [{"run": each.run, "stage": each.stage} for each in gate.left],
     }
     return ledger.append(store, gate.ledger, [*entries, (ledger.DEPLOYMENT_INTENDED, intent)], key)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline import gating
+from pipeline.errors import Blocked
 from pipeline.record import artifacts, chain
 from stages.contract import Failure, Result
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from pipeline.record.replay import Outcome
     from pipeline.record.writer import ChainWriter
     from stages.contract import Proposal
+
+
+_LOOKS = 20
+"""At a ledger that others write to: each time that one is put off, somebody else has got on."""
 
 
 @dataclass
@@ -36,22 +41,31 @@ class Passage:
     ahead: list[str]
     seen: int | None = None
 
-    def is_overtaken(self) -> bool:
-        """Look whether a newer run has deployed to the target, before a proposal leaves a trace there; if so, record it."""
+    def is_held_up(self) -> bool:
+        """Look whether a newer run has deployed to the target, or another is at it, before a proposal leaves a trace there; if so, record it."""
         context = self.context
-        found = gating.overtaken(context.store, context.plan, context.run, self.stage, context.trust)
+        found = gating.held_up(context.store, context.plan, context.run, self.stage, context.trust)
         if found is None:
             return False
-        book, newer = found
-        self._looked(
-            "outdated",
-            [gating.outdated_by(newer, context.run)],
-            {"subject": None, "judged_by": None, "ledger": book.head},
-        )
+        state, reasons, book = found
+        self._looked(state, reasons, {"subject": None, "judged_by": None, "ledger": book.head})
         return True
 
     def held(self, proposal: Proposal) -> Outcome | None:
-        """Look whether the proposal may be applied, and record it. None if it may: then the ledger says that it begins."""
+        """Look whether the proposal may be applied, and record it. None if it may: then the ledger says that it begins.
+
+        If somebody else has written to the ledger just then, look again: it may have been another's deployment, or a lock.
+        """
+        left = _LOOKS
+        while True:
+            try:
+                return self._held(proposal)
+            except Blocked:
+                left -= 1
+                if not left:
+                    raise
+
+    def _held(self, proposal: Proposal) -> Outcome | None:
         context = self.context
         gate = gating.look(context.store, context.plan, context.run, self.stage, proposal, trust=context.trust)
         proposes_only = context.propose_only or bool(self.ahead)
@@ -109,6 +123,7 @@ class Passage:
             "refused": Failure("terminal", text),
             "rejected": Failure("terminal", text),
             "outdated": Failure("blocked", text, hint=gating.START_ANEW),
+            "busy": Failure("blocked", text, hint=f"Once that is over: towpath resume {self.context.run.id}"),
         }
         failure = failures.get(state)
         looked = {

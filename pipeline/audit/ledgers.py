@@ -14,7 +14,8 @@
    each attempt had seen of it.
 9. What an attempt found rejected, none that came after it was let through to do.
 10. Nothing older was put over something newer: what was let through was not outdated then, and what was held up as that, was.
-11. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
+11. Where another run's deployment had begun and was not over, it says so: it came after one that had died.
+12. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
     the store's clock said then.
 """
 
@@ -100,18 +101,23 @@ class Looked:
 class Evidence:
     """What the record holds of a run that stands in a ledger.
 
-    `looked` is how each attempt that went on looked at its gate, `applied` what came of that, both by the attempt's name;
+    `looks` is how each attempt that went on looked at its gate, the last time last, `applied` what came of that, both by the attempt's name;
     `documents` are approvals, `subjects` what was approved, both by digest. `opened` says where the runs stand that
     have deployed to the same targets since this one was opened, by the digests of their openings.
     """
 
     run: Run
     plan: Plan
-    looked: Mapping[str, Looked]
+    looks: Mapping[str, tuple[Looked, ...]]
     applied: Mapping[str, tuple[str, Any] | None]
     documents: Mapping[str, bytes]
     subjects: Mapping[str, Any]
     opened: Mapping[str, Opened]
+
+    @property
+    def looked(self) -> dict[str, Looked]:
+        """How each attempt that went on had looked at its gate by then."""
+        return {name: each[-1] for name, each in self.looks.items()}
 
 
 def examine(name: str, objects: Mapping[str, bytes], trust: Trust | None) -> Book:
@@ -161,26 +167,25 @@ def weakened(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
             return [broken(key, "makes the rules weaker, and nobody approved that")]
         asked = {"judged_by": old.digest, "wanted": new.digest}
         for attempt in (each for attempts in evidence.run.attempts.values() for each in attempts):
-            seen = evidence.looked.get(attempt.name)
             stage = evidence.plan.stages.get(attempt.stage)
-            if seen and stage and seen.length == entry.event.seq and ledger_of(stage) == book.name:
-                subject = evidence.subjects[seen.subject]
-                if subject["rules"] == asked:
-                    return _let_through(book, entry, evidence, attempt, judged_by=old, wanted=new)
+            for seen in evidence.looks.get(attempt.name, ()):
+                if stage and seen.length == entry.event.seq and ledger_of(stage) == book.name:
+                    subject = evidence.subjects[seen.subject]
+                    if subject["rules"] == asked:
+                        return _let_through(book, entry, evidence, attempt, seen, judged_by=old, wanted=new)
         found.append(
             broken(key, f"makes the rules weaker, and no attempt of run {evidence.run.id} that went on asked for that")
         )
     return found
 
 
-def looked(events: tuple[Event, ...]) -> Looked | None:
-    """Give how an attempt looked at its gate, if it went on after that."""
-    for event in reversed(events):
+def looks(events: tuple[Event, ...]) -> Iterator[Looked]:
+    """Give each time that an attempt looked at its gate and was to go on: again, if somebody else wrote to the ledger just then."""
+    for event in events:
         if event.type == chain.GATE_LOOKED_AT and event.data["goes_on"]:
             told = event.data.get("clock")
             clock = datetime.fromisoformat(told) if told else datetime.fromisoformat(event.at) - _SLACK
-            return Looked(clock, str(event.data["subject"]), str(event.data["judged_by"]), event.data["ledger"])
-    return None
+            yield Looked(clock, str(event.data["subject"]), str(event.data["judged_by"]), event.data["ledger"])
 
 
 def applied(events: tuple[Event, ...]) -> tuple[str, Any] | None:
@@ -225,7 +230,12 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         found += _rules_in_place(key, entry, judged_by, wanted)
         if frozen := freezes.frozen(judged_by.freezes, seen.clock):
             found.append(broken(key, f"was let through at {seen.clock.isoformat()}, when the target was {frozen}"))
-        found += _let_through(book, entry, evidence, attempt, judged_by=judged_by, wanted=wanted)
+        found += _let_through(book, entry, evidence, attempt, seen, judged_by=judged_by, wanted=wanted)
+        others = {which for which in entry.before.intents if which[0] != run.id}
+        named = {(each["run"], each["stage"]) for each in data.get("after") or []}
+        if others != named:
+            text = "was let through while another run's deployment was under way, and names others"
+            found.append(broken(key, text, sorted(others), sorted(named)))
     return found
 
 
@@ -282,7 +292,7 @@ def since_opened(book: Book, run: Run) -> list[Deployment]:
 
 
 def held_up(book: Book, attempt: Attempt, events: Iterable[Event], evidence: Evidence) -> list[Finding]:
-    """Rules 10 and 11 for an attempt that was held up."""
+    """Rules 10 and 12 for an attempt that was held up."""
     found: list[Finding] = []
     for event in events:
         if event.type == chain.GATE_LOOKED_AT and event.data["state"] == "frozen":
@@ -400,9 +410,18 @@ def ledger_of(stage: PlannedStage) -> str | None:
 
 def _check_place(event: Event, before: Ledger) -> None:
     """Rule 2, what `ledger.after` leaves open. Raises VerificationFailed."""
-    if (event.type == ledger.TARGET_ENROLLED) != (event.seq == 1):
+    locks = (ledger.LOCK_TAKEN, ledger.LOCK_RELEASED)
+    if event.seq and event.type not in locks and (event.type == ledger.TARGET_ENROLLED) != (before.rules is None):
         raise VerificationFailed(
-            f"event {event.seq} is {event.type}: a target is enrolled right after the opening, and once"
+            f"event {event.seq} is {event.type}: a target is enrolled before all but locks, and once"
+        )
+    if (
+        event.type in locks
+        and event.data.get("run") is None
+        and (event.type == ledger.LOCK_TAKEN) != (before.lock is None)
+    ):
+        raise VerificationFailed(
+            f"event {event.seq} is {event.type}, and the target was {'' if before.lock else 'not '}locked"
         )
     if event.type == ledger.DEPLOYMENT_INTENDED:
         open_one = before.intents.get((event.data["run"], event.data["stage"]))
@@ -439,10 +458,10 @@ def _rules_in_place(key: str, entry: Entry, judged_by: Rules, wanted: Rules) -> 
 
 
 def _let_through(
-    book: Book, entry: Entry, evidence: Evidence, attempt: Attempt, *, judged_by: Rules, wanted: Rules
+    book: Book, entry: Entry, evidence: Evidence, attempt: Attempt, seen: Looked, *, judged_by: Rules, wanted: Rules
 ) -> list[Finding]:
     """Rules 5 and 6: ask the gate's own rules again, with what the ledger says was received, and when."""
-    key, run, seen = book.key(entry), evidence.run, evidence.looked[attempt.name]
+    key, run = book.key(entry), evidence.run
     subject, stage = evidence.subjects[seen.subject], evidence.plan.stages[attempt.stage]
     found = [
         broken(key, f"what was let through is not what the run proposed: {field}")

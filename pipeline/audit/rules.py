@@ -89,7 +89,8 @@ def phases(run: Run, stage: PlannedStage, attempt: Attempt, events: tuple[Event,
                 found += _adopted(run, attempt, data, key) if event.type == chain.RESULT_ADOPTED else []
                 finished = {**data, "phase": "apply", "outcome": "succeeded"}
             elif event.type == chain.GATE_LOOKED_AT:
-                ends = {"open": "waiting", "waiting": "waiting", "frozen": "waiting", "rejected": "rejected"}
+                ends = {"open": "waiting", "waiting": "waiting", "frozen": "waiting", "locked": "waiting"}
+                ends["rejected"] = "rejected"
                 held = None if data["goes_on"] else ends.get(data["state"], "failed")
             elif event.type == chain.CHAIN_CLOSED:
                 found += _held(held, data["outcome"], key) if held else _outcome(stage, data["outcome"], finished, key)
@@ -109,7 +110,7 @@ def isolation(plan: Plan, name: str, events: tuple[Event, ...]) -> list[Finding]
 
 
 def gate(name: str, stage: PlannedStage, events: tuple[Event, ...]) -> list[Finding]:
-    """Rule 5 for the gate: nothing is applied but after it was found open, once, and nothing else comes in between."""
+    """Rule 5 for the gate: nothing is applied but after it was found open at last, and nothing else comes in between."""
     found: list[Finding] = []
     state: str = "before"
     for event in events[1:]:
@@ -120,9 +121,12 @@ def gate(name: str, stage: PlannedStage, events: tuple[Event, ...]) -> list[Find
                 found.append(broken(key, "applies what was proposed, and its gate had not been found open"))
             elif state == "shut" and event.type != chain.CHAIN_CLOSED:
                 found.append(broken(key, "follows a gate that was not open"))
-            elif after and (event.type in (chain.PROPOSAL_ADOPTED, chain.GATE_LOOKED_AT) or data.get("proposal")):
+            elif (after and (event.type == chain.PROPOSAL_ADOPTED or data.get("proposal"))) or (
+                state == "applied" and event.type == chain.GATE_LOOKED_AT
+            ):
                 found.append(broken(key, "comes after the gate was looked at: by then a proposal is what it is"))
-            if event.type == chain.GATE_LOOKED_AT:
+            state = "applied" if applies else state
+            if event.type == chain.GATE_LOOKED_AT:  # again, where somebody else wrote to the ledger meanwhile
                 state = "open" if data["goes_on"] else "shut"
                 if data["goes_on"] and data["state"] != "open":
                     found.append(broken(key, f"goes on, though the gate was {data['state']}"))

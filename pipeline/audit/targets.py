@@ -84,7 +84,7 @@ class Targets:
                     seen = [each.data["ledger"] for each in events[attempt.name] if each.type == chain.GATE_LOOKED_AT]
                     judged.findings += ledgers.seen_so_far(book, run, attempt.name, seen)
                     judged.findings += ledgers.held_up(book, attempt, events[attempt.name], evidence)
-                    if attempt.name in evidence.looked:
+                    if attempt.name in evidence.looks:
                         judged.findings += ledgers.accounted(book, attempt, evidence)
         judged.findings += ledgers.rejected(run, events)
         return judged
@@ -135,16 +135,15 @@ class Targets:
     def _evidence(
         self, run: Run, plan: Plan, events: Mapping[str, tuple[Event, ...]], books: list[Book], found: list[Finding]
     ) -> Evidence:
-        looked: dict[str, Looked] = {}
+        looked: dict[str, tuple[Looked, ...]] = {}
         applied: dict[str, tuple[str, Any] | None] = {}
         for name, each in events.items():
             with reading(runs.chain_name(run.id, name), found):
                 applied[name] = ledgers.applied(each)
-                seen = ledgers.looked(each)
-                if seen:
+                if seen := tuple(ledgers.looks(each)):
                     looked[name] = seen
         documents: dict[str, bytes] = {}
-        wanted = {each.subject for each in looked.values()}
+        wanted = {each.subject for seen in looked.values() for each in seen}
         for entry in (entry for book in books for entry in _of_run(book, run.id)):
             wanted.add(str(entry.event.data.get("subject") or ""))
             for approval in entry.event.data.get("approvals") or []:

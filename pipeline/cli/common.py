@@ -110,6 +110,13 @@ def runner_keys(own: str | None, trust: str | None) -> tuple[Key, Trust | None]:
     return signing, trusting
 
 
+def refuse_no_gate(own: Key, trust: Trust | None) -> None:
+    """Refuse to write to a ledger with a key that nobody would rely on. Raises UsageError."""
+    if trust and not trust.key("gate", own.public.fingerprint):
+        text = f"this machine's key, {own.public.fingerprint}, is not enrolled as gate: nobody would rely on what it writes"
+        raise UsageError(text, hint="Do it where such a key is, or name it: --key FILE", where=trust.path)
+
+
 def rely_on(store: Store, run_id: str, trust: Trust) -> None:
     """Hold what is recorded of a run against the keys that count, before anything is built upon it or decided.
 

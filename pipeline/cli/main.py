@@ -38,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "approve": ("approve", "Approve what a stage is about to do, with your SSH key."),
     "reject": ("approve", "Reject what a stage is about to do."),
     "approvals": ("approve", "List what waits for approval."),
+    "lock": ("lock", "Keep everybody from deploying to an environment."),
+    "unlock": ("lock", "Let them deploy there again."),
     "gate": ("approve", "Tell how a stage's gate stands."),
     "status": ("look", "Show how the stages of a run stand."),
     "runs": ("look", "List the runs in the store."),

@@ -160,7 +160,7 @@ def _about(
     books = _ledgers(store, plan, trust)
     return {
         "name": plan.name,
-        "requester": _requester(project),
+        "requester": requester(project),
         "source": state,
         "authors": {name: _authors(book, project, until) for name, book in books.items()},
         "ledgers": {name: book.head.as_json() for name, book in books.items() if book.head},
@@ -272,7 +272,7 @@ def _authors(book: Ledger, project: Path, until: str) -> list[str] | None:
     return sorted(set(listed.splitlines())) if listed is not None else None
 
 
-def _requester(project: Path) -> dict[str, str | None]:
+def requester(project: Path) -> dict[str, str | None]:
     """Say who asked for this run, as far as this machine knows; `login` is whom a CI system acts for."""
     from pipeline import source
 

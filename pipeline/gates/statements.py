@@ -130,6 +130,14 @@ def make(
     return statement
 
 
+def said(reason: str) -> str:
+    """Give a reason as it is recorded. Raises UsageError for one that is empty, too long, or holds what a terminal would obey."""
+    try:
+        return _reason({"reason": reason.strip()})
+    except _Form as error:
+        raise UsageError(str(error), hint="Say in a sentence why: --reason TEXT") from error
+
+
 def parse(data: bytes) -> Statement:
     """Read a statement. Raises VerificationFailed for anything that `make` would not have written."""
     value = _json(data, "the approval's statement")

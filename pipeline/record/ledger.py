@@ -7,6 +7,8 @@ if its number is free, so of two runners that decide on the same state one finds
     rules.changed          other rules, with the approvals that allowed a weaker set
     deployment.intended    before a change set is executed: run, stage, attempt, subject, release, approvals
     deployment.finished    what came of it
+    lock.taken             by people: nothing is deployed there any more; who, and why
+    lock.released          and why no longer; with a run, that its runner is dead, and its deployment holds nobody out
 
 The rules in force for a target are the last ones here, whatever a working tree says. So each event is signed by itself, in the
 one object that it is put as: an envelope of `TYPE` (`pipeline.signing.dsse`) in canonical JSON whose payload is the event's
@@ -16,7 +18,7 @@ line. There is never an event without its signature, and `prev` is the digest of
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -40,6 +42,8 @@ TARGET_ENROLLED = "target.enrolled"
 RULES_CHANGED = "rules.changed"
 DEPLOYMENT_INTENDED = "deployment.intended"
 DEPLOYMENT_FINISHED = "deployment.finished"
+LOCK_TAKEN = "lock.taken"
+LOCK_RELEASED = "lock.released"
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Ledger:
     `rules` is the JSON form of the rules in force, None before the target is enrolled. `used` are the digests of the
     approvals that a finished deployment has consumed. `intents` are the deployments that were intended and are not finished, by
     run and stage; there may be several, since what died half-way keeps nobody else out. `current` is the last `deploy`
-    that succeeded: programs of the user's pass the same gate, and replace nothing.
+    that succeeded: programs of the user's pass the same gate, and replace nothing. `lock` says by whom, since when and why nothing is
+    deployed there, if somebody said so; `abandoned` are runs of which somebody said that their runner is dead.
     """
 
     name: str
@@ -59,6 +64,8 @@ class Ledger:
     intents: Mapping[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     current: dict[str, Any] | None = None
     events: tuple[chain.Event, ...] = field(default=(), repr=False)
+    lock: dict[str, Any] | None = None
+    abandoned: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,17 @@ class Deployment:
     @property
     def asked_for_by(self) -> str:
         """Who asked for it, by the best name there is."""
-        return next((str(self.requester[name]) for name in ("email", "login", "user") if self.requester.get(name)), "?")
+        return asked_for_by(self.requester)
 
     def as_json(self) -> dict[str, Any]:
         """Give what tells people of it."""
         return {"run": self.run, "stage": self.stage, "at": self.at, "by": self.asked_for_by}
+
+
+def asked_for_by(requester: dict[str, Any] | None) -> str:
+    """Give the best name there is of who asked for something."""
+    told = requester or {}
+    return next((str(told[name]) for name in ("email", "login", "user") if told.get(name)), "?")
 
 
 def name_of(target: Target) -> str:
@@ -205,7 +218,12 @@ def replay(name: str, events: Iterable[chain.Event], before: Ledger | None = Non
         ledger = after(ledger, event)
         known.append(event)
     head = chain.head(known, name) if known else None
-    return Ledger(name, head, ledger.rules, ledger.used, ledger.intents, ledger.current, tuple(known))
+    return replace(ledger, name=name, head=head, events=tuple(known))
+
+
+def intended(events: Iterable[chain.Event]) -> Iterator[chain.Event]:
+    """Give the events that say that something is about to begin, in order. Pure."""
+    return (event for event in events if event.type == DEPLOYMENT_INTENDED)
 
 
 def begun(events: Iterable[chain.Event]) -> Iterator[Deployment]:
@@ -258,24 +276,26 @@ def append(store: Store, ledger: Ledger, entries: list[tuple[str, dict[str, Any]
 def after(ledger: Ledger, event: chain.Event) -> Ledger:
     """Give the ledger after one more event. Raises VerificationFailed."""
     data = event.data
-    told: dict[str, Any] = {
-        "rules": ledger.rules,
-        "used": ledger.used,
-        "intents": ledger.intents,
-        "current": ledger.current,
-    }
+    told: dict[str, Any] = {"head": None, "events": ()}
     try:
         if event.type in (TARGET_ENROLLED, RULES_CHANGED):
             told["rules"] = data["rules"]
         elif event.type == DEPLOYMENT_INTENDED:
             told["intents"] = {**ledger.intents, (data["run"], data["stage"]): data}
+            told["abandoned"] = ledger.abandoned - {data["run"]}
         elif event.type == DEPLOYMENT_FINISHED:
             told |= _finished(ledger, data)
+        elif event.type == LOCK_TAKEN:
+            told["lock"] = {"by": data["by"], "at": event.at, "reason": data["reason"]}
+        elif event.type == LOCK_RELEASED and data["run"] is None:
+            told["lock"] = None
+        elif event.type == LOCK_RELEASED:
+            told["abandoned"] = ledger.abandoned | {data["run"]}
         elif event.type != chain.CHAIN_OPENED:
             raise VerificationFailed(f"{ledger.name}: event {event.seq} is of the unknown type {event.type!r}")
     except (KeyError, TypeError) as error:
         raise VerificationFailed(f"{ledger.name}: event {event.seq} lacks {error}") from error
-    return Ledger(ledger.name, None, **told)
+    return replace(ledger, **told)
 
 
 def _finished(ledger: Ledger, data: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,11 @@ from support.gated import ASKED, TARGET, decide, deployed, gated, release
 from support.plans import House
 from support.signing import new_key, trust_line
 
-from pipeline import gating
+from pipeline import gating, locks
 from pipeline.audit import verify
 from pipeline.errors import Blocked, Waiting
 from pipeline.gates import statements
+from pipeline.gates.rules import NOBODY
 from pipeline.record import artifacts, ledger, runs
 from pipeline.record.chain import Event, decode, encode
 from pipeline.record.digest import of_bytes
@@ -467,3 +469,26 @@ def test_who_was_held_up_rightly_is_not_called_broken(house: House) -> None:
     with pytest.raises(Blocked):
         house.drive(older, Wish(only=frozenset({"migrate"})))
     assert judged(house, older) == []
+
+
+def test_a_runner_that_deploys_while_another_does(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (house.open(gated(house, NOBODY), **ASKED) for _ in range(2))
+    book = ledger.read(house.store, NAME)
+    intent = {"run": first, "stage": "migrate", "kind": "command", "attempt": 1, "approvals": [], "opening": "x"}
+    enrolled = (ledger.TARGET_ENROLLED, {"rules": NOBODY.as_json(), "run": first})
+    ledger.append(house.store, book, [enrolled, (ledger.DEPLOYMENT_INTENDED, intent)], house.key)
+    monkeypatch.setattr(locks, "holders", lambda *_: [])
+    house.drive(second)
+    [found] = judged(house, second)
+    assert "was let through while another run's deployment was under way" in found
+
+
+@pytest.mark.parametrize("kinds", [("lock.released",), ("lock.taken", "lock.taken")])
+def test_locks_that_do_not_follow_one_another(house: House, kinds: tuple[str, ...]) -> None:
+    book = ledger.read(house.store, NAME)
+    told = {"by": {"user": "ada"}, "reason": "x", "run": None}
+    ledger.append(house.store, book, [(kind, told) for kind in kinds], house.key)
+    run_id = house.open(gated(house, NOBODY), **ASKED)
+    with suppress(Blocked):
+        house.drive(run_id)
+    assert any("and the target was" in each for each in judged(house, run_id))

@@ -132,6 +132,17 @@ def test_a_parameter_that_nobody_sets_is_told_before_a_change_set_is_made(aws: S
 # Apply
 
 
+def test_a_stack_that_somebody_else_left_in_progress_is_not_touched(aws: ScriptedAws, deployer: Deployer) -> None:
+    """As when a runner died in the middle: nobody holds the target, and CloudFormation is still at it."""
+    deployer.apply("a", deployer.propose("a"))
+    proposal = deployer.propose("b", template=TEMPLATE.replace("Timeout: 3", "Timeout: 4"))
+    aws.status = "UPDATE_IN_PROGRESS"
+    with pytest.raises(StageError, match="the stack demo is in state UPDATE_IN_PROGRESS") as caught:
+        deployer.apply("b", proposal)
+    assert caught.value.cls == "blocked"
+    assert len(aws.executions) == 1
+
+
 def test_events_are_shown_once_while_they_come_and_asked_for_once_a_second(
     aws: ScriptedAws, deployer: Deployer, capsys: pytest.CaptureFixture[str]
 ) -> None:

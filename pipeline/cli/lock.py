@@ -1,0 +1,119 @@
+"""lock, unlock: keep everybody from deploying to an environment, and say why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import common
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.locks import Act
+    from pipeline.record.ledger import Ledger
+    from pipeline.record.store import Store
+    from pipeline.signing.keys import Key
+    from pipeline.signing.signers import Trust
+
+
+def _options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        common.as_json,
+        common.trust,
+        common.key,
+        common.store,
+        common.project,
+        click.option("--reason", required=True, metavar="TEXT", help="Why. Whoever is held up reads it."),
+        click.argument("environment"),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@_options
+def lock(environment: str, reason: str, project: str, **given: Any) -> None:
+    """Lock ENVIRONMENT: from now on nothing is deployed to it by anybody. What has begun is finished.
+
+    Runs propose, and people approve, as always; what would be applied ends with exit code 6 and says who locked, since when and why.
+    """
+    from pipeline import locks
+
+    place = _Place.find(environment, project, **given)
+    place.told(locks.take(place.store, place.ledger, place.act(reason), key=place.key, trust=place.trust))
+
+
+@click.command()
+@_options
+@click.option(
+    "--run",
+    "run_id",
+    metavar="RUN",
+    help="Not a lock of people's: say that the runner of RUN, which is deploying there, is dead.",
+)
+def unlock(environment: str, reason: str, run_id: str | None, project: str, **given: Any) -> None:
+    """Unlock ENVIRONMENT, whoever locked it. With --run, let others pass a deployment whose runner is dead.
+
+    Whether a runner on this machine lives, Towpath sees by itself; of one on another machine it only knows how long it may take. Whoever
+    comes next looks whether the stack is still in progress before anything is done.
+    """
+    from pipeline import locks
+
+    place = _Place.find(environment, project, **given)
+    found = common.find_run(place.store, run_id) if run_id else None
+    place.told(locks.release(place.store, place.ledger, place.act(reason), found, key=place.key, trust=place.trust))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """An environment of the project, the ledger of its target, and who writes there."""
+
+    name: str
+    ledger: str
+    project: Path
+    store: Store
+    key: Key
+    trust: Trust | None
+    as_json: bool
+
+    @staticmethod
+    def find(
+        name: str, project: str, *, store: str | None, key: str | None, trust: str | None, as_json: bool
+    ) -> _Place:
+        from pipeline.cli import targets
+        from pipeline.record import ledger
+
+        folder = Path(project)
+        book = ledger.name_of(targets.of_environment(name, folder))
+        opened, own, trusted = (
+            common.open_store(store, folder, create=True),
+            common.runner_key(key),
+            common.trusted(trust),
+        )
+        common.refuse_no_gate(own, trusted)
+        return _Place(name, book, folder, opened, own, trusted, as_json)
+
+    def act(self, reason: str) -> Act:
+        from pipeline import locks
+        from pipeline.cli import opening
+        from pipeline.gates import statements
+
+        return locks.Act(opening.requester(self.project), statements.said(reason))
+
+    def told(self, book: Ledger) -> None:
+        """Say how the environment stands now."""
+        from pipeline import locks
+
+        holders = locks.holders(self.store, book, "")
+        if self.as_json:
+            at_it = [each.as_json() for each in holders]
+            common.print_json({"environment": self.name, "ledger": self.ledger, "lock": book.lock, "deploying": at_it})
+            return
+        click.echo(f"{self.name}: {locks.describe(book.lock) if book.lock else 'not locked'}")
+        for each in holders:
+            what = f"is deploying there since {each.since}" if each.alive else "left a deployment that is not over"
+            click.echo(f"  {each} {what}")

@@ -1,0 +1,169 @@
+"""Who is at what: whether the writer of an attempt lives, and which run's deployment holds a target.
+
+What holds a target is a deployment that its ledger says has begun and not that it is over, for as long as the runner lives that is at
+it. What a dead runner left holds nobody out: the stage that comes next looks, before it touches anything, whether its stack is in progress.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline import plan as plans
+from pipeline.errors import Blocked, TowpathError, UsageError
+from pipeline.record import ledger, runs
+from pipeline.record.writer import boot_id, event_key, pid_namespace, process_started
+from stages.kinds import KINDS
+from stages.limits import LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pipeline.plan import Plan
+    from pipeline.record.chain import Event
+    from pipeline.record.ledger import Ledger
+    from pipeline.record.replay import Attempt, Run
+    from pipeline.record.store import Store
+    from pipeline.signing.keys import Key
+    from pipeline.signing.signers import Trust
+
+_TRIES = 20
+"""At a ledger that others write to."""
+_PHASES = 3
+"""As many as a kind has, for a stage of which nothing is known but that it began."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A deployment that has begun: of which run, by whom and since when. `alive`: its runner may still be at it."""
+
+    run: str
+    stage: str
+    attempt: int
+    pid: int
+    host: str
+    since: str
+    asked_for_by: str
+    alive: bool
+
+    def __str__(self) -> str:
+        who = f"process {self.pid} on {self.host}, asked for by {self.asked_for_by}"
+        return f"stage {self.stage} of run {self.run}, attempt {self.attempt}, by {who}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what tells people of it."""
+        return dict(vars(self))
+
+
+def alive(store: Store, plan: Plan, run: Run, attempt: Attempt) -> bool:
+    """Tell whether the writer of an attempt that is not closed may still be at it.
+
+    On this machine we look; of another machine we only know how long an attempt may last.
+    """
+    stage = plan.stages[attempt.stage]
+    claim = event_key(runs.chain_name(run.id, attempt.name), 0)
+    return _lives(store, attempt.writer, claim, stage.timeout_s * len(KINDS[stage.kind].phases))
+
+
+def _lives(store: Store, writer: Mapping[str, Any], claim: str, limit_s: float) -> bool:
+    if (writer["boot"], writer["pid_namespace"]) == (boot_id(), pid_namespace()):
+        return process_started(int(writer["pid"])) == str(writer["started"])
+    claimed_at = store.written_at(claim)
+    return claimed_at is None or store.now() < claimed_at + limit_s + LIMITS.grace_s
+
+
+def holders(store: Store, book: Ledger, run_id: str) -> list[Holder]:
+    """Give the deployments of other runs to a target that have begun and are not over. A run's own stages are in its plan's order."""
+    return [_holder(store, book, event) for event in _begun(book) if event.data["run"] != run_id]
+
+
+def _begun(book: Ledger) -> Iterator[Event]:
+    """Give the event of each intent that is open."""
+    last = {(event.data["run"], event.data["stage"]): event for event in ledger.intended(book.events)}
+    return (last[which] for which in book.intents)
+
+
+def _holder(store: Store, book: Ledger, event: Event) -> Holder:
+    data, writer, since = event.data, event.data["writer"], event.at
+    living = None
+    try:  # whoever went on with it has an attempt of its own, and stands in no ledger
+        run = runs.load(store, data["run"])
+        last = run.last(data["stage"])
+        living = last is not None and last.outcome is None and alive(store, plans.of(store, run), run, last)
+        if last and living:
+            writer, since = last.writer, last.opened_at
+    except (TowpathError, KeyError):  # a run that is not here, or does not hold: what the ledger itself says is left
+        living = _lives(store, writer, event_key(book.name, event.seq), LIMITS.stage_timeout_s * _PHASES)
+    return Holder(
+        run=data["run"],
+        stage=data["stage"],
+        attempt=data["attempt"],
+        pid=int(writer["pid"]),
+        host=str(writer["host"]),
+        since=since,
+        asked_for_by=ledger.asked_for_by(data.get("requester")),
+        alive=living and data["run"] not in book.abandoned,
+    )
+
+
+def describe(lock: Mapping[str, Any]) -> str:
+    """Say who keeps others from deploying to a target, since when and why."""
+    return f"locked by {ledger.asked_for_by(lock['by'])} since {lock['at']}: {lock['reason']}"
+
+
+@dataclass(frozen=True)
+class Act:
+    """That somebody locks a target or lets go of it: who (as a run's opening says who asked), and why."""
+
+    by: Mapping[str, Any]
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what is recorded of it."""
+        return {"by": dict(self.by), "reason": self.reason}
+
+
+def take(store: Store, name: str, act: Act, *, key: Key, trust: Trust | None) -> Ledger:
+    """Lock a target for people. Raises Blocked if it is locked already."""
+
+    def taken(book: Ledger) -> dict[str, Any]:
+        if book.lock:
+            raise Blocked(f"it is {describe(book.lock)}", hint="Whoever took it lets go of it with: towpath unlock")
+        return {**act.as_json(), "run": None}
+
+    return _write(store, name, ledger.LOCK_TAKEN, taken, key=key, trust=trust)
+
+
+def release(store: Store, name: str, act: Act, run_id: str | None, *, key: Key, trust: Trust | None) -> Ledger:
+    """Unlock a target; or say of a run that is deploying there that its runner is dead. Raises UsageError if there is no such lock."""
+
+    def released(book: Ledger) -> dict[str, Any]:
+        runs_there = sorted({run for run, _ in book.intents} - book.abandoned)
+        if run_id is None and book.lock is None:
+            there = (
+                f"There is run {runs_there[0]}, if its runner is dead: --run {runs_there[0]}" if runs_there else None
+            )
+            raise UsageError("it is not locked", hint=there)
+        if run_id is not None and run_id not in runs_there:
+            raise UsageError(
+                f"run {run_id} is not deploying there", hint=f"These are: {', '.join(runs_there) or 'none'}."
+            )
+        return {**act.as_json(), "run": run_id}
+
+    return _write(store, name, ledger.LOCK_RELEASED, released, key=key, trust=trust)
+
+
+def _write(
+    store: Store, name: str, kind: str, data: Callable[[Ledger], dict[str, Any]], *, key: Key, trust: Trust | None
+) -> Ledger:
+    """Put an event at the end of a ledger, decided anew if somebody else has put one there meanwhile."""
+    left = _TRIES
+    while True:
+        book = ledger.read(store, name, trust)
+        told = data(book)
+        try:
+            return ledger.append(store, book, [(kind, told)], key)
+        except Blocked:
+            left -= 1
+            if not left:
+                raise

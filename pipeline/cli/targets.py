@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pipeline.plan import Auth
+
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/.+")
 _HOST = re.compile(r"(localhost|[^/]*[.:][^/]*)/.+")
 
@@ -41,6 +43,25 @@ def choose(options: Mapping[str, Any], project: Path, asked: Asked) -> tuple[Tar
     if options.get("application") or options.get("bucket") or any(not _HOST.fullmatch(each) for each in named):
         return _ourselves(asked), asked.profile
     return None, asked.profile
+
+
+def sign_in(environment: str | None, project: Path, kind: str) -> Auth | None:
+    """How the phases of a kind sign in by roles, where an environment of pipeline.yaml has some. Raises UsageError."""
+    if environment is None:
+        return None
+    from pipeline import compiling
+    from pipeline.cli import common
+    from stages.kinds import KINDS
+
+    definition, _folder = common.load(project / "pipeline.yaml")
+    if environment not in definition.environments:
+        return None
+    found, roles = definition.environments[environment], KINDS[kind].roles
+    missing = next((key for key in roles if found.auth and found.auth.by_roles and found.auth.of(key) is None), None)
+    if missing:
+        hint = f"Add to its `auth`: roles: {{{missing}: arn:aws:iam::…:role/…}}"
+        raise UsageError(f"the environment {environment!r} has no role for {missing}", hint=hint)
+    return compiling.auth(found, roles)
 
 
 def partition(region: str) -> str:

@@ -165,14 +165,16 @@ def _event(event: chain.Event) -> dict[str, Any]:
 
 def words(rules: Rules) -> str:
     """Say what rules demand. Pure."""
-    scan = ", and a scan that its images have passed" if rules.scan == "required" else ""
+    more = ", and a scan that its images have passed" if rules.scan == "required" else ""
+    if rules.freezes:
+        more += f"; nothing in {', '.join(map(str, rules.freezes))}"
     if not rules.people:
-        return f"nobody's approval{scan}"
+        return f"nobody's approval{more}"
     people = "1 approval" if rules.people == 1 else f"{rules.people} approvals"
     count = f"{rules.expires_s // 3600} h" if rules.expires_s % 3600 == 0 else f"{rules.expires_s // 60} min"
     if rules.expires_s % 60:
         count = f"{rules.expires_s} s"
-    return f"{people} of {', '.join(sorted(rules.approvers))}, each good for {count}{scan}"
+    return f"{people} of {', '.join(sorted(rules.approvers))}, each good for {count}{more}"
 
 
 def approved(store: Store, deployment: dict[str, Any] | None, name: str) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from pipeline.context import Context, Stop
+    from pipeline.credentials import Lender
     from pipeline.executors import Ended, Stream
     from pipeline.passage import Passage
     from pipeline.plan import PlannedStage
@@ -242,7 +243,7 @@ class _Attempt:
             inputs={name: f"inputs/{name}" for name in inputs},
             source=jobs.source_of(stage, self.context.project, work),
             target=stage.target,
-            access=self._access(),
+            access=self._access(phase),
             proposal=self.proposal,
             earlier=self.unknown,
             previous=previous.folders if previous else {},
@@ -251,8 +252,9 @@ class _Attempt:
             secrets=sorted(stage.secrets),
         )
         values = self._secrets()
-        self.redactor = Redactor(values)
-        job = jobs.Phase(stage, request, inputs, work, previous.files if previous else {}, values)
+        lender = self._sign_in(phase, handle)
+        self.redactor = Redactor(values | (lender.secret_values() if lender else {}))
+        job = jobs.Phase(stage, request, inputs, work, previous.files if previous else {}, values, lender)
         state = self._source_state()
         jobs.prepare(job, self.context.store)
         recorded = artifacts.put_json(self.context.store, {"v": contract.VERSION, **dataclasses.asdict(request)})
@@ -290,13 +292,31 @@ class _Attempt:
         for each in self.unknown:
             jobs.discard(self.context.work / f"{each.handle}-{each.phase}")
         key = self.context.key.public.raw
-        return secrets.take(self.stage, self.context.project, os.environ, self.context.endpoint, key)
+        handle = runs.handle(self.context.run.id, self.stage.name, self.number)
+        places = secrets.Places(self.context.project, os.environ, self.context.endpoint, handle)
+        return secrets.take(self.stage, places, key)
 
-    def _access(self) -> Access | None:
-        target = self.stage.target
+    def _access(self, phase: contract.Phase) -> Access | None:
+        target, auth = self.stage.target, self.stage.auth
         if target is None:
             return None
+        if auth:
+            return Access(role=auth.roles[KINDS[self.stage.kind].role(phase)])
         return Access(self.context.endpoint() if target.embedded else None, self.stage.profile)
+
+    def _sign_in(self, phase: contract.Phase, handle: str) -> Lender | None:
+        """Sign in with the role of the phase, before anything of it is recorded; None where stages find credentials by themselves."""
+        stage = self.stage
+        if stage.auth is None or stage.target is None:
+            return None
+        from pipeline import credentials
+
+        key, region = KINDS[stage.kind].role(phase), stage.target.region
+        tags = {"towpath:run": self.context.run.id, "towpath:stage": stage.name}
+        fetch = credentials.fetcher(
+            stage.auth, key, region, os.environ, profile=stage.profile, session=handle, tags=tags
+        )
+        return credentials.Lender(fetch)
 
     def _collect(self, phase: contract.Phase, job: jobs.Phase, result: Result) -> tuple[Result, dict[str, str]]:
         """Store the outputs that the kind declares; anything else, missing or too much, fails the stage."""

@@ -12,7 +12,7 @@ import yaml
 from pipeline import beneath, sight
 from pipeline.definition import copies, resolve
 from pipeline.errors import InvalidDefinition
-from pipeline.plan import GATED, Plan, PlannedStage, SecretSource
+from pipeline.plan import GATED, Auth, Plan, PlannedStage, SecretSource
 from pipeline.record import digest
 from stages import safeyaml
 from stages.contract import Target
@@ -20,10 +20,10 @@ from stages.kinds import KINDS
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from pipeline.definition import Definition, Stage
+    from pipeline.definition import Definition, Environment, Stage
     from pipeline.definition.copies import Copy
     from pipeline.plan import Place, Value
     from stages.contract import Problem
@@ -69,6 +69,7 @@ def _stage(
         secrets={each: _secret(definition, each) for each in stage.secrets},
         group=made.group,
         after=made.after,
+        auth=auth(environment, kind.roles) if environment else None,
     )
     return planned, {digest.of_bytes(data): data for data in contents.values()}
 
@@ -87,7 +88,17 @@ def _secret(definition: Definition, name: str) -> SecretSource:
         return source
     # Who we must be to read it; what is deployed there does not matter.
     target = dataclasses.replace(identity(definition, secret.environment), stack=None)
-    return dataclasses.replace(source, target=target, profile=definition.environments[secret.environment].profile)
+    environment = definition.environments[secret.environment]
+    return dataclasses.replace(source, target=target, profile=environment.profile, auth=auth(environment, ("secrets",)))
+
+
+def auth(environment: Environment, keys: Collection[str]) -> Auth | None:
+    """Give how the phases of these keys sign in by roles; None where they do not."""
+    asked = environment.auth
+    if asked is None or not asked.by_roles:
+        return None
+    roles = {key: role for key in keys if (role := asked.of(key))}
+    return Auth(asked.method, roles, asked.audience, asked.variable) if roles else None
 
 
 def identity(definition: Definition, name: str) -> Target:

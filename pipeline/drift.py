@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipeline.variables import variables
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
+    from pipeline.credentials import Lender
     from stages.contract import Access, Target
 
 ASKED = (
@@ -30,12 +32,15 @@ ASKED = (
 """What is compared of a stack in any case."""
 
 
-def ask(target: Target, access: Access) -> dict[str, Any]:
-    """Have AWS asked what runs in the target's stack, as `stages.deploy.found` tells it. Raises StageFailed."""
+def ask(target: Target, access: Access, lender: Lender | None = None) -> dict[str, Any]:
+    """Have AWS asked what runs in the target's stack, as `stages.deploy.found` tells it. Raises StageFailed.
+
+    `lender` lends the credentials for it; without one they are found where AWS's tools look.
+    """
     asked = json.dumps({"target": asdict(target), "access": asdict(access)})
     argv = [sys.executable, "-I", "-m", "stages.deploy"]
-    with tempfile.TemporaryDirectory(prefix="towpath-") as folder:
-        handed = variables(os.environ, {"network", "credentials"}, target, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="towpath-") as folder, lender or nullcontext() as lent:
+        handed = variables(os.environ, {"network", "credentials"}, target, Path(folder), lent)
         try:
             done = subprocess.run(
                 argv,

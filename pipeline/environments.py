@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.gates.rules import Rules
-    from pipeline.plan import PlannedStage
+    from pipeline.plan import Auth, PlannedStage
     from pipeline.record.ledger import Ledger
     from pipeline.record.store import Store
 
+READS = "propose"
+"""The key of the role that reads what is deployed."""
 HISTORY = 10
 """Deployments of the past that are told of an environment."""
 _KNOWN = frozenset({chain.CHAIN_OPENED, ledger.TARGET_ENROLLED, ledger.DEPLOYMENT_INTENDED, ledger.DEPLOYMENT_FINISHED})
@@ -30,12 +32,13 @@ _KNOWN = frozenset({chain.CHAIN_OPENED, ledger.TARGET_ENROLLED, ledger.DEPLOYMEN
 
 @dataclass(frozen=True)
 class Place:
-    """An environment by its name: one of the definition, or one that only the store knows. `profile` is how it is reached."""
+    """An environment by its name: one of the definition, or one that only the store knows. `profile` and `auth` say how it is read."""
 
     name: str
     target: Target
     defined: bool
     profile: str | None = None
+    auth: Auth | None = None
 
     @property
     def ledger(self) -> str:
@@ -57,11 +60,18 @@ def _of_ledger(store: Store, name: str, book: Ledger) -> Place:
     last = next((each for each in reversed(book.events) if each.type == ledger.DEPLOYMENT_INTENDED), None)
     stage = _planned(store, last.data) if last else None
     if stage and stage.target and ledger.name_of(stage.target) == name:
-        return Place(stage.target.environment, stage.target, defined=False, profile=stage.profile)
+        return Place(
+            stage.target.environment, stage.target, defined=False, profile=stage.profile, auth=_reading(stage.auth)
+        )
     target = Target(
         stack, account, region, "aws" if embedded else partition, embedded, None if stack == "None" else stack
     )
     return Place(stack, target, defined=False)
+
+
+def _reading(auth: Auth | None) -> Auth | None:
+    """Give that of a stage that proposes, as only that one may read what is deployed."""
+    return auth if auth and READS in auth.roles else None
 
 
 def _planned(store: Store, intent: dict[str, Any]) -> PlannedStage | None:
@@ -155,14 +165,16 @@ def _event(event: chain.Event) -> dict[str, Any]:
 
 def words(rules: Rules) -> str:
     """Say what rules demand. Pure."""
-    scan = ", and a scan that its images have passed" if rules.scan == "required" else ""
+    more = ", and a scan that its images have passed" if rules.scan == "required" else ""
+    if rules.freezes:
+        more += f"; nothing in {', '.join(map(str, rules.freezes))}"
     if not rules.people:
-        return f"nobody's approval{scan}"
+        return f"nobody's approval{more}"
     people = "1 approval" if rules.people == 1 else f"{rules.people} approvals"
     count = f"{rules.expires_s // 3600} h" if rules.expires_s % 3600 == 0 else f"{rules.expires_s // 60} min"
     if rules.expires_s % 60:
         count = f"{rules.expires_s} s"
-    return f"{people} of {', '.join(sorted(rules.approvers))}, each good for {count}{scan}"
+    return f"{people} of {', '.join(sorted(rules.approvers))}, each good for {count}{more}"
 
 
 def approved(store: Store, deployment: dict[str, Any] | None, name: str) -> dict[str, Any] | None:

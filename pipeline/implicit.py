@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import beneath
 from pipeline.errors import UsageError
-from pipeline.plan import Plan, PlannedStage, SecretSource
+from pipeline.plan import Auth, Plan, PlannedStage, SecretSource
 from pipeline.record import digest
 from stages.kinds import KINDS
 from stages.limits import LIMITS
@@ -32,6 +32,7 @@ class Step:
     profile: str | None = None
     rules: dict[str, Any] | None = None
     secrets: dict[str, SecretSource] = field(default_factory=dict)
+    auth: Auth | None = None
 
 
 def compile_plan(name: str, steps: Sequence[Step], project: Path) -> tuple[Plan, dict[str, bytes]]:
@@ -66,6 +67,7 @@ def _stage(step: Step, before: dict[str, PlannedStage], files: dict[str, str]) -
         files=files,
         rules=step.rules,
         secrets=step.secrets,
+        auth=step.auth,
     )
 
 

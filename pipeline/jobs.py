@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from stages.kinds import KINDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pipeline.credentials import Lender
     from pipeline.executors import Executor, Stream
     from pipeline.plan import PlannedStage
     from pipeline.record.store import Store
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 class Phase:
     """A request with all that its job needs beside it. `artifacts` maps an input's name to its digest.
 
-    `files` are further ones, by their path in the work directory. `secrets` are the values that its process is handed.
+    `files` are further ones, by their path in the work directory. `secrets` are the values that its process is handed, `lender` lends
+    it credentials as long as it runs.
     """
 
     stage: PlannedStage
@@ -42,6 +45,7 @@ class Phase:
     work: Path
     files: dict[str, bytes] = field(default_factory=dict)
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
+    lender: Lender | None = None
 
 
 def prepare(phase: Phase, store: Store) -> None:
@@ -72,8 +76,9 @@ def run(
 ) -> tuple[Ended, Result]:
     """Run the job to its end and read its result; whatever is wrong with that is a failed result."""
     handle = phase.work.name
-    executor.submit(_job(phase, handle))
-    ended = executor.watch(handle, on_line, on_quiet)
+    with phase.lender or nullcontext() as lent:
+        executor.submit(_job(phase, handle, lent))
+        ended = executor.watch(handle, on_line, on_quiet)
     return ended, _result(phase, ended)
 
 
@@ -110,9 +115,9 @@ def source_of(stage: PlannedStage, project: Path | None, work: Path) -> str | No
     return str(work / "source") if stage.files else None
 
 
-def _job(phase: Phase, handle: str) -> Job:
+def _job(phase: Phase, handle: str, lent: dict[str, str] | None) -> Job:
     stage, work, needs = phase.stage, phase.work, needs_of(phase.stage)
-    ours = variables(os.environ, needs, stage.target, work) | asked_for(os.environ, stage.kind, stage.options)
+    ours = variables(os.environ, needs, stage.target, work, lent) | asked_for(os.environ, stage.kind, stage.options)
     seen = sight.sight(phase.request, needs, ours, os.environ, work)
     secrets = {name: os.fsdecode(value) for name, value in phase.secrets.items()}
     if stage.kind != "command":

@@ -38,11 +38,24 @@ Place = Literal["variable", "file", "ssm", "secrets-manager"]
 
 
 @dataclass(frozen=True)
+class Auth:
+    """By which roles phases sign in to AWS, and how those are assumed. `roles` are by their keys, and those that are needed alone.
+
+    `audience` is what a token of GitHub's is asked for, `variable` the one that holds GitLab's.
+    """
+
+    method: Literal["ambient", "github-oidc", "gitlab-oidc"]
+    roles: dict[str, str]
+    audience: str | None = None
+    variable: str | None = None
+
+
+@dataclass(frozen=True)
 class SecretSource:
     """Where a secret is taken from when a stage begins: names only, never a value.
 
     `name` is the variable, the file (absolute, or from the project), the parameter or the secret; `key` one of a secret that is a JSON
-    object. What is read in AWS is read at `target`, with `profile`.
+    object. What is read in AWS is read at `target`, with `profile` or by a role of `auth`.
     """
 
     place: Place
@@ -50,6 +63,7 @@ class SecretSource:
     key: str | None = None
     target: Target | None = None
     profile: str | None = None
+    auth: Auth | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,7 @@ class PlannedStage:
     `rules` are those that the definition wants for the target, None for a stage without a gate. `secrets` are those it is handed.
     `group` is the definition's stage of which this is the one for one environment of several, `after` what must have succeeded before it
     is applied; it may be proposed before that.
+    `auth` says by which roles it signs in; without it, it does so with `profile` or what is at hand.
     """
 
     name: str
@@ -75,14 +90,15 @@ class PlannedStage:
     secrets: dict[str, SecretSource] = field(default_factory=dict)
     group: str | None = None
     after: list[str] = field(default_factory=list)
+    auth: Auth | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Give the stage's JSON form, in which one without secrets says nothing of them, and so on."""
         form = {**dataclasses.asdict(self), "target": self.target.as_json() if self.target else None}
         for name, source in self.secrets.items():
             form["secrets"][name]["target"] = source.target.as_json() if source.target else None
-        lacks = [name for name in ("secrets", "group", "after") if not getattr(self, name)]
-        return {name: value for name, value in form.items() if name not in lacks}
+            form["secrets"][name] = _said(form["secrets"][name], "auth")
+        return _said(form, "secrets", "group", "after", "auth")
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -127,6 +143,11 @@ class Plan:
         return digest.of_bytes(digest.canonical(self.as_json()))
 
 
+def _said(form: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Leave out what of these says nothing."""
+    return {name: value for name, value in form.items() if value or name not in names}
+
+
 def _identity(target: Target) -> tuple[object, ...]:
     return target.embedded, target.partition, target.account, target.region, target.stack
 
@@ -148,6 +169,7 @@ def from_json(value: Any, what: str) -> Plan:
                     **each,
                     "target": _target(each["target"]),
                     "secrets": {name: _source(source) for name, source in each.get("secrets", {}).items()},
+                    "auth": _auth(each),
                 }
             )
             for each in value["stages"]
@@ -171,7 +193,11 @@ def _target(value: dict[str, Any] | None) -> Target | None:
 
 
 def _source(value: dict[str, Any]) -> SecretSource:
-    return SecretSource(**{**value, "target": _target(value["target"])})
+    return SecretSource(**{**value, "target": _target(value["target"]), "auth": _auth(value)})
+
+
+def _auth(value: dict[str, Any]) -> Auth | None:
+    return Auth(**value["auth"]) if value.get("auth") else None
 
 
 def _check_form(stage: PlannedStage, what: str) -> None:
@@ -180,6 +206,8 @@ def _check_form(stage: PlannedStage, what: str) -> None:
         raise VerificationFailed(f"{what}: stage {stage.name} is of the unknown kind {stage.kind!r}")
     if stage.target and stage.kind in GATED and not stage.rules:
         raise VerificationFailed(f"{what}: stage {stage.name} acts on a target, and no rules say who must approve that")
+    if stage.auth and set(stage.auth.roles) != set(KINDS[stage.kind].roles):
+        raise VerificationFailed(f"{what}: stage {stage.name} has not just the roles that its phases need")
     names = (
         (stage.target.partition, stage.target.account, stage.target.region, stage.target.stack) if stage.target else ()
     )

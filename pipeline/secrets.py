@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,12 +20,24 @@ if TYPE_CHECKING:
 
     from pipeline.plan import PlannedStage, SecretSource
     from stages.aws.session import Session
+    from stages.contract import Target
 
 
-def take(
-    stage: PlannedStage, project: Path | None, ours: Mapping[str, str], endpoint: Callable[[], str], key: bytes
-) -> dict[str, bytes]:
-    """Give the values by the secrets' names. `ours` are our variables, `endpoint` gives the embedded AWS's.
+@dataclass(frozen=True)
+class Places:
+    """What secrets are taken from: the project, our variables, and AWS, where `endpoint` gives the embedded one's.
+
+    `handle` is the attempt's, and says in AWS for whom they are read.
+    """
+
+    project: Path | None
+    ours: Mapping[str, str]
+    endpoint: Callable[[], str]
+    handle: str
+
+
+def take(stage: PlannedStage, places: Places, key: bytes) -> dict[str, bytes]:
+    """Give the values by the secrets' names.
 
     `key` is the public half of the key that we seal with: the other half is never handed to a stage.
     Raises StageFailed that names each secret which cannot be had, and what to do about it.
@@ -35,9 +48,11 @@ def take(
     for name, source in stage.secrets.items():
         try:
             if source.place == "variable":
-                value = _of_variable(source, ours)
+                value = _of_variable(source, places.ours)
+            elif source.place == "file":
+                value = _of_file(source, places.project)
             else:
-                value = _of_file(source, project) if source.place == "file" else _of_aws(source, sessions, endpoint)
+                value = _of_aws(source, sessions, places)
             values[name] = _usable(value, key)
         except StageFailed as error:
             failures.append(
@@ -72,21 +87,39 @@ def _of_file(source: SecretSource, project: Path | None) -> bytes:
     return data if b"\n" in line else line
 
 
-def _of_aws(source: SecretSource, sessions: dict[str, Session], endpoint: Callable[[], str]) -> bytes:
+def _of_aws(source: SecretSource, sessions: dict[str, Session], places: Places) -> bytes:
     """Read from AWS. `sessions` are those that were opened before, by their environments' names."""
     if source.target is None:
         raise AssertionError(f"{source.place} {source.name} is read nowhere")
-    from stages.aws import secrets, session  # late: boto3 takes its time, and most stages have no secret there
+    from stages.aws import secrets  # late: boto3 takes its time, and most stages have no secret there
 
     name = source.target.environment
     try:
         if name not in sessions:
-            access = Access(endpoint() if source.target.embedded else None, source.profile)
-            sessions[name] = session.connect(source.target, access)
+            sessions[name] = _session(source, source.target, places)
         place: Literal["ssm", "secrets-manager"] = "ssm" if source.place == "ssm" else "secrets-manager"
         return secrets.read(sessions[name], place, source.name, source.key)
     except (StageError, StageFailed) as error:
         raise StageFailed(f"cannot be read: {error.message}", hint=error.hint) from None
+
+
+def _session(source: SecretSource, target: Target, places: Places) -> Session:
+    from stages.aws import session
+
+    if source.auth is None:
+        return session.connect(target, Access(places.endpoint() if target.embedded else None, source.profile))
+    from pipeline import credentials
+
+    fetch = credentials.fetcher(
+        source.auth,
+        "secrets",
+        target.region,
+        places.ours,
+        profile=source.profile,
+        session=places.handle,
+        tags={"towpath:attempt": places.handle},
+    )
+    return session.connect(target, Access(role=source.auth.roles["secrets"]), fetch())
 
 
 def _usable(value: bytes, key: bytes) -> bytes:

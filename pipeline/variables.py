@@ -36,20 +36,29 @@ _CREDENTIALS = (
 )
 
 
-def variables(ours: Mapping[str, str], needs: Collection[Need], target: Target | None, work: Path) -> dict[str, str]:
-    """Choose from our own variables those that a stage with these needs may have. An embedded target has no credentials."""
+def variables(
+    ours: Mapping[str, str],
+    needs: Collection[Need],
+    target: Target | None,
+    work: Path,
+    lent: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Choose from our own variables those that a stage with these needs may have. An embedded target has no credentials.
+
+    A stage that is lent those of a role, by the variables `lent`, gets nothing that others could be had with, nor our home.
+    """
     allowed = [*_ALWAYS]
     if "network" in needs:
         allowed += _NETWORK
     if "engine" in needs:
         allowed += _ENGINE
-    if "credentials" in needs and target is not None and not target.embedded:
+    if "credentials" in needs and target is not None and not target.embedded and lent is None:
         allowed += _CREDENTIALS
     chosen = {"HOME": str(work), "TMPDIR": str(work / "tmp")}
     if "docker-config" in needs:
         allowed += _BUILDX
         chosen |= _docker_config(ours, work)
-    return chosen | {name: ours[name] for name in allowed if name in ours}
+    return chosen | {name: ours[name] for name in allowed if name in ours} | dict(lent or {})
 
 
 def _docker_config(ours: Mapping[str, str], work: Path) -> dict[str, str]:

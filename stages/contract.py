@@ -138,11 +138,13 @@ class Access:
     """How to reach the target from here and now. It is never part of what people approve.
 
     `endpoint_url` is set for an embedded AWS only: the loopback address that answers for every service.
-    `profile` names a profile of the AWS configuration; without one the ambient credentials are used.
+    `profile` names a profile of the AWS configuration; without one the ambient credentials are used. `role` is the role whose
+    credentials the stage finds there, if it is lent those of one.
     """
 
     endpoint_url: str | None = None
     profile: str | None = None
+    role: str | None = None
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,16 @@ class Kind:
     by_command: bool = False
     """Whether only a command of its own makes a stage of this kind, and no pipeline does."""
 
+    def role(self, phase: Phase) -> str:
+        """Give the key of `roles` for a phase: the kind's name, and where it proposes before it acts, the phase's."""
+        return phase if "propose" in self.phases else self.name
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The keys of `roles` that its phases need, if they sign in to AWS by roles."""
+        found = dict.fromkeys(self.role(phase) for phase in self.phases)
+        return tuple(found) if "credentials" in self.needs else ()
+
 
 KINDS: dict[str, Kind] = {
     kind.name: kind

@@ -95,6 +95,8 @@ class Limits:
     """For which a look at the project's commit counts: whoever edits later than that is noticed at the next stage."""
     cancel_look_s: float = 1.0
     """Between two looks whether somebody asked to stop the run: one request of a store in a bucket."""
+    renew_s: float = 1_200.0
+    """Credentials that expire sooner are renewed: AWS's SDKs ask for others a quarter of an hour before."""
     drift_s: float = 300.0
     """CloudFormation's drift detection: some seconds for a small stack, minutes for one of hundreds of resources."""
     drift_ask_s: float = 900.0

@@ -203,7 +203,7 @@ def package(
     target, profile = targets.choose(packaging, folder, targets.Asked(environment, region, profile))
     steps = [
         implicit.Step("build", building, secrets=_secrets(secrets)),
-        implicit.Step("package", packaging, target, profile),
+        implicit.Step("package", packaging, target, profile, auth=targets.sign_in(environment, folder, "package")),
     ]
     plan, files = implicit.compile_plan("package", steps, folder)
     context = begin(plan, files, folder, store, Keys(key, trust), output=output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ from pipeline.errors import StageFailed, UsageError, VerificationFailed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pipeline.credentials import Lender
     from pipeline.environments import Place
     from pipeline.record.ledger import Ledger
     from pipeline.record.store import Store
     from pipeline.signing.signers import Trust
+    from stages.contract import Access
 
 _AT_ONCE = 4
 """Environments of which AWS is asked at the same time: each is a process."""
@@ -138,13 +141,19 @@ class _Places:
 def _defined(file: Any, *, must_be: bool) -> list[Place]:
     """Give the environments of the definition, of which there need be none if nobody named it."""
     from pipeline import compiling
-    from pipeline.environments import Place
+    from pipeline.environments import READS, Place
 
     if not must_be and not file.exists():
         return []
     definition, _folder = common.load(file)
     return [
-        Place(name, compiling.identity(definition, name), defined=True, profile=each.profile)
+        Place(
+            name,
+            compiling.identity(definition, name),
+            defined=True,
+            profile=each.profile,
+            auth=compiling.auth(each, (READS,)),
+        )
         for name, each in definition.environments.items()
     ]
 
@@ -169,16 +178,14 @@ def _ask(places: _Places, chosen: list[Place], states: list[dict[str, Any]]) -> 
     """Have AWS asked of each, and write down in its state what came of it. What cannot be asked of one keeps no other from it."""
     from pipeline import drift, embedded, environments
     from pipeline.cli.progress import plain
-    from stages.contract import Access
 
     endpoint = None
     if any(each.target.embedded and each.target.stack for each in chosen):
         endpoint = embedded.endpoint(lambda line: click.echo(plain(line), err=True))
 
     def ask(place: Place, told: dict[str, Any]) -> dict[str, Any]:
-        access = Access(endpoint if place.target.embedded else None, place.profile)
         try:
-            found = drift.ask(place.target, access)
+            found = drift.ask(place.target, *_access(place, endpoint))
         except StageFailed as error:
             return {"error": error.as_json()}
         proposal = places.proposal(place, told)
@@ -193,6 +200,22 @@ def _ask(places: _Places, chosen: list[Place], states: list[dict[str, Any]]) -> 
         for told in states:
             one = asked.get(told["environment"])
             told["drift"] = one.result() if one else None
+
+
+def _access(place: Place, endpoint: str | None) -> tuple[Access, Lender | None]:
+    """Sign in where AWS is to be read. Raises StageFailed."""
+    from stages.contract import Access
+
+    if place.auth is None:
+        return Access(endpoint if place.target.embedded else None, place.profile), None
+    from pipeline import credentials
+    from pipeline.environments import READS
+
+    session = f"towpath-environments-{place.name}"
+    fetch = credentials.fetcher(
+        place.auth, READS, place.target.region, os.environ, profile=place.profile, session=session, tags={}
+    )
+    return Access(role=place.auth.roles[READS]), credentials.Lender(fetch)
 
 
 def _leave(states: list[dict[str, Any]]) -> None:

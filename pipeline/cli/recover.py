@@ -96,7 +96,7 @@ def _of_environment(name: str, project: Path) -> Step:
     plan, _files = common.compile_plan(definition, folder, ())
     for stage in plan.stages.values():
         if stage.kind == "deploy" and stage.target and stage.target.environment == name:
-            return Step(STAGE, target=stage.target, profile=stage.profile, rules=stage.rules)
+            return Step(STAGE, target=stage.target, profile=stage.profile, rules=stage.rules, auth=stage.auth)
     known = sorted({each.target.environment for each in plan.stages.values() if each.kind == "deploy" and each.target})
     raise UsageError(
         f"no stage of {project / 'pipeline.yaml'} deploys to an environment {name!r}",

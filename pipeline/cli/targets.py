@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pipeline.plan import Auth
+
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/.+")
 _HOST = re.compile(r"(localhost|[^/]*[.:][^/]*)/.+")
 
@@ -45,15 +47,33 @@ def choose(options: Mapping[str, Any], project: Path, asked: Asked) -> tuple[Tar
 
 def of_environment(name: str, project: Path) -> Target:
     """The target of an environment, whether or not a stage uses it: what identifies it, without its parameters. Raises UsageError."""
+    from pipeline import compiling
     from pipeline.cli import common
 
     definition, _ = common.load(project / "pipeline.yaml")
-    found = definition.environments.get(name)
-    if found is None:
+    if name not in definition.environments:
         known = ", ".join(definition.environments) or "none"
         raise UsageError(f"there is no environment {name!r}", hint=f"There are: {known}.")
-    embedded = found.aws == "embedded"
-    return Target(name, found.account, found.region, found.partition, embedded=embedded, stack=found.stack)
+    return compiling.identity(definition, name)
+
+
+def sign_in(environment: str | None, project: Path, kind: str) -> Auth | None:
+    """How the phases of a kind sign in by roles, where an environment of pipeline.yaml has some. Raises UsageError."""
+    if environment is None:
+        return None
+    from pipeline import compiling
+    from pipeline.cli import common
+    from stages.kinds import KINDS
+
+    definition, _folder = common.load(project / "pipeline.yaml")
+    if environment not in definition.environments:
+        return None
+    found, roles = definition.environments[environment], KINDS[kind].roles
+    missing = next((key for key in roles if found.auth and found.auth.by_roles and found.auth.of(key) is None), None)
+    if missing:
+        hint = f"Add to its `auth`: roles: {{{missing}: arn:aws:iam::…:role/…}}"
+        raise UsageError(f"the environment {environment!r} has no role for {missing}", hint=hint)
+    return compiling.auth(found, roles)
 
 
 def partition(region: str) -> str:

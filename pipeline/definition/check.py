@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.definition import copies, graph, options, references, secrets
+from pipeline.definition import auth, copies, graph, options, references, secrets
 from pipeline.definition.hints import MOST_PROBLEMS, described, did_you_mean, dotted
 from pipeline.definition.model import MOST_STAGES
 from stages.contract import Problem
@@ -43,6 +43,7 @@ def check(draft: Draft, positions: Positions) -> Checked:
         _too_many(draft, positions),
         references.problems(draft, positions),
         secrets.problems(draft, positions),
+        auth.problems(draft, positions),
         graph.unknown_needs(draft, positions),
     )
     problems = list(itertools.islice(found, MOST_PROBLEMS))

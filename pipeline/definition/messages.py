@@ -83,6 +83,8 @@ def _unknown(path: Path, positions: Positions) -> Problem:
     *around, key = path
     where = f" in {dotted(tuple(around))}" if around else ""
     hint = did_you_mean(str(key), keys_of(tuple(around)), what="keys")
+    if key == "profile" and len(around) == 2 and around[0] == "environments":
+        hint = "How to sign in stands together: auth: {profile: NAME}"
     if key == "<<":
         hint = "Merge keys are not part of YAML 1.2's core schema. Use an alias for the whole value, or write it out."
     return Problem(f"unknown key {key!r}{where}", *positions.key(*path), hint)

@@ -36,13 +36,13 @@ _STACK = r"^[A-Za-z][A-Za-z0-9-]{0,127}$"
 _HOST = r"((localhost|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)(:[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5})"
 _REPOSITORY = rf"^({_HOST}/)?([a-z0-9]+([._-][a-z0-9]+)*/)*[a-z0-9]+([._-][a-z0-9]+)*$"
 _BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
-_ROLE = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512}$"
 _TOPIC = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$"
 _DURATION = r"^[1-9][0-9]{0,4}[smh]$"
 _PERSON = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 _IDENTITY = r"^[^\s]+$"
 _SECRET_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]*$"  # noqa: S105 - what names look like
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_ROLE = r"^arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$"
 
 WORDS: dict[str, str] = {
     _LABEL: "lower-case letters, digits and hyphens, beginning with a letter and not ending with a hyphen",
@@ -53,7 +53,6 @@ WORDS: dict[str, str] = {
     _STACK: "a stack's name: letters, digits and hyphens, beginning with a letter, at most 128",
     _REPOSITORY: "a repository's name: lower-case letters and digits, separated by . _ - or /, perhaps with a host before it",
     _BUCKET: "a bucket's name: 3 to 63 lower-case letters, digits, hyphens and dots, without s3:// before it",
-    _ROLE: "the ARN of an IAM role, such as arn:aws:iam::123456789012:role/deploys",
     _TOPIC: "the ARN of an SNS topic, such as arn:aws:sns:eu-central-1:123456789012:deployments",
     _DURATION: "a duration, such as 90s, 15m or 2h",
     _PERSON: "lower-case letters, digits, and . _ - between them",
@@ -62,6 +61,7 @@ WORDS: dict[str, str] = {
     MOMENT: "a moment, such as 2026-12-18 18:00, fri 16:00 or 18:00",
     ZONE: "a time zone, such as Europe/Berlin or UTC",
     _VARIABLE: "a variable's name: letters, digits and _, not beginning with a digit",
+    _ROLE: "the ARN of a role, such as arn:aws:iam::111122223333:role/deploy",
 }
 """What a text that must match a pattern must be, in words."""
 
@@ -203,6 +203,63 @@ def _or_the_word(field: dict[str, Any]) -> None:
     field["oneOf"] = [{"const": "none"}, field.pop("anyOf")[0]]
 
 
+class Roles(_Model):
+    """A role for each phase that signs in to AWS. Each gets the credentials of its own, and no other's."""
+
+    package: str | None = Field(default=None, pattern=_ROLE, description="For `package`.")
+    propose: str | None = Field(
+        default=None,
+        pattern=_ROLE,
+        description="For `deploy` while it proposes: it makes change sets, and reads. `environments --drift` has it too.",
+    )
+    apply: str | None = Field(
+        default=None, pattern=_ROLE, description="For `deploy` while it acts: it executes a change set."
+    )
+    invoke: str | None = Field(default=None, pattern=_ROLE, description="For `invoke`.")
+    scan: str | None = Field(default=None, pattern=_ROLE, description="For `scan`.")
+    secrets: str | None = Field(
+        default=None, pattern=_ROLE, description="For reading `ssm` and `secrets-manager` of `secrets`."
+    )
+
+
+class Auth(_Model):
+    """How to sign in to AWS."""
+
+    method: Literal["ambient", "github-oidc", "gitlab-oidc"] = Field(
+        default="ambient",
+        description="`ambient`: as AWS's own tools find credentials. `github-oidc`, `gitlab-oidc`: by the token of the CI system's job.",
+    )
+    profile: str | None = Field(
+        default=None, min_length=1, description="With `ambient`: a profile of the AWS configuration."
+    )
+    role: str | None = Field(
+        default=None, pattern=_ROLE, description="The role of every phase that `roles` says none for."
+    )
+    roles: Roles | None = Field(default=None, description="A role for each phase.")
+    audience: str | None = Field(
+        default=None,
+        min_length=1,
+        description="With `github-oidc`: what the token is asked for; `sts.amazonaws.com` if not said.",
+    )
+    variable: str | None = Field(
+        default=None, pattern=_VARIABLE, description="With `gitlab-oidc`: the variable that `id_tokens` names."
+    )
+
+    def of(self, key: str) -> str | None:
+        """The role of a phase, by its key in `roles`."""
+        return self.own_roles.get(key) or self.role
+
+    @property
+    def own_roles(self) -> dict[str, str]:
+        """The roles that phases have of their own, by their keys."""
+        return self.roles.model_dump(exclude_none=True) if self.roles else {}
+
+    @property
+    def by_roles(self) -> bool:
+        """Whether phases sign in by roles. Then all do: none gets what the roles are assumed with."""
+        return self.role is not None or bool(self.own_roles) or self.method != "ambient"
+
+
 class Environment(_Model):
     """A target: where stages act, and what they know of it."""
 
@@ -257,11 +314,7 @@ class Environment(_Model):
         alias="retain-except-on-create",
         description="Whether a deployment that rolls back also deletes what it had just made and the template says to retain.",
     )
-    profile: str | None = Field(
-        default=None,
-        min_length=1,
-        description="A profile of the AWS configuration; without one the ambient credentials are used.",
-    )
+    auth: Auth | None = Field(default=None, description="How to sign in to AWS; without it, as AWS's own tools do.")
 
     approvals: Annotated[Approvals | None, BeforeValidator(_word)] = Field(
         default=None,
@@ -279,6 +332,11 @@ class Environment(_Model):
     def embedded(self) -> bool:
         """Whether it is the AWS that runs on this machine."""
         return self.aws == "embedded"
+
+    @property
+    def profile(self) -> str | None:
+        """The profile of the AWS configuration that signs in, or assumes the roles."""
+        return self.auth.profile if self.auth else None
 
 
 class Stage(_Model):
@@ -399,6 +457,8 @@ MODELS: dict[tuple[str, ...], type[_Model]] = {
     ("environments", "*"): Environment,
     ("environments", "*", "approvals"): Approvals,
     ("environments", "*", "freeze", "*"): Freeze,
+    ("environments", "*", "auth"): Auth,
+    ("environments", "*", "auth", "roles"): Roles,
     ("secrets", "*"): Secret,
     ("people", "*"): Person,
     ("stages", "*"): Stage,

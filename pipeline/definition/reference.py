@@ -29,6 +29,16 @@ def environment() -> str:
     return _keys(schema()["$defs"]["Environment"])
 
 
+def auth() -> str:
+    """The table of the keys of an environment's `auth`."""
+    return _keys(schema()["$defs"]["Auth"])
+
+
+def roles() -> str:
+    """The table of the keys of `roles`."""
+    return _keys(schema()["$defs"]["Roles"])
+
+
 def approvals() -> str:
     """The table of the keys of an environment's approvals."""
     return _keys(schema()["$defs"]["Approvals"])
@@ -63,6 +73,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "top-level": top_level,
     "parameter": parameter,
     "environment": environment,
+    "auth": auth,
+    "roles": roles,
     "approvals": approvals,
     "person": person,
     "freeze": freeze,

@@ -198,7 +198,7 @@ _WORDS: dict[Meaning, tuple[str, str | None, ErrorClass]] = {
     "expired": ("the AWS credentials have expired (seen while {doing}): {said}", _RENEW, "retryable"),
     "credentials": (
         "there are no usable AWS credentials (seen while {doing}): {said}",
-        "Set the environment's `profile`, or provide credentials in the usual variables (AWS_ACCESS_KEY_ID, ...).",
+        "Set the environment's `auth`, or provide credentials in the usual variables (AWS_ACCESS_KEY_ID, ...).",
         "terminal",
     ),
     "denied": (

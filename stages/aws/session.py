@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
 
+    from stages.aws.signin import Credentials
     from stages.contract import Access, Target
 
 CONNECT_TIMEOUT_S = 5.0
@@ -46,7 +47,7 @@ class Session:
 
     def client(self, service: str, *, read_timeout_s: float = READ_TIMEOUT_S) -> Any:
         """A new client. The properties below are the usual, typed and cached, way to get one."""
-        config = _config(service, read_timeout_s, embedded=self.target.embedded)
+        config = client_config(service, read_timeout_s, embedded=self.target.embedded)
         make: Any = self.boto.client  # its overloads know only literal names
         with explained(f"setting up access to {service}"):
             return make(service, endpoint_url=self.access.endpoint_url, config=config)
@@ -104,12 +105,12 @@ class Session:
         return client
 
 
-def connect(target: Target, access: Access) -> Session:
+def connect(target: Target, access: Access, lent: Credentials | None = None) -> Session:
     """Open a session for the target and make sure that it is in the declared account.
 
-    Raises StageError: no or expired credentials, unknown profile, unreachable endpoint, another account.
+    `lent` are credentials at hand; without them they are found where AWS's SDKs look. Raises StageError: no or expired credentials, unknown profile, unreachable endpoint, another account.
     """
-    session = Session(target, access, _boto(target, access))
+    session = Session(target, access, _boto(target, access, lent))
     try:
         with explained(f"asking AWS who we are (environment {target.environment}, region {target.region})"):
             identity = session.sts.get_caller_identity()
@@ -117,7 +118,7 @@ def connect(target: Target, access: Access) -> Session:
         if target.embedded and error.cls == "retryable":
             error.hint = "Is the embedded AWS running? Start it with `towpath embedded start`."
         raise
-    refuse_other_account(target, identity["Account"], identity["Arn"], access.profile)
+    refuse_other_account(target, identity["Account"], identity["Arn"], access)
     return Session(target, access, session.boto, identity["Arn"])
 
 
@@ -134,7 +135,7 @@ def who_we_are(profile: str | None, region: str | None) -> tuple[str, str, str]:
             raise StageError(
                 "no region is known", hint="Say it: --region REGION, or in AWS_DEFAULT_REGION or the AWS configuration."
             )
-        config = _config("sts", READ_TIMEOUT_S, embedded=False)
+        config = client_config("sts", READ_TIMEOUT_S, embedded=False)
         identity = session.client("sts", config=config).get_caller_identity()
     return identity["Account"], session.region_name, identity["Arn"].split(":")[1]
 
@@ -148,14 +149,14 @@ def ambient_s3(connections: int) -> S3Client:
     from botocore.config import Config
 
     with explained("reading the AWS configuration"):
-        config = _config("s3", READ_TIMEOUT_S, embedded=False)
+        config = client_config("s3", READ_TIMEOUT_S, embedded=False)
         own = Config(retries={"total_max_attempts": 1, "mode": "standard"}, max_pool_connections=connections)
         region = os.environ.get("AWS_REGION") or None  # which botocore does not know, as other tools do
         client: S3Client = boto3.Session(region_name=region).client("s3", config=config.merge(own))
         return client
 
 
-def refuse_other_account(target: Target, account: str, arn: str, profile: str | None) -> None:
+def refuse_other_account(target: Target, account: str, arn: str, access: Access) -> None:
     """Raise StageError if who we are belongs to another account or partition than the target declares."""
     partition = arn.split(":")[1]
     if (account, partition) == (target.account, target.partition):
@@ -163,7 +164,9 @@ def refuse_other_account(target: Target, account: str, arn: str, profile: str | 
     declared, ours = target.account, account
     if account == target.account:
         declared, ours = f"{target.account} in {target.partition}", f"{account} in {partition}"
-    source = f"the profile {profile!r} is" if profile else "the ambient credentials are"
+    source = f"the profile {access.profile!r} is" if access.profile else "the ambient credentials are"
+    if access.role:
+        source = f"the role {access.role} is"
     raise StageError(
         f"the environment {target.environment} is account {declared}, but {source} for account {ours}: we are {arn}",
         hint=f"Use credentials for account {target.account}, or correct `account` of the environment "
@@ -171,8 +174,16 @@ def refuse_other_account(target: Target, account: str, arn: str, profile: str | 
     )
 
 
-def _boto(target: Target, access: Access) -> boto3.Session:
+def _boto(target: Target, access: Access, lent: Credentials | None = None) -> boto3.Session:
     import boto3
+
+    if lent:
+        return boto3.Session(
+            aws_access_key_id=lent.key_id,
+            aws_secret_access_key=lent.secret,
+            aws_session_token=lent.token,
+            region_name=target.region,
+        )
 
     if target.embedded:
         return boto3.Session(
@@ -199,7 +210,8 @@ def _unconfigured() -> Any:
     )
 
 
-def _config(service: str, read_timeout_s: float, *, embedded: bool) -> Config:
+def client_config(service: str, read_timeout_s: float, *, embedded: bool) -> Config:
+    """How a client of a service waits and tries again, and what it says of itself."""
     from botocore.config import Config
 
     config = Config(

@@ -75,8 +75,8 @@ class Bucket:
 
 
 @contextlib.contextmanager
-def server(folder: Path) -> Iterator[int]:
-    """Run it, and give its port."""
+def server(folder: Path, **more: str) -> Iterator[int]:
+    """Run it, with `more` variables, and give its port."""
     port = free_port()
     variables = {
         "GATEWAY_PORT": str(port),
@@ -88,6 +88,7 @@ def server(folder: Path) -> Iterator[int]:
         "DOCKER_HOST": f"unix://{folder}/no-engine",
         "TMPDIR": str(folder),
         "LOG_LEVEL": "ERROR",
+        **more,
     }
     with (folder / "s3.log").open("wb") as log:
         argv = [str(venv.interpreter(print)), "-c", SERVE, str(port)]

@@ -22,7 +22,7 @@ DEFINITION = """
 version: 1
 name: demo
 environments:
-  one: {account: "111122223333", region: eu-west-1, profile: ours, parameters: {Level: "1"}}
+  one: {account: "111122223333", region: eu-west-1, auth: {profile: ours}, parameters: {Level: "1"}}
 secrets:
   TOKEN: {variable: CI_TOKEN}
   FILE: {file: some/token}
@@ -38,7 +38,8 @@ def stage(**sources: SecretSource) -> PlannedStage:
 
 
 def taken(stage: PlannedStage, project: Path | None, **ours: str) -> dict[str, bytes]:
-    return secrets.take(stage, project, ours, lambda: "http://127.0.0.1:1", b"K" * 32)
+    places = secrets.Places(project, ours, lambda: "http://127.0.0.1:1", "a-run-a-stage-1")
+    return secrets.take(stage, places, b"K" * 32)
 
 
 def test_the_plan_holds_names_and_places_for_the_stages_that_name_them(tmp_path: Path) -> None:
@@ -113,7 +114,8 @@ def test_no_stage_is_handed_the_key_that_seals_the_record(tmp_path: Path) -> Non
     for name in ("ours", "another"):
         keys.make(tmp_path / name)
     own = keys.load(tmp_path / "ours").public.raw
+    places = secrets.Places(tmp_path, {}, str, "a-run-a-stage-1")
     found = {name: stage(K=SecretSource("file", name)) for name in ("ours", "another")}
     with pytest.raises(StageFailed, match="the secret K is the key that this runner seals records with"):
-        secrets.take(found["ours"], tmp_path, {}, str, own)
-    assert secrets.take(found["another"], tmp_path, {}, str, own)["K"] == (tmp_path / "another").read_bytes()
+        secrets.take(found["ours"], places, own)
+    assert secrets.take(found["another"], places, own)["K"] == (tmp_path / "another").read_bytes()

@@ -37,6 +37,14 @@ def test_credentials_go_only_to_a_kind_that_needs_them_for_a_real_target() -> No
         assert handed["HOME"] == "/w"
 
 
+def test_who_is_lent_credentials_gets_nothing_that_others_could_be_had_with() -> None:
+    lent = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/credentials"}
+    ours = OURS | {"ACTIONS_ID_TOKEN_REQUEST_TOKEN": "t", "AWS_WEB_IDENTITY_TOKEN_FILE": "/t"}
+    handed = variables(ours, {"network", "credentials"}, REAL, WORK, lent)
+    assert {name: value for name, value in handed.items() if name.startswith(("AWS_", "ACTIONS_"))} == lent
+    assert handed["HOME"] == "/w"
+
+
 def test_the_engine_and_the_proxy_go_where_they_are_needed() -> None:
     assert "DOCKER_HOST" not in variables(OURS, {"network"}, None, WORK)
     assert variables(OURS, {"network", "engine"}, None, WORK).keys() >= {"DOCKER_HOST", "HTTPS_PROXY"}

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 PLACES = """
 environments:
-  one: {account: "111122223333", region: eu-west-1, profile: ours}
+  one: {account: "111122223333", region: eu-west-1, auth: {profile: ours}}
 """
 STAGE = "stages: {a: {uses: command, secrets: [TOKEN], with: {run: [x]}}}\n"
 

@@ -20,29 +20,35 @@ def key(made: session.Session) -> str:
 
 
 def test_the_declared_account_passes() -> None:
-    session.refuse_other_account(TARGET, "111122223333", "arn:aws:iam::111122223333:user/me", None)
+    session.refuse_other_account(TARGET, "111122223333", "arn:aws:iam::111122223333:user/me", Access())
 
 
 @pytest.mark.parametrize(
-    ("account", "arn", "profile", "words"),
+    ("account", "arn", "access", "words"),
     [
         (
             "999988887777",
             "arn:aws:sts::999988887777:assumed-role/Deploy/me",
-            "prod",
+            Access(profile="prod"),
             "environment production is account 111122223333, but the profile 'prod' is for account 999988887777: we are arn:aws:sts::999988887777:assumed-role/Deploy/me",
         ),
         (
             "111122223333",
             "arn:aws-cn:iam::111122223333:user/me",
-            None,
+            Access(),
             "is account 111122223333 in aws, but the ambient credentials are for account 111122223333 in aws-cn",
+        ),
+        (
+            "999988887777",
+            "arn:aws:sts::999988887777:assumed-role/apply/me",
+            Access(role="arn:aws:iam::999988887777:role/apply"),
+            "but the role arn:aws:iam::999988887777:role/apply is for account 999988887777",
         ),
     ],
 )
-def test_another_account_or_partition_is_refused(account: str, arn: str, profile: str | None, words: str) -> None:
+def test_another_account_or_partition_is_refused(account: str, arn: str, access: Access, words: str) -> None:
     with pytest.raises(StageError) as caught:
-        session.refuse_other_account(TARGET, account, arn, profile)
+        session.refuse_other_account(TARGET, account, arn, access)
     assert words in caught.value.message
     assert "111122223333" in (caught.value.hint or "")
 
@@ -61,7 +67,7 @@ def test_no_credentials_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(StageError, match="there are no usable AWS credentials") as caught:
         session.connect(TARGET, Access())
-    assert "`profile`" in (caught.value.hint or "")
+    assert "`auth`" in (caught.value.hint or "")
 
 
 def test_the_embedded_aws_not_running_says_how_to_start_it() -> None:

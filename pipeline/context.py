@@ -42,7 +42,8 @@ class Context:
     """All that an attempt needs beside its stage. `project` is None where only the record is at hand.
 
     `key` seals what this runner writes, and signs what stages state; no stage is ever handed it. `trust` are the keys whose
-    ledgers count; without it a ledger need only be consistent.
+    ledgers count; without it a ledger need only be consistent. `declined` says who was asked before an open gate and did not
+    want what is proposed.
     """
 
     store: Store
@@ -55,6 +56,7 @@ class Context:
     key: Key
     trust: Trust | None = None
     propose_only: bool = False
+    declined: str = ""
     _endpoint: list[str] = field(default_factory=list)
     _source: tuple[float, dict[str, Any]] | None = None
     _lock: Lock = field(default_factory=Lock)

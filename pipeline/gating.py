@@ -269,6 +269,11 @@ def barred(gate: Gate, key: Key, trust: Trust | None) -> Gate:
     return _with(gate, "refused", [*gate.reasons, text])
 
 
+def declined(gate: Gate, by: str) -> Gate:
+    """Turn down what an open gate would let pass, on the word of who was asked last; nobody is asked of what has begun."""
+    return _with(gate, "rejected", [f"declined by {by}"]) if by and gate.state == "open" and not gate.begun else gate
+
+
 def has_begun(store: Store, run: Run, stage: PlannedStage, proposal: Proposal, trust: Trust | None) -> bool:
     """Tell whether the ledger says that just this was begun: what a dead writer left is signed by nobody, and this is."""
     intent = ledger.read(store, ledger.name_of(_target(stage)), trust).intents.get((run.id, stage.name))

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """One stage, named after its kind. `options` are of the types that the kind says; what is left out has its default."""
+    """One stage, named after its kind. `options` are of the types that the kind says; what is left out has its default.
+
+    `contents` are the bytes of files that options name and that are not to be read in the project.
+    """
 
     kind: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -33,6 +36,7 @@ class Step:
     rules: dict[str, Any] | None = None
     secrets: dict[str, SecretSource] = field(default_factory=dict)
     auth: Auth | None = None
+    contents: dict[str, bytes] = field(default_factory=dict)
 
 
 def compile_plan(name: str, steps: Sequence[Step], project: Path) -> tuple[Plan, dict[str, bytes]]:
@@ -53,13 +57,14 @@ def _stage(step: Step, before: dict[str, PlannedStage], files: dict[str, str]) -
     kind = KINDS[step.kind]
     givers = {output: stage.name for stage in before.values() for output in stage.outputs}
     chosen = [each for each in reversed(givers) if each in kind.takes_one_of][:1]
+    inputs = () if kind.in_place_of_inputs in step.options else (*kind.inputs, *chosen)
     defaults = {option.name: option.default for option in kind.options if option.default is not None}
     return PlannedStage(
         name=step.kind,
         kind=step.kind,
         needs=list(before)[-1:],
         options=defaults | step.options,
-        inputs={each: givers[each] for each in (*kind.inputs, *chosen)},
+        inputs={each: givers[each] for each in inputs},
         target=step.target,
         profile=step.profile,
         timeout_s=LIMITS.stage_timeout_s,
@@ -78,6 +83,9 @@ def _read(step: Step, project: Path) -> dict[str, bytes]:
         if option.type not in ("file", "folder") or option.name not in step.options:
             continue
         path = str(step.options[option.name])
+        if path in step.contents:
+            files[path] = step.contents[path]
+            continue
         try:
             if option.type == "folder":
                 files |= beneath.read_folder(project, path, LIMITS.folder_files, LIMITS.folder_bytes)

@@ -71,6 +71,7 @@ class Passage:
         proposes_only = context.propose_only or bool(self.ahead)
         if not proposes_only:
             gate = gating.barred(gate, context.key, context.trust)
+        gate = gating.declined(gate, context.declined)
         subject = artifacts.put_json(context.store, gate.subject)
         on = {
             "subject": subject,

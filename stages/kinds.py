@@ -53,7 +53,7 @@ class Kind:
     """What a kind of stage takes, gives and needs.
 
     `inputs` and `outputs` name artifacts: an input is taken from the one stage among those needed, near or far, that
-    outputs an artifact of that name. `takes_one_of` names artifacts of which it takes exactly one: the one that a stage in
+    outputs an artifact of that name; where the option `in_place_of_inputs` is given, it takes none. `takes_one_of` names artifacts of which it takes exactly one: the one that a stage in
     its own `needs` outputs. `reuses` maps an artifact to the file of it that the last stage of this kind and these files, in an
     earlier run, may save work by (`Request.previous`). `environment` says whether a stage of this kind names a target.
     """
@@ -63,6 +63,7 @@ class Kind:
     options: tuple[Option, ...] = ()
     inputs: tuple[str, ...] = ()
     takes_one_of: tuple[str, ...] = ()
+    in_place_of_inputs: str = ""
     outputs: tuple[str, ...] = ()
     reuses: tuple[tuple[str, str], ...] = ()
     phases: tuple[Phase, ...] = ("apply",)
@@ -197,6 +198,12 @@ KINDS: dict[str, Kind] = {
             "Push the images and write the packaged template, its ImageUri values pinned by digest.",
             options=(
                 Option(
+                    "packaged",
+                    "file",
+                    "A template that is packaged already, by Towpath or AWS SAM CLI, in place of images that were built: nothing is "
+                    "pushed, and an image that it names by a tag is pinned by the digest that this has now.",
+                ),
+                Option(
                     "repositories",
                     "map",
                     "Repository for a function, by its logical id; others go to `repository`. A name in the environment's "
@@ -236,6 +243,7 @@ KINDS: dict[str, Kind] = {
                 Option("jobs", "integer", "Images pushed at the same time.", default=8),
             ),
             inputs=("images",),
+            in_place_of_inputs="packaged",
             outputs=("release",),
             needs=frozenset({"engine", "network", "credentials", "docker-config"}),
             environment="optional",
@@ -249,6 +257,7 @@ KINDS: dict[str, Kind] = {
             needs=frozenset({"network", "credentials"}),
             environment="required",
             outside="what CloudFormation has begun goes on there, and `towpath resume` follows it to its end",
+            secrets=True,
         ),
         Kind(
             "recover",

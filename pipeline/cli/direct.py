@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 TEMPLATES = ("template.yaml", "template.yml", "template.json")
 
 
-def options_of(*kinds: str, without: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def options_of(*kinds: str, without: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options of kinds, as `--name value`; a list or a map is given one entry at a time."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed([option for kind in kinds for option in KINDS[kind].options]):
-            if option.name != without:
+            if option.name not in without:
                 command = _option(option)(command)
         return command
 
@@ -145,14 +145,14 @@ def build(
 
     folder = Path(project).absolute()
     options = given("build", values)
-    options["template"] = options.get("template") or _template(folder)
+    options["template"] = options.get("template") or default_template(folder)
     plan, files = implicit.compile_plan("build", [implicit.Step("build", options, secrets=_secrets(secrets))], folder)
     context = begin(plan, files, folder, store, Keys(key, trust), output=output)
     drive(context, Wish(), 1, output=output)
 
 
 @click.command()
-@options_of("build", "package", without="jobs")
+@options_of("build", "package", without=("jobs", "packaged"))
 @_secret
 @click.option(
     "--resolve-image-repos", is_flag=True, help="Make a repository for each function; --application names them."
@@ -194,7 +194,7 @@ def package(
 
     folder = Path(project).absolute()
     building, packaging = given("build", values), given("package", values)
-    building["template"] = building.get("template") or _template(folder)
+    building["template"] = building.get("template") or default_template(folder)
     if resolve_image_repos and "application" not in packaging:
         hint = "Its repositories are NAME/FUNCTION: --resolve-image-repos --application NAME"
         raise UsageError(
@@ -227,7 +227,8 @@ def _write_template(context: Context, path: Path) -> None:
                 raise UsageError(f"cannot write the packaged template: {error.strerror}", where=str(path)) from error
 
 
-def _template(project: Path) -> str:
+def default_template(project: Path) -> str:
+    """The template of a project that names none. Raises UsageError."""
     for name in TEMPLATES:
         if (project / name).is_file():
             return name

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("define", "Print the JSON Schema of pipeline.yaml."),
     "build": ("direct", "Build the functions' images, without a pipeline."),
     "package": ("direct", "Build, push the images and write the packaged template, without a pipeline."),
+    "deploy": ("deploy", "Deploy a template, built or packaged, without a pipeline."),
     "run": ("run", "Run the pipeline."),
     "resume": ("run", "Go on with a run that was stopped, killed or failed."),
     "rerun": ("run", "Do stages of an older run again, in a new run that takes over the rest."),

@@ -62,8 +62,11 @@ def reporter(*, quiet: bool, dress: Dress | None = None) -> Reporter:
 
 
 @contextmanager
-def live(reporter: Reporter) -> Iterator[None]:
-    """Keep a live reporter's display on the screen for as long as the block runs; have others say all they have to."""
+def live(reporter: Reporter, *, stops_short: bool = False) -> Iterator[None]:
+    """Keep a live reporter's display on the screen for as long as the block runs; have others say all they have to.
+
+    With `stops_short` a stage that waits has come as far as it is meant to, and its last lines are not printed.
+    """
     if not isinstance(reporter, Live):
         try:
             yield
@@ -78,7 +81,7 @@ def live(reporter: Reporter) -> Iterator[None]:
         with Display(get_renderable=reporter.table, console=Console(stderr=True), refresh_per_second=8, transient=True):
             yield
     finally:
-        reporter.show_failures()
+        reporter.show_failures(*(("waiting",) if stops_short else ()))
 
 
 class Lines:
@@ -128,7 +131,7 @@ class Live:
         self._rows: dict[str, tuple[str, float, float | None, str]] = {}
         self._functions: dict[str, dict[str, tuple[str, float, float | None, str]]] = {}
         self._tails: dict[str, deque[str]] = {}
-        self._failed: list[str] = []
+        self._failed: dict[str, str | None] = {}
         self._title = ""
 
     def run_known(self, run: Run, plan: Plan) -> None:
@@ -169,16 +172,17 @@ class Live:
             last = attempt.failure.message if attempt.failure else text
             self._rows[attempt.stage] = (attempt.outcome or "", start, time.monotonic() - start, last)
             if attempt.outcome != "succeeded":
-                self._failed.append(attempt.stage)
+                self._failed[attempt.stage] = attempt.outcome
 
     def note(self, text: str) -> None:
         self._title = plain(text)
 
-    def show_failures(self) -> None:
-        """Print the last lines of every stage that did not succeed, once the display is gone."""
-        for stage in self._failed:
-            for line in self._tails[stage]:
+    def show_failures(self, *but: str) -> None:
+        """Print the last lines of every stage that did not succeed, once the display is gone; of those that ended so, none."""
+        for stage, outcome in self._failed.items():
+            for line in self._tails[stage] if outcome not in but else ():
                 click.echo(f"{stage} | {line}", err=True)
+        self._failed.clear()
 
     def table(self) -> Table:
         """Draw the table as it stands now."""

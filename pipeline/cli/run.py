@@ -308,6 +308,11 @@ def _already_done(context: Context, wish: Wish) -> dict[str, dict[str, Any]]:
     return found
 
 
+def report_on(context: Context, *, output: Output) -> None:
+    """Report on a run as it stands now."""
+    _report(context, {}, output=output)
+
+
 def _report(context: Context, already: dict[str, dict[str, Any]], *, output: Output) -> None:
     from pipeline.cli import report
     from pipeline.earlier import alive

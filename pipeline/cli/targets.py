@@ -19,6 +19,21 @@ _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/.+
 _HOST = re.compile(r"(localhost|[^/]*[.:][^/]*)/.+")
 
 
+COMMAND = "command"
+"""What the environment of a command is called that has none of a pipeline."""
+EMBEDDED_ACCOUNT = "000000000000"
+EMBEDDED_REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment of a pipeline: its target, profile, and the rules that it wants for its target."""
+
+    target: Target
+    profile: str | None = None
+    rules: dict[str, Any] | None = None
+
+
 @dataclass(frozen=True)
 class Asked:
     """What was said on the command line."""
@@ -34,14 +49,15 @@ def choose(options: Mapping[str, Any], project: Path, asked: Asked) -> tuple[Tar
         if asked.region or asked.profile:
             hint = "The environment says its region and its profile: leave out --region and --profile."
             raise UsageError("--environment and --region or --profile say the same twice", hint=hint)
-        return _environment(asked.environment, project)
+        found = environment(asked.environment, project)
+        return found.target, found.profile
     named = [*(options.get("repositories") or {}).values(), *filter(None, [options.get("repository")])]
-    found = next((match for each in named if (match := _ECR.fullmatch(each))), None)
-    if found:
-        account, region = found.groups()
-        return Target("command", account, region, partition(region)), asked.profile
+    ecr = next((match for each in named if (match := _ECR.fullmatch(each))), None)
+    if ecr:
+        account, region = ecr.groups()
+        return Target(COMMAND, account, region, partition(region)), asked.profile
     if options.get("application") or options.get("bucket") or any(not _HOST.fullmatch(each) for each in named):
-        return _ourselves(asked), asked.profile
+        return ourselves(asked.profile, asked.region), asked.profile
     return None, asked.profile
 
 
@@ -81,15 +97,16 @@ def partition(region: str) -> str:
     return next((f"aws-{each}" for each in ("cn", "us-gov") if region.startswith(f"{each}-")), "aws")
 
 
-def _environment(name: str, project: Path) -> tuple[Target, str | None]:
-    """The target of an environment, as the stages of the project's pipeline have it."""
+def environment(name: str, project: Path) -> Environment:
+    """An environment, as the stages of the project's pipeline have it. Raises UsageError, InvalidDefinition."""
     from pipeline.cli import common
 
     definition, folder = common.load(project / "pipeline.yaml")
     plan, _files = common.compile_plan(definition, folder, ())
     for stage in plan.stages.values():
         if stage.target and stage.target.environment == name:
-            return stage.target, stage.profile
+            rules = definition.rules.get(name)
+            return Environment(stage.target, stage.profile, rules.as_json() if rules else None)
     known = sorted({stage.target.environment for stage in plan.stages.values() if stage.target})
     raise UsageError(
         f"no stage of {project / 'pipeline.yaml'} has the environment {name!r}",
@@ -97,12 +114,17 @@ def _environment(name: str, project: Path) -> tuple[Target, str | None]:
     )
 
 
-def _ourselves(asked: Asked) -> Target:
-    """The account that our credentials are for."""
+def ourselves(profile: str | None, region: str | None) -> Target:
+    """The account that our credentials are for. Raises UsageError."""
     from stages.aws import session
 
     try:
-        account, region, part = session.who_we_are(asked.profile, asked.region)
+        account, found, part = session.who_we_are(profile, region)
     except StageError as error:
         raise UsageError(error.message, hint=error.hint) from error
-    return Target("command", account, region, part)
+    return Target(COMMAND, account, found, part)
+
+
+def embedded(region: str | None) -> Target:
+    """The account that a command without a pipeline has on the embedded AWS."""
+    return Target(COMMAND, EMBEDDED_ACCOUNT, region or EMBEDDED_REGION, embedded=True)

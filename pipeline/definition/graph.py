@@ -89,7 +89,9 @@ def outputs(stage: Stage) -> tuple[str, ...]:
 def inputs(stage: Stage) -> tuple[str, ...]:
     """The artifacts that a stage takes, each of them."""
     kind = KINDS.get(stage.uses)
-    return (*kind.inputs, *_names(stage.options.get("inputs"))) if kind else ()
+    if kind is None or kind.in_place_of_inputs in stage.options:
+        return ()
+    return (*kind.inputs, *_names(stage.options.get("inputs")))
 
 
 def alternatives(stage: Stage) -> tuple[str, ...]:

@@ -63,10 +63,12 @@ def _secret(name: str, secret: Secret, draft: Draft, positions: Positions) -> It
 
 def _stage(name: str, stage: Stage, draft: Draft, positions: Positions) -> Iterator[Problem]:
     if stage.secrets and not KINDS[stage.uses].secrets:
-        takers = " and ".join(kind.name for kind in KINDS.values() if kind.secrets)
+        *takers, last = (kind.name for kind in KINDS.values() if kind.secrets)
         message = f"{name!r} names secrets, but {stage.uses} takes none"
         yield Problem(
-            message, *positions.key("stages", name, "secrets"), f"Remove the key: only {takers} take secrets."
+            message,
+            *positions.key("stages", name, "secrets"),
+            f"Remove the key: only {', '.join(takers)} and {last} take secrets.",
         )
         return
     for index, each in enumerate(stage.secrets):

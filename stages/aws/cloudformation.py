@@ -166,6 +166,19 @@ def delete_change_set(client: CloudFormationClient, arn: str) -> None:
                 raise
 
 
+def withdraw_change_set(client: CloudFormationClient, arn: str, stack_id: str) -> None:
+    """Delete a change set, and its stack if that holds nothing and no other change set is for it."""
+    delete_change_set(client, arn)
+    stack = describe_stack(client, stack_id)
+    if stack is None or stack["StackStatus"] != "REVIEW_IN_PROGRESS":
+        return
+    doing = f"deleting the stack {stack['StackName']}, which holds nothing"
+    with retry.explained(doing):
+        others: Any = retry.call(lambda: client.list_change_sets(StackName=stack_id), doing=doing)
+        if not others["Summaries"]:
+            retry.call(lambda: client.delete_stack(StackName=stack_id), doing=doing)
+
+
 def template(
     client: CloudFormationClient, stage: TemplateStageType, *, change_set: str | None = None, stack: str | None = None
 ) -> str | Json | None:

@@ -140,6 +140,15 @@ def who_we_are(profile: str | None, region: str | None) -> tuple[str, str, str]:
     return identity["Account"], session.region_name, identity["Arn"].split(":")[1]
 
 
+def configured_region(profile: str | None) -> str | None:
+    """The region that AWS's variables and configuration say, if they do. Raises StageError for a broken configuration."""
+    import boto3
+
+    with explained("reading the AWS configuration"):
+        region: str | None = boto3.Session(profile_name=profile).region_name
+        return os.environ.get("AWS_REGION") or region
+
+
 def ambient_s3(connections: int) -> S3Client:
     """A client of S3 for whoever AWS's own variables say we are: profile, region and endpoint included. Safe for threads.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stages.aws import cloudformation, s3
 from stages.aws.session import connect
-from stages.contract import InvalidInput, Proposal, Result, StageError
+from stages.contract import InvalidInput, Proposal, Result, StageError, secret_variable
 from stages.deploy import live, meaning, parameters, precheck, view
 from stages.deploy import release as releases
 from stages.deploy import subject as subjects
@@ -42,13 +44,15 @@ def propose(request: Request, work: Path) -> Result:
 
 
 def environment(request: Request) -> tuple[Target, Access]:
-    """The target and the access of a request. Raises StageError if it has none, or the target has no stack."""
+    """The target and the access of a request, secret parameters with their values. Raises StageError if it has none, or the
+    target has no stack."""
     if request.target is None or request.access is None:
         raise StageError("the stage has no environment", cls="fault")
     if not request.target.stack:
         name = request.target.environment
         raise StageError(f"the environment {name} names no stack", hint=f"Add `stack: ...` to the environment {name}.")
-    return request.target, request.access
+    secrets = {name: os.environ[secret_variable(name)] for name in request.secrets}
+    return replace(request.target, parameters=request.target.parameters | secrets), request.access
 
 
 def load(request: Request, work: Path, target: Target) -> Release:

@@ -30,6 +30,8 @@ def apply(request: Request, work: Path) -> Result:
 
     Raises InvalidInput for options that do not fit, StageError if an image is not what was built or cannot be pushed.
     """
+    if request.options.get("packaged"):
+        return _adopt(request, work)
     images = handed.read(work / request.inputs["images"])
     pinned = {image.function: image for image in images.images if carriers.is_pinned(image)}
     ours = [image for image in images.images if image.function not in pinned]
@@ -49,8 +51,22 @@ def apply(request: Request, work: Path) -> Result:
     uris = {name: f"{names[name]}@{digest}" for name, digest in digests.items()}
     packaged = artifacts.pack(images, uris, objects, bucket)
     digest = release.write(work / "outputs" / "release", images, uris, packaged, objects, commit=request.commit)
+    return _result(digest, images.images, uris)
+
+
+def _adopt(request: Request, work: Path) -> Result:
+    """Take a template that is packaged already as the release."""
+    from stages.package import adopted  # late, as few runs do
+
+    output = work / "outputs" / "release"
+    output.mkdir(parents=True)
+    with Registries(request.target, request.access, JOBS) as registries:
+        return _result(*adopted.adopt(request, work / str(request.source), registries, output))
+
+
+def _result(digest: str, images: list[Image], uris: dict[str, str]) -> Result:
     log(f"release {digest}")
-    facts = {image.function: {"image": uris[image.function], "config": image.config} for image in images.images}
+    facts = {image.function: {"image": uris[image.function], "config": image.config} for image in images}
     return Result("succeeded", outputs=["release"], facts={"release": digest, "functions": facts})
 
 

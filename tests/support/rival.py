@@ -17,9 +17,14 @@ def program() -> Path:
     return installed(RIVAL) / "sam"
 
 
+def home_of(requirement: str) -> Path:
+    """The virtual environment of a requirement, below ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "towpath-bench" / requirement
+
+
 def installed(requirement: str) -> Path:
-    """The folder of the programs that a requirement brings, below ~/.cache."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "towpath-bench" / requirement
+    """The folder of the programs that a requirement brings, installed if need be."""
+    home = home_of(requirement)
     if not (home / "installed").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
         subprocess.run([home / "bin" / "pip", "install", "--quiet", requirement], check=True)

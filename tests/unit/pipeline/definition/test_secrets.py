@@ -81,7 +81,7 @@ def test_only_some_kinds_take_secrets(problems: Problems) -> None:
     text += "  s: {uses: scan, needs: [b], secrets: [T], with: {advisories: d}}\n"
     (problem,) = problems(text)
     assert problem.message == "'s' names secrets, but scan takes none"
-    assert problem.hint == "Remove the key: only build and command take secrets."
+    assert problem.hint == "Remove the key: only build, deploy and command take secrets."
 
 
 def test_a_build_takes_ids_that_are_no_variables(load: Load) -> None:

@@ -1,0 +1,153 @@
+"""deploy: build, package and deploy a template, or deploy one that is packaged, without a pipeline. Its options are SAM's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import common
+from pipeline.cli import settings as told
+from pipeline.cli.ci import output as outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.cli.ci.output import Output
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    listed = "; several, as SAM takes them"
+    for option in reversed(
+        (
+            click.option(
+                "-g", "--guided", is_flag=True, help="Ask for what is needed, and keep the answers in samconfig.toml."
+            ),
+            click.option(
+                "-t",
+                "--template-file",
+                "--template",
+                metavar="FILE",
+                help="A packaged template, which is deployed as it is, or one to build first. Default: the project's template.yaml, built.",
+            ),
+            click.option("--stack-name", metavar="NAME", help="The stack."),
+            click.option("--region", metavar="REGION", help="The region; the AWS configuration's if not said."),
+            click.option("--profile", metavar="PROFILE", help="A profile of the AWS configuration."),
+            click.option(
+                "--aws", type=click.Choice(["aws", "embedded"]), help="`embedded`: the AWS that runs on this machine."
+            ),
+            click.option(
+                "--environment",
+                metavar="NAME",
+                help="An environment of the project's pipeline.yaml: its target and its rules.",
+            ),
+            click.option(
+                "--parameter-overrides",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help=f"Values of the template's parameters{listed}.",
+            ),
+            click.option(
+                "--capabilities",
+                multiple=True,
+                metavar="CAPABILITY",
+                help=f"What the template may do, such as CAPABILITY_IAM{listed}.",
+            ),
+            click.option("--tags", multiple=True, metavar="KEY=VALUE", help=f"Tags of the stack{listed}."),
+            click.option("--s3-bucket", metavar="NAME", help="The bucket for what goes to S3; made if missing."),
+            click.option("--s3-prefix", metavar="PREFIX", help="What the keys of uploads begin with."),
+            click.option(
+                "--kms-key-id",
+                metavar="KEY",
+                help="The KMS key that encrypts what is uploaded, and repositories that are made.",
+            ),
+            click.option(
+                "--resolve-s3/--no-resolve-s3",
+                default=None,
+                help="Use a bucket of the account and region, towpath-ACCOUNT-REGION.",
+            ),
+            click.option("--image-repository", metavar="URI", help="Repository for all images."),
+            click.option(
+                "--image-repositories",
+                multiple=True,
+                metavar="FUNCTION=URI",
+                help=f"Repository for a function{listed}.",
+            ),
+            click.option(
+                "--resolve-image-repos/--no-resolve-image-repos",
+                default=None,
+                help="Make a repository for each function, STACK/FUNCTION.",
+            ),
+            click.option(
+                "--confirm-changeset/--no-confirm-changeset",
+                default=None,
+                help="Ask, on a terminal, before the change set is executed.",
+            ),
+            click.option(
+                "--no-execute-changeset/--execute-changeset",
+                default=None,
+                help="Make the change set, show it, and leave it.",
+            ),
+            click.option(
+                "--fail-on-empty-changeset/--no-fail-on-empty-changeset",
+                default=None,
+                help="Exit with 1 if there is nothing to change.",
+            ),
+            click.option(
+                "--force-upload", is_flag=True, help="Not needed: what is there already is known by its digest."
+            ),
+            click.option(
+                "--config-file",
+                metavar="FILE",
+                help="SAM's configuration. Default: samconfig.toml, .yaml or .json of the project.",
+            ),
+            click.option("--config-env", metavar="NAME", help="The environment in it. [default: default]"),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(cls=told.SamCommand)
+@_options
+@common.project
+@common.store
+@common.key
+@common.trust
+@outputs.options
+def deploy(
+    *,
+    guided: bool,
+    environment: str | None,
+    config_file: str | None,
+    config_env: str | None,
+    force_upload: bool,
+    project: str,
+    store: str | None,
+    key: str | None,
+    trust: str | None,
+    output: Output,
+    **given: Any,
+) -> None:
+    """Deploy a template, without a pipeline: build what changed, push what is missing, show what changes, and do it.
+
+    What is not said here stands in samconfig.toml, as AWS SAM CLI keeps it. Exit code 5 if the change set is declined, 75 if
+    the target has rules that people must approve by.
+    """
+    from pipeline.cli import deploying
+    from pipeline.cli.opening import Keys
+
+    del force_upload
+    folder = Path(project).absolute()
+    config = told.load(folder, config_file, config_env)
+    settings = told.merge(config, given, lambda text: None if output.as_json else click.echo(text, err=True))
+    deploying.refuse_contradictions(settings, given, guided=guided, environment=environment, as_json=output.as_json)
+    template = deploying.template(folder, settings)
+    if guided:
+        settings = deploying.ask(settings, template, folder, config_file, config_env)
+        template = deploying.template(folder, settings)
+    place = deploying.place(settings, folder, environment)
+    deploying.refuse_mistakes(settings, template, place)
+    at = deploying.Record(folder, store, Keys(key, trust), output)
+    deploying.go(settings, template, place, at)

@@ -1,0 +1,423 @@
+"""What `towpath deploy` does: read the template, choose the target, compile a plan of it, and drive that, asking before it is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline import samconfig
+from pipeline.cli import common, direct, guided, progress, run, targets
+from pipeline.cli import settings as told
+from pipeline.errors import InvalidDefinition, Rejected, StageFailed, UsageError
+from stages.contract import Access, InvalidInput, Problem, StageError
+from stages.limits import LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pipeline.cli.ci.output import Output
+    from pipeline.cli.opening import Keys
+    from pipeline.cli.settings import Settings
+    from pipeline.context import Context
+    from pipeline.implicit import Step
+    from pipeline.plan import SecretSource
+    from stages.contract import Proposal, Target
+    from stages.template import Application
+    from stages.template.overview import Parameter
+
+PARAMETER_VARIABLE = "TOWPATH_PARAMETER_"
+"""Begins the variables that hold the values of secret parameters: no plan, file or record ever holds one."""
+STAGE = "deploy"
+
+
+@dataclass(frozen=True)
+class Template:
+    """The template that is deployed. `file` is its name in the project, or its own if it is outside.
+
+    `packaged`: it is taken as it is. `unplaced` are the functions whose images need a repository, `uploads` whether anything goes
+    to S3, `deciding` the parameters that decide which images there are.
+    """
+
+    file: str
+    data: bytes
+    application: Application
+    parameters: Mapping[str, Parameter]
+    packaged: bool
+    unplaced: list[str] = field(default_factory=list)
+    uploads: bool = False
+    deciding: frozenset[str] = frozenset()
+
+    @property
+    def secret(self) -> frozenset[str]:
+        return frozenset(name for name, each in self.parameters.items() if each.secret)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where a run is recorded, and how it is told of."""
+
+    project: Path
+    store: str | None
+    keys: Keys
+    output: Output
+
+
+# What is deployed
+
+
+def template(project: Path, settings: Settings) -> Template:
+    """Read the template that is named, or the project's. Raises UsageError, InvalidDefinition."""
+    from stages import template as templates
+    from stages.template import overview
+
+    name = settings.template_file or direct.default_template(project)
+    file, data = _read(project, name)
+    try:
+        root = templates.read(data, file)
+        declared = overview.parameters(root)
+        given = {key: value for key, value in settings.parameter_overrides.items() if key in declared}
+        application, _ = templates.load(lambda path: data if path == file else _nested(project, path), file, given)
+    except InvalidInput as error:
+        raise InvalidDefinition(error.problems) from error
+    images = overview.images(application)
+    packaged = bool(settings.template_file) and overview.is_packaged(application)
+    if not packaged and not _is_inside(project, name):
+        hint = f"Its folder is the project: --project {Path(name).parent} --template-file {Path(name).name}"
+        raise UsageError(f"{name} is outside the project, and has images to be built", hint=hint)
+    built = [each for each, image in images.items() if image is None or not image.kind.startswith("registry")]
+    large = len(data) > LIMITS.template_body_bytes
+    uploads = large or (not packaged and (bool(templates.artifacts(application)) or len(application.stacks) > 1))
+    unplaced = [] if packaged else built
+    return Template(file, data, application, declared, packaged, unplaced, uploads, overview.deciding(application))
+
+
+def _read(project: Path, name: str) -> tuple[str, bytes]:
+    try:
+        path = Path(os.path.realpath(project / name))
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the template cannot be read: {error.strerror}", where=name) from error
+    root = Path(os.path.realpath(project))
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name, data
+
+
+def _is_inside(project: Path, name: str) -> bool:
+    return Path(os.path.realpath(project / name)).is_relative_to(os.path.realpath(project))
+
+
+def _nested(project: Path, name: str) -> bytes:
+    from pipeline import beneath
+    from stages.template import Unreadable
+
+    try:
+        return beneath.read(project, name, LIMITS.yaml_bytes).data
+    except beneath.Refused as error:
+        raise Unreadable(error.message) from error
+
+
+def ask(before: Settings, found: Template, project: Path, config_file: str | None, environment: str | None) -> Settings:
+    """Ask for the settings, offering those that are known, and keep the answers. Raises UsageError, Rejected, click.Abort."""
+    from stages.aws import session
+
+    region = before.region
+    if region is None and before.aws != "embedded":
+        try:
+            region = session.configured_region(before.profile)
+        except StageError as error:
+            raise UsageError(error.message, hint=error.hint) from error
+
+    def load(values: Mapping[str, str]) -> tuple[Application, list[str]]:
+        again = template(project, dataclasses.replace(before, parameter_overrides=dict(values)))
+        return again.application, again.unplaced
+
+    file = Path(config_file) if config_file else samconfig.find(project) or project / samconfig.DEFAULT_FILE
+    asked = guided.ask(
+        dataclasses.replace(before, region=region),
+        file,
+        environment or samconfig.DEFAULT_ENVIRONMENT,
+        found.parameters,
+        load,
+    )
+    guided.keep(asked, found.secret)
+    return asked.settings
+
+
+# Where to
+
+
+def place(settings: Settings, project: Path, environment: str | None) -> targets.Environment:
+    """The target and its access. Raises UsageError."""
+    if environment:
+        found = targets.environment(environment, project)
+        if not found.target.stack:
+            raise UsageError(f"the environment {environment} names no stack", hint="Add `stack: ...` to it.")
+        return found
+    if not settings.stack_name:
+        hint = "Say it: --stack-name NAME, or be asked for everything: towpath deploy --guided"
+        raise UsageError("--stack-name is missing, and no samconfig.toml says it", hint=hint)
+    if settings.aws == "embedded":
+        target = targets.embedded(settings.region)
+    else:
+        target = targets.ourselves(settings.profile, settings.region)
+    return targets.Environment(
+        dataclasses.replace(
+            target,
+            stack=settings.stack_name,
+            tags=settings.tags,
+            capabilities=settings.capabilities,
+            bucket=settings.s3_bucket or (f"towpath-{target.account}-{target.region}" if settings.resolve_s3 else None),
+        ),
+        settings.profile,
+    )
+
+
+# What does not fit
+
+
+def refuse_contradictions(
+    settings: Settings, given: Mapping[str, Any], *, guided: bool, environment: str | None, as_json: bool
+) -> None:
+    """Raise UsageError for options that exclude each other, and for those that ask where nobody can be asked."""
+    asks = "--guided" if guided else "--confirm-changeset" if settings.confirm_changeset else None
+    if settings.no_execute_changeset and not guided:
+        asks = None
+    if asks:
+        hints = {
+            "--guided": "Say what it asks for: towpath deploy --help",
+            "--confirm-changeset": "Deploy without asking: --no-confirm-changeset. Or only show what would change: --no-execute-changeset",
+        }
+        if as_json:
+            raise UsageError(f"{asks} asks, and --json is for programs", hint=hints[asks])
+        _refuse_without_terminal(asks, hints[asks])
+    for name in ("role_arn", "notification_arns", "disable_rollback", "on_failure"):
+        if getattr(settings, name):
+            raise UsageError(f"{name} is not known to deployments yet", hint="Remove it from the configuration.")
+    if settings.resolve_image_repos and settings.image_repository:
+        raise UsageError("--resolve-image-repos and --image-repository say both where images go", hint="Leave out one.")
+    own = ("stack_name", "region", "profile", "aws", "parameter_overrides", "capabilities", "tags")
+    twice = [told.flag(name) for name in own if given.get(name) not in (None, ())]
+    if environment and (twice or guided):
+        said = twice[0] if twice else "--guided"
+        raise UsageError(f"--environment says what {said} would", hint=f"Leave out {said}, or --environment.")
+
+
+def _refuse_without_terminal(option: str, hint: str) -> None:
+    guided.refuse_without_terminal(option, hint)
+
+
+def refuse_mistakes(settings: Settings, found: Template, where: targets.Environment) -> None:
+    """Raise UsageError, InvalidDefinition for what the template lacks: all that can be told before anything is built."""
+    if where.target.environment == targets.COMMAND:
+        problems = list(_parameter_problems(settings.parameter_overrides, found))
+        if problems:
+            raise InvalidDefinition(problems)
+    named = settings.image_repository or settings.resolve_image_repos or where.target.repository
+    missing = [name for name in found.unplaced if name not in settings.image_repositories and not named]
+    if missing:
+        hint = "Have one made for each: --resolve-image-repos. Or name them: --image-repository URI, --image-repositories FUNCTION=URI"
+        raise UsageError(f"there is no repository for the images of {', '.join(missing)}", hint=hint)
+    if found.uploads and not (settings.s3_bucket or where.target.bucket):
+        hint = "Have one made: --resolve-s3. Or name it: --s3-bucket NAME"
+        raise UsageError(f"some of {found.file} goes to S3, and there is no bucket", hint=hint)
+
+
+def _parameter_problems(given: Mapping[str, str], found: Template) -> Iterator[Problem]:
+    from difflib import get_close_matches
+
+    for name in given:
+        if name not in found.parameters:
+            close = get_close_matches(name, found.parameters, n=1)
+            known = f"It has: {', '.join(found.parameters)}." if found.parameters else "It has none."
+            hint = f"Did you mean {close[0]}?" if close else known
+            yield Problem(f"--parameter-overrides: the template has no parameter {name}", found.file, hint=hint)
+    for name, each in found.parameters.items():
+        if name not in given and each.default is None:
+            hint = f"Say it: --parameter-overrides {name}=VALUE, or be asked: --guided"
+            yield Problem(f"the parameter {name} has no default, and no value", found.file, hint=hint)
+        value = given.get(name)
+        plain = each.allowed and "List" not in each.type and not each.type.startswith("AWS::SSM::")
+        if value is not None and plain and value not in each.allowed:
+            shown = "the value given" if each.secret else repr(value)
+            yield Problem(
+                f"the parameter {name} does not allow {shown}",
+                found.file,
+                hint=f"It allows: {', '.join(each.allowed)}.",
+            )
+
+
+# Doing it
+
+
+def go(settings: Settings, found: Template, where: targets.Environment, at: Record) -> None:
+    """Open a run and drive it. Raises what a run raises; Rejected if the change set is declined."""
+    from pipeline import implicit
+    from pipeline.cli.opening import begin
+    from pipeline.standings import Wish
+
+    rules = where.rules or _rules_in_force(where.target, at)
+    plan, files = implicit.compile_plan("deploy", _steps(settings, found, where, rules), at.project)
+    context = begin(plan, files, at.project, at.store, at.keys, output=at.output)
+    if settings.no_execute_changeset or settings.confirm_changeset:
+        proposal = _propose(context, at)
+        if not proposal.subject["nothing_to_do"]:
+            if settings.no_execute_changeset:
+                _leave(context, proposal, at)
+                return
+            _confirm(context, proposal, at)
+    run.drive(context, Wish(), 1, output=at.output)
+    _tell(context, settings, at)
+
+
+def _rules_in_force(target: Target, at: Record) -> dict[str, Any]:
+    """The rules that the target's ledger has: who deploys without a pipeline is held to them, and changes none of them."""
+    from pipeline.gates.rules import NOBODY
+    from pipeline.record import ledger
+
+    store = common.open_store(at.store, at.project, create=True)
+    book = ledger.read(store, ledger.name_of(target), common.trusted(at.keys.trust))
+    return book.rules or NOBODY.as_json()
+
+
+def _steps(settings: Settings, found: Template, where: targets.Environment, rules: dict[str, Any]) -> list[Step]:
+    from pipeline.implicit import Step
+
+    own = where.target.environment == targets.COMMAND
+    shown = {name: value for name, value in settings.parameter_overrides.items() if name not in found.secret}
+    secrets = _secrets(settings, found)
+    target = dataclasses.replace(where.target, parameters=shown) if own else where.target
+    packaging: dict[str, Any] = {
+        "bucket": settings.s3_bucket or target.bucket,
+        "prefix": settings.s3_prefix,
+        "kms-key": settings.kms_key_id,
+        "repository": settings.image_repository,
+        "repositories": settings.image_repositories or None,
+        "application": told.application_of(str(target.stack)) if settings.resolve_image_repos else None,
+    }
+    if found.packaged:
+        packaging |= {"packaged": found.file, "repository": None, "repositories": None, "application": None}
+    options = {name: value for name, value in packaging.items() if value is not None}
+    steps = [
+        Step("package", options, target, where.profile, contents={found.file: found.data}),
+        Step("deploy", {}, target, where.profile, rules, secrets),
+    ]
+    if not found.packaged:
+        deciding = {name: value for name, value in target.parameters.items() if name in found.deciding}
+        steps.insert(0, Step("build", {"template": found.file, "parameters": deciding}))
+    return steps
+
+
+def _secrets(settings: Settings, found: Template) -> dict[str, SecretSource]:
+    """The secret parameters that have a value: it goes into a variable of ours, and the plan names that."""
+    from pipeline.plan import SecretSource
+
+    named = {}
+    for name in sorted(found.secret & settings.parameter_overrides.keys()):
+        os.environ[PARAMETER_VARIABLE + name] = settings.parameter_overrides[name]
+        named[name] = SecretSource("variable", PARAMETER_VARIABLE + name)
+    return named
+
+
+def _propose(context: Context, at: Record) -> Proposal:
+    """Go as far as the change set, and give what it would do. Raises Waiting if people have to approve."""
+    from pipeline import engine
+    from pipeline.errors import TowpathError
+    from pipeline.standings import Wish
+
+    context.propose_only = True
+    try:
+        with progress.live(context.reporter, stops_short=True):
+            engine.drive(context, Wish(), 1)
+    except TowpathError:
+        run.report_on(context, output=at.output)
+        raise
+    context.propose_only = False
+    last = context.run.last(STAGE)
+    if last is None or last.proposal is None:
+        raise AssertionError("deploy went through, and proposed nothing")
+    return last.proposal
+
+
+def _leave(context: Context, proposal: Proposal, at: Record) -> None:
+    """Tell of a change set that is made and left."""
+    run.report_on(context, output=at.output)
+    if not at.output.as_json:
+        click.echo(progress.plain(f"\n{proposal.view}"))
+        click.echo(
+            f"The change set {proposal.handle['name']} is made, and not executed: {proposal.handle['change_set_arn']}"
+        )
+        click.echo(f"To execute it: towpath stage apply {STAGE} --run {context.run.id}")
+
+
+def _show(context: Context, proposal: Proposal) -> None:
+    """Print what a change set does, where the log did not."""
+    if isinstance(context.reporter, progress.Live):
+        click.echo(f"\n{progress.plain(proposal.view)}", err=True)
+
+
+def _confirm(context: Context, proposal: Proposal, at: Record) -> None:
+    """Ask whether the change set is to be executed. Raises Rejected if not: it is deleted then, and the run is over."""
+    from pipeline import engine
+    from pipeline.standings import Wish
+
+    _show(context, proposal)
+    try:
+        if click.confirm(click.style("Deploy this changeset?", bold=True), default=False, err=True):
+            return
+    except click.Abort:
+        left = f"the change set {proposal.handle['name']} is left; to execute it: towpath stage apply {STAGE} --run {context.run.id}"
+        click.echo(f"\n{left}", err=True)
+        raise
+    context.declined = _who()
+    left = _withdraw(context, proposal)
+    with suppress(Rejected):
+        engine.drive(context, Wish(), 1)
+    run.report_on(context, output=at.output)
+    raise Rejected(f"declined: nothing was deployed; {left}", hint="To deploy after all, begin anew: towpath deploy")
+
+
+def _who() -> str:
+    try:
+        return f"{getpass.getuser()}, at the terminal"
+    except (KeyError, OSError):
+        return "whoever is at the terminal"
+
+
+def _withdraw(context: Context, proposal: Proposal) -> str:
+    """Delete a change set that nobody wants, and the stack that was made for it alone; say what became of it."""
+    from stages.aws import cloudformation, session
+
+    stage = context.plan.stages[STAGE]
+    name, arn = proposal.handle["name"], proposal.handle["change_set_arn"]
+    if stage.target is None:
+        raise AssertionError("deploy has a target")
+    try:
+        access = Access(context.endpoint() if stage.target.embedded else None, stage.profile)
+        client = session.connect(stage.target, access).cloudformation
+        cloudformation.withdraw_change_set(client, arn, proposal.handle["stack_id"])
+    except (StageError, StageFailed) as error:
+        return f"the change set {name} is left, as it cannot be deleted: {error.message}"
+    return f"the change set {name} is deleted"
+
+
+def _tell(context: Context, settings: Settings, at: Record) -> None:
+    """Say that nothing changed, if nothing did. Raises StageFailed if that is to be a failure."""
+    done = context.run.done(STAGE)
+    proposals = [each.proposal for each in context.run.attempts.get(STAGE, []) if each.proposal]
+    if done is None or not proposals:
+        return
+    if not proposals[-1].subject["nothing_to_do"]:
+        if not settings.confirm_changeset:
+            _show(context, proposals[-1])
+        return
+    text = f"No changes to deploy. Stack {proposals[-1].subject['target']['stack']} is up to date"
+    if settings.fail_on_empty_changeset:
+        raise StageFailed(text, hint="That is no failure without --fail-on-empty-changeset.")
+    if not at.output.as_json:
+        click.echo(f"\n{text}")

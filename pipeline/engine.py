@@ -208,11 +208,8 @@ def _explain_gates(context: Context, found: dict[str, Standing]) -> None:
     looked = {name: _look(context, name) for name, standing in found.items() if standing == "gated"}
     gates = {name: gate for name, gate in looked.items() if gate.state != "open"}
     for name, gate in gates.items():
-        if gate.state in ("outdated", "busy"):
-            from pipeline.gating import START_ANEW
-
-            hint = START_ANEW if gate.state == "outdated" else f"Once that is over: towpath resume {run.id}"
-            raise Blocked(f"stage {name}: {'; '.join(gate.reasons)}", hint=hint)
+        if gate.state in ("outdated", "held", "busy"):
+            raise Blocked(f"stage {name}: {'; '.join(gate.reasons)}", hint=gate.hint)
     waiting = {name: gate for name, gate in gates.items() if gate.state not in HELD[1:]}
     if gates and not waiting:
         reasons = [f"stage {name}: {'; '.join(gate.reasons)}" for name, gate in gates.items()]

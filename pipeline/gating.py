@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline import locks
 from pipeline.errors import Blocked, VerificationFailed
-from pipeline.gates import decide, freezes, order, rules, statements, subjects
+from pipeline.gates import decide, freezes, order, rollbacks, rules, statements, subjects
 from pipeline.record import artifacts, ledger, runs
 
 if TYPE_CHECKING:
@@ -34,18 +34,31 @@ if TYPE_CHECKING:
     from pipeline.signing.signers import Trust
     from stages.contract import Proposal, Target
 
-State = Literal["open", "waiting", "rejected", "refused", "outdated", "frozen", "locked", "busy"]
+State = Literal["open", "waiting", "rejected", "refused", "outdated", "held", "frozen", "locked", "busy"]
 """`waiting`: people have to approve. `rejected`: somebody did not. `refused`: no approval opens it, as a scan is missing.
-`outdated`: a run that was opened later has deployed to the target, and this one's release would replace it. `frozen`, `locked`: it may be
-applied, and not now, as the rules or somebody said. `busy`: another run's deployment is under way there."""
+`outdated`: a run that was opened later has deployed to the target, and this one's release would replace it. `held`: somebody went back
+there to an older release, and it is not lifted yet that others wait. `frozen`, `locked`: it may be applied, and not now, as the rules or
+somebody said. `busy`: another run's deployment is under way there."""
 
 HELD = ("waiting", "frozen", "locked")
 """States in which what is proposed is kept, and gone on with once the gate is open."""
 
+ROLL_BACK_ANEW = "Look at what stands there now, then decide again: towpath rollback"
 START_ANEW = "What is there now would be replaced by something older. Start anew, with today's source: towpath run"
 
 _LATEST_S = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 """A store may say any time of receipt; what is later than this cannot be reckoned with."""
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """Why a stage is not even to propose anything at its target, and what to do about it."""
+
+    state: State
+    reasons: list[str]
+    hint: str
+    ledger: Ledger
+    newer: Deployment | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,8 @@ class Gate:
     `judged_by` are the rules that count: those in force where the wanted ones are weaker, else those wanted. `begun`: this
     very deployment was let through before, by an attempt that died; what has begun is finished, not asked for again. `newer`
     is the deployment that makes this one outdated. `clock` is what the store's clock said. `left` are deployments of other runs that have
-    begun and are not over, as their runners are dead.
+    begun and are not over, as their runners are dead. `origin` is the one that a rollback
+    goes back to, by the shorter rule. `hint` is the remedy where no approval opens it.
     """
 
     state: State
@@ -72,6 +86,8 @@ class Gate:
     begun: bool = False
     newer: Deployment | None = None
     left: tuple[Holder, ...] = ()
+    origin: Deployment | None = None
+    hint: str | None = None
 
 
 def inbox(run_id: str, stage: str) -> str:
@@ -92,30 +108,40 @@ def look(
     book = ledger.read(store, ledger.name_of(target), trust)
     wanted = rules.from_json(stage.rules, f"the plan of run {run.id}")
     in_force = rules.from_json(book.rules, book.name) if book.rules else None
-    judged_by, change = subjects.judge(in_force, wanted)
+    origin = _origin(book, run, stage) if stage.kind == "deploy" else None
+    judged_by, wanted, change = subjects.judge(in_force, wanted, goes_back=origin is not None)
     scans = [done.facts for name, each in plan.stages.items() if each.kind == "scan" and (done := run.done(name))]
     try:
         verdicts = subjects.verdicts(scans)
-        subject = subjects.compose(stage.name, proposal.subject, judged_by=judged_by, wanted=wanted, verdicts=verdicts)
+        subject = subjects.compose(
+            *(stage.name, proposal.subject),
+            judged_by=judged_by,
+            wanted=wanted,
+            verdicts=verdicts,
+            way=rollbacks.way(run.data),
+        )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         text = f"run {run.id}: what {stage.name} proposes, or what a scan found, is not of its form: {error!r}"
         raise VerificationFailed(text) from error
     sha256, clock = decide.subject_digest(subject), _moment(store.now())
-    found = Gate("open", [], proposal, subject, sha256, wanted, judged_by, change, book, clock)
+    found = Gate("open", [], proposal, subject, sha256, wanted, judged_by, change, book, clock, origin=origin)
     others = locks.holders(store, book, run.id)
     found = dataclasses.replace(found, left=tuple(each for each in others if not each.alive))
     if held := [each for each in others if each.alive]:
-        return _with(found, "busy", [busy_with(each) for each in held])
+        return _with(found, "busy", [busy_with(each) for each in held], hint=once_over(run))
     if _begun(store, book, run, stage, proposal):
         return _with(found, "open", ["it had begun before: this goes on with it"], begun=True)
     if any(each.rejected == found.digest for each in run.attempts.get(stage.name, [])):
         return _with(found, "rejected", ["an older attempt found just this rejected"])
-    newer = _newer(store, plan, run, stage, book)
-    if newer:
-        return _with(found, "outdated", [outdated_by(newer, run)], newer=newer)
+    barrier = _barrier(store, plan, run, stage, book)
+    if barrier:
+        return _with(found, barrier.state, barrier.reasons, newer=barrier.newer, hint=barrier.hint)
     missing = subjects.not_passed(subject, judged_by)
-    if missing:
-        return _with(found, "refused", [f"the image {each} has no scan of this run that it passed" for each in missing])
+    refused = [f"the image {each} has no scan of this run that it passed" for each in missing]
+    if rollbacks.is_rollback(run.data) and stage.kind == "deploy":
+        refused += _not_what_ran(store, origin, proposal)
+    if refused:
+        return _with(found, "refused", refused)
     return _timed(_decided(found, store, run, stage, target))
 
 
@@ -143,29 +169,75 @@ def left_by(holder: Holder) -> str:
     return f"{holder}, began to deploy here at {holder.since} and died; its stack is looked at before anything is done"
 
 
-def held_up(
-    store: Store, plan: Plan, run: Run, stage: PlannedStage, trust: Trust | None = None
-) -> tuple[State, list[str], Ledger] | None:
-    """Say what keeps a stage from being applied that no approval changes, before it proposes anything; None if nothing does."""
+def barrier(store: Store, plan: Plan, run: Run, stage: PlannedStage, trust: Trust | None = None) -> Barrier | None:
+    """Say what keeps a stage from its target that no approval changes, before it proposes anything; None if nothing does."""
     book = ledger.read(store, ledger.name_of(_target(stage)), trust)
     if held := [each for each in locks.holders(store, book, run.id) if each.alive]:
-        return "busy", [busy_with(each) for each in held], book
-    newer = _newer(store, plan, run, stage, book)
-    return ("outdated", [outdated_by(newer, run)], book) if newer else None
+        return Barrier("busy", [busy_with(each) for each in held], once_over(run), book)
+    return _barrier(store, plan, run, stage, book)
 
 
-def overtaken(
-    store: Store, plan: Plan, run: Run, stage: PlannedStage, trust: Trust | None = None
-) -> tuple[Ledger, Deployment] | None:
-    """Give the ledger and the deployment by which a stage is outdated; None if it is not."""
-    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
+def once_over(run: Run) -> str:
+    """Say what to do about a target that is busy."""
+    return f"Once that is over: towpath resume {run.id}"
+
+
+def _barrier(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledger) -> Barrier | None:
     newer = _newer(store, plan, run, stage, book)
-    return (book, newer) if newer else None
+    if newer:
+        hint = ROLL_BACK_ANEW if _origin(book, run, stage) else START_ANEW
+        return Barrier("outdated", [outdated_by(newer, run)], hint, book, newer)
+    if book.hold and plan.releases(stage) and not _origin(book, run, stage):
+        environment = _target(stage).environment
+        hint = f"Once it is clear why: towpath rollback {environment} --lift --reason '...'   then: towpath resume {run.id}"
+        return Barrier("held", [held_by(book.hold)], hint, book)
+    return None
+
+
+def held_by(hold: Deployment) -> str:
+    """Say by which rollback other deployments are held up."""
+    to = hold.way["run"] if hold.way else "?"
+    return (
+        f"held: run {hold.run}, asked for by {hold.asked_for_by}, went back here to the release of run {to} at {hold.at}; "
+        "nothing else is deployed until that is lifted"
+    )
+
+
+def _origin(book: Ledger, run: Run, stage: PlannedStage) -> Deployment | None:
+    """Give the deployment that a run goes back to, if it does, and the ledger has it: what the run says of itself counts for nothing."""
+    if not rollbacks.is_rollback(run.data):
+        return None
+    named = stage.name if stage.kind == "deploy" else None
+    return rollbacks.origin(run.data, ledger.deployments(book.events), named)
+
+
+def _not_what_ran(store: Store, origin: Deployment | None, proposal: Proposal) -> list[str]:
+    """Say why a proposal is no rollback, whatever its run says; nothing if it is one."""
+    if origin is None:
+        text = "it says that it goes back to a release that ran here"
+        return [f"{text}, and the ledger of this target has no such deployment"]
+    try:
+        then = artifacts.read_json(store, str(origin.subject), "a subject")["proposal"]
+        differing = rollbacks.differing(then, proposal.subject)
+    except (KeyError, TypeError, AttributeError, VerificationFailed) as error:
+        return [f"what run {origin.run} deployed here cannot be read: {error}"]
+    return [f"it is not what run {origin.run} deployed here: other {', '.join(differing)}"] if differing else []
+
+
+def _goes_back(origin: Deployment, proposal: Proposal) -> str:
+    """Say to what a rollback goes back, by which rule, and with which parameters beside today's."""
+    who = f"approved by {', '.join(origin.people)}" if origin.people else f"asked for by {origin.asked_for_by}"
+    text = f"back to the release of run {origin.run}, which ran here since {origin.at}, {who}; by the short rule for rollbacks"
+    changed = rollbacks.parameters_today(proposal.subject)
+    told = [f"{each['name']} becomes {each['then']}, today {each['today']}" for each in changed]
+    return f"{text}; parameters: {'; '.join(told) if told else 'as today'}"
 
 
 def outdated_by(newer: Deployment, run: Run) -> str:
     """Say by what a deployment of a run is outdated: one that takes over from an older run is as old as that."""
     root = (run.data.get("inherits") or {}).get("root", {}).get("run")
+    if rollbacks.is_rollback(run.data):
+        return f"outdated: run {newer.run}, asked for by {newer.asked_for_by}, deployed here at {newer.at}, after this rollback was opened"
     what = f"run {root}, from which this one takes over" if root else "this one"
     who = f"{newer.at}, asked for by {newer.asked_for_by}"
     return f"outdated: run {newer.run}, which was opened after {what}, deployed here at {who}"
@@ -188,6 +260,9 @@ def _newer(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledger
     if seen and not _is_at(book, seen):
         text = f"{book.name} is not, or no longer, what run {run.id} found of it when it was opened"
         raise VerificationFailed(text, where=book.name)
+
+    if _origin(book, run, stage):
+        return order.since(ledger.deployments(book.events), run, book.name)
 
     def opened(each: Deployment) -> order.Opened | None:
         other = runs.opened(store, each.run, each.opening)
@@ -235,8 +310,11 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: T
         requester=subjects.requesters(run.data),
         authors=(run.data.get("authors") or {}).get(found.ledger.name),
         used=found.ledger.used,
+        anybody=found.origin is not None,
     )
     reasons = list(decision.reasons)
+    if found.origin:
+        reasons.insert(0, _goes_back(found.origin, found.proposal))
     if found.change and found.change.kind == "weaker":
         reasons.append("the rules would become weaker, so the old ones decide: " + "; ".join(found.change.reasons))
     return _with(found, decision.state, reasons, decision=decision)
@@ -309,6 +387,7 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
         "judged_by": gate.judged_by.digest,
         "approvals": approvals,
         "after": [{"run": each.run, "stage": each.stage} for each in gate.left],
+        **({"way": way} if (way := rollbacks.way(run.data)) else {}),
     }
     return ledger.append(store, gate.ledger, [*entries, (ledger.DEPLOYMENT_INTENDED, intent)], key)
 

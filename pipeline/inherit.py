@@ -1,4 +1,5 @@
-"""What a new run takes over from an older one of the same plan, instead of doing it again.
+"""What a new run takes over from an older one, instead of doing it again. Its plan is the same, or for a promotion or a rollback the
+part of it that brings the release to one environment.
 
 Which attempts these are stands in the new run's opening, by the heads of their chains. Each becomes an attempt of the new run
 that says so and does nothing else; so all that builds upon it is as in any other run, and an audit holds it against the
@@ -7,15 +8,17 @@ older run's record.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from pipeline import plan as plans
 from pipeline.errors import Blocked, VerificationFailed
-from pipeline.record import ledger, runs
+from pipeline.record import artifacts, ledger, runs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pipeline.plan import Plan
+    from pipeline.plan import Plan, PlannedStage
     from pipeline.record.replay import Attempt, Run
     from pipeline.record.store import Store
     from pipeline.signing.signers import Trust
@@ -26,9 +29,69 @@ def begin_at(plan: Plan, run: Run, begins: Collection[str]) -> dict[str, Attempt
     what is not done."""
     anew = set(begins)
     for name, stage in plan.stages.items():  # in an order in which every stage stands after what it needs
-        if anew & {*stage.needs, *stage.after} or not run.done(name):
+        if anew & _earlier(stage) or not run.done(name):
             anew.add(name)
     return {name: done for name in plan.stages if name not in anew and (done := run.done(name))}
+
+
+def deploying(plan: Plan, environments: Collection[str]) -> list[str]:
+    """Give the stages that deploy to one of these environments."""
+    return [name for name, stage in plan.stages.items() if stage.kind == "deploy" and _within(stage, environments)]
+
+
+def part(plan: Plan, environments: Collection[str]) -> Plan:
+    """Give the part of a plan that brings its release to some environments: the stages that deploy there, all that must come before
+    them, and what comes after them in these environments, or in none. Pure: an audit does it again.
+    """
+    after = set(deploying(plan, environments))
+    kept = _with_earlier(plan, after)
+    for name, stage in plan.stages.items():
+        earlier = _earlier(stage)
+        if (stage.target is None or _within(stage, environments)) and after & earlier and earlier <= kept:
+            kept.add(name)
+            after.add(name)
+    return dataclasses.replace(plan, stages={name: stage for name, stage in plan.stages.items() if name in kept})
+
+
+def lacking(whole: Plan, run: Run, environments: Collection[str]) -> list[str]:
+    """Give the stages that must have succeeded before anything is deployed to these environments, and have not.
+
+    What is done for them alone, in them or as a copy of the release, belongs to the promotion itself.
+    """
+    needed = _with_earlier(whole, deploying(whole, environments))
+    return [
+        name
+        for name, stage in whole.stages.items()
+        if name in needed and not run.done(name) and not (_within(stage, environments) or _copies(stage))
+    ]
+
+
+def _with_earlier(plan: Plan, names: Collection[str]) -> set[str]:
+    found = set(names)
+    for name in reversed(plan.stages):  # each stands after what comes before it
+        if name in found:
+            found |= _earlier(plan.stages[name])
+    return found
+
+
+def _earlier(stage: PlannedStage) -> set[str]:
+    return {*stage.needs, *stage.after}
+
+
+def _within(stage: PlannedStage, environments: Collection[str]) -> bool:
+    return stage.target is not None and stage.target.environment in environments
+
+
+def _copies(stage: PlannedStage) -> bool:
+    """Tell whether it copies a release to where it is deployed from: that makes nothing new."""
+    return stage.kind == "package" and "release" in stage.inputs
+
+
+def whole(store: Store, run: Run) -> Plan:
+    """Give the plan of which a run's is a part: its own, but for a promotion or a rollback. Raises VerificationFailed."""
+    digest = (run.data.get("way") or {}).get("plan") or run.plan
+    what = f"the plan of run {run.id}"
+    return plans.from_json(artifacts.read_json(store, digest, what), what)
 
 
 def as_json(run: Run, taken: dict[str, Attempt]) -> dict[str, Any]:

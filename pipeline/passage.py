@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import gating
 from pipeline.errors import Blocked
+from pipeline.gates import rollbacks
 from pipeline.record import artifacts, chain
 from stages.contract import Failure, Result
 
@@ -42,13 +43,13 @@ class Passage:
     seen: int | None = None
 
     def is_held_up(self) -> bool:
-        """Look whether a newer run has deployed to the target, or another is at it, before a proposal leaves a trace there; if so, record it."""
+        """Look whether anything keeps the stage from its target, before a proposal leaves a trace there; if so, record it."""
         context = self.context
-        found = gating.held_up(context.store, context.plan, context.run, self.stage, context.trust)
+        found = gating.barrier(context.store, context.plan, context.run, self.stage, context.trust)
         if found is None:
             return False
-        state, reasons, book = found
-        self._looked(state, reasons, {"subject": None, "judged_by": None, "ledger": book.head})
+        on = {"subject": None, "judged_by": None, "ledger": found.ledger.head}
+        self._looked(found.state, found.reasons, on, found.hint)
         return True
 
     def held(self, proposal: Proposal) -> Outcome | None:
@@ -81,7 +82,7 @@ class Passage:
         }
         is_open = gate.state == "open"
         told = [f"it is applied once these have succeeded: {', '.join(self.ahead)}"] if is_open and self.ahead else []
-        self._looked(gate.state, [*gate.reasons, *told], on, goes_on=is_open and not proposes_only)
+        self._looked(gate.state, [*gate.reasons, *told], on, gate.hint, goes_on=is_open and not proposes_only)
         if self.seen is None:
             self.seen = gate.ledger.head.length if gate.ledger.head else 0
         if gate.state in gating.HELD or (is_open and proposes_only):
@@ -114,8 +115,14 @@ class Passage:
             about = {"run": context.run.id, "stage": self.stage.name}
             told = {**about, "outcome": outcome, "functions": facts.get("functions", {})}
             gating.leave(context.store, self.stage, told, context.key, context.trust)
+            if outcome == "succeeded" and self.stage.kind == "deploy" and rollbacks.is_rollback(context.run.data):
+                environment = self.stage.target.environment if self.stage.target else ""
+                text = f"{environment} is held: nothing else is deployed there until towpath rollback {environment} --lift --reason '...'"
+                context.reporter.note(text)
 
-    def _looked(self, state: State, reasons: list[str], on: dict[str, Any], *, goes_on: bool = False) -> None:
+    def _looked(
+        self, state: State, reasons: list[str], on: dict[str, Any], hint: str | None, *, goes_on: bool = False
+    ) -> None:
         """Record how the gate stood, and tell of it. `on` is what that was found on: subject, rules, the ledger's head."""
         for reason in reasons:
             self.say({"phase": "apply", "stream": "gate", "text": reason}, {})
@@ -123,8 +130,7 @@ class Passage:
         failures = {
             "refused": Failure("terminal", text),
             "rejected": Failure("terminal", text),
-            "outdated": Failure("blocked", text, hint=gating.START_ANEW),
-            "busy": Failure("blocked", text, hint=f"Once that is over: towpath resume {self.context.run.id}"),
+            **{each: Failure("blocked", text, hint=hint) for each in ("outdated", "held", "busy")},
         }
         failure = failures.get(state)
         looked = {

@@ -17,6 +17,8 @@
 11. Where another run's deployment had begun and was not over, it says so: it came after one that had died.
 12. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
     the store's clock said then.
+12. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger; it was
+    the last to be deployed since it was opened. While it holds up others, none was let through, and what was held up was held.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import VerificationFailed
-from pipeline.gates import decide, freezes, order, rules, statements, subjects
+from pipeline.gates import decide, freezes, order, rollbacks, rules, statements, subjects
 from pipeline.record import chain, digest, ledger
 from pipeline.record.writer import event_key
 
@@ -58,12 +60,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Book:
-    """A ledger as it was found. `entries` end where something is broken; `signed_by` are fingerprints."""
+    """A ledger as it was found. `entries` end where something is broken, `end` is the ledger after them; `signed_by` are fingerprints."""
 
     name: str
     entries: tuple[Entry, ...]
     signed_by: frozenset[str]
     findings: tuple[Finding, ...]
+    end: Ledger
 
     def key(self, entry: Entry) -> str:
         """Give the key of an entry's object."""
@@ -141,7 +144,7 @@ def examine(name: str, objects: Mapping[str, bytes], trust: Trust | None) -> Boo
             state = ledger.after(state, event)
         if found:
             break
-    return Book(name, tuple(entries), frozenset(signed_by), tuple(found))
+    return Book(name, tuple(entries), frozenset(signed_by), tuple(found), state)
 
 
 def rule_changes(book: Book, entry: Entry) -> list[Finding]:
@@ -209,14 +212,9 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         if attempt is None or seen is None or attempt.proposal is None:
             return [broken(key, f"attempt {data['attempt']} of {stage.name} did not look at its gate and go on")]
         found += _as_recorded(key, data, run, stage, seen)
-        newer = _newer(book, entry.event.seq, evidence) if evidence.plan.releases(stage) else None
-        if newer and newer.opening in evidence.opened:
-            text = (
-                f"was let through, though it was outdated: run {newer.run}, opened later, had deployed to this target"
-            )
-            found.append(broken(key, text))
-        elif newer:
-            found.append(_not_told(newer, run))
+        origin = _origin(book, entry.event.seq, run, stage)
+        if evidence.plan.releases(stage):
+            found += _in_order(book, entry, evidence, stage, origin)
         proposal = subjects.proposal_digest(attempt.proposal)
         if data["proposal"] != proposal:
             found.append(broken(key, "lets through another proposal than the attempt has", proposal, data["proposal"]))
@@ -226,7 +224,12 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
             return found
         wanted = rules.from_json(stage.rules, key)
         in_force = book.entries[seen.length].before.rules
-        judged_by, _ = subjects.judge(rules.from_json(in_force, book.name) if in_force else None, wanted)
+        goes_back = origin is not None and stage.kind == "deploy"
+        judged_by, wanted, _ = subjects.judge(
+            rules.from_json(in_force, book.name) if in_force else None, wanted, goes_back=goes_back
+        )
+        if rollbacks.is_rollback(run.data) and stage.kind == "deploy":
+            found += _as_it_ran(key, origin, attempt, evidence)
         found += _rules_in_place(key, entry, judged_by, wanted)
         if frozen := freezes.frozen(judged_by.freezes, seen.clock):
             found.append(broken(key, f"was let through at {seen.clock.isoformat()}, when the target was {frozen}"))
@@ -237,6 +240,54 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
             text = "was let through while another run's deployment was under way, and names others"
             found.append(broken(key, text, sorted(others), sorted(named)))
     return found
+
+
+def _in_order(
+    book: Book, entry: Entry, evidence: Evidence, stage: PlannedStage, origin: Deployment | None
+) -> list[Finding]:
+    """Rules 10 and 12 for what was let through: nothing was held, and nothing newer there."""
+    found: list[Finding] = []
+    key, run, hold = book.key(entry), evidence.run, entry.before.hold
+    if hold and not origin:
+        text = f"was let through, though run {hold.run} had gone back there, and that holds up all others"
+        found.append(broken(key, text))
+    newer = _newer(book, entry.event.seq, evidence, stage)
+    if newer and (origin or newer.opening in evidence.opened):
+        later = "after this rollback was opened" if origin else "opened later"
+        text = f"was let through, though it was outdated: run {newer.run}, {later}, had deployed to this target"
+        found.append(broken(key, text))
+    elif newer:
+        found.append(_not_told(newer, run))
+    return found
+
+
+def origin(book: Book, run: Run) -> list[str]:
+    """Give the digests of what was let through where a rollback goes back to: the subjects to compare with."""
+    if not rollbacks.is_rollback(run.data):
+        return []
+    made = ledger.deployments(each.event for each in book.entries)
+    back_to = [each for each in made if each.run == run.data["inherits"]["run"]]
+    return [str(each.subject) for each in back_to]
+
+
+def _origin(book: Book, length: int, run: Run, stage: PlannedStage) -> Deployment | None:
+    """Give the deployment that a run goes back to, as the ledger had it when it was this long."""
+    if not rollbacks.is_rollback(run.data):
+        return None
+    named = stage.name if stage.kind == "deploy" else None
+    return rollbacks.origin(run.data, ledger.deployments(each.event for each in book.entries[:length]), named)
+
+
+def _as_it_ran(key: str, origin: Deployment | None, attempt: Attempt, evidence: Evidence) -> list[Finding]:
+    """Rule 11: what goes back is what ran."""
+    if origin is None:
+        return [broken(key, "went back by the shorter rule to a release of which this ledger has no deployment")]
+    then, proposal = evidence.subjects[str(origin.subject)], attempt.proposal
+    now = proposal.subject if proposal else {}
+    return [
+        broken(key, f"went back by the shorter rule to what run {origin.run} had not deployed: another {name}")
+        for name in rollbacks.differing(then["proposal"], now)
+    ]
 
 
 def outcome(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
@@ -294,13 +345,20 @@ def since_opened(book: Book, run: Run) -> list[Deployment]:
 def held_up(book: Book, attempt: Attempt, events: Iterable[Event], evidence: Evidence) -> list[Finding]:
     """Rules 10 and 12 for an attempt that was held up."""
     found: list[Finding] = []
+    stage = evidence.plan.stages[attempt.stage]
     for event in events:
         if event.type == chain.GATE_LOOKED_AT and event.data["state"] == "frozen":
             found += _held_up_frozen(book, attempt, event, evidence)
-        if event.type != chain.GATE_LOOKED_AT or event.data["state"] != "outdated":
+        if event.type != chain.GATE_LOOKED_AT or event.data["state"] not in ("outdated", "held"):
             continue
         length = event.data["ledger"]["length"] if event.data["ledger"] else 0
-        if _newer(book, length, evidence):
+        if event.data["state"] == "held":
+            before = book.entries[length].before if length < len(book.entries) else book.end
+            if before.hold is None:
+                key = event_key(f"runs/{evidence.run.id}/{attempt.name}", event.seq)
+                found.append(broken(key, "says that deployments were held up there, and they were not"))
+            continue
+        if _newer(book, length, evidence, stage):
             continue
         made = [each for each in since_opened(book, evidence.run) if each.seq < length]
         unknown = [each for each in made if each.opening not in evidence.opened]
@@ -315,8 +373,11 @@ def _held_up_frozen(book: Book, attempt: Attempt, event: Event, evidence: Eviden
     length = event.data["ledger"]["length"] if event.data["ledger"] else 0
     last = book.entries[length - 1] if length else None
     in_force = ledger.after(last.before, last.event).rules if last else None
-    wanted = rules.from_json(evidence.plan.stages[attempt.stage].rules, book.name)
-    judged_by, _ = subjects.judge(rules.from_json(in_force, book.name) if in_force else None, wanted)
+    stage = evidence.plan.stages[attempt.stage]
+    wanted = rules.from_json(stage.rules, book.name)
+    goes_back = stage.kind == "deploy" and _origin(book, length, evidence.run, stage) is not None
+    known = rules.from_json(in_force, book.name) if in_force else None
+    judged_by, _, _ = subjects.judge(known, wanted, goes_back=goes_back)
     if freezes.frozen(judged_by.freezes, datetime.fromisoformat(event.data["clock"])):
         return []
     key = event_key(f"runs/{evidence.run.id}/{attempt.name}", event.seq)
@@ -328,9 +389,11 @@ def _not_told(other: Deployment, run: Run) -> Finding:
     return missing(f"runs/{other.run}/open", text, other.opening)
 
 
-def _newer(book: Book, length: int, evidence: Evidence) -> Deployment | None:
+def _newer(book: Book, length: int, evidence: Evidence, stage: PlannedStage) -> Deployment | None:
     """Give the deployment that makes one by this run outdated, when the ledger was this long."""
     run = evidence.run
+    if _origin(book, length, run, stage):
+        return order.since(ledger.deployments(each.event for each in book.entries[:length]), run, book.name)
     made = [each for each in since_opened(book, run) if each.seq < length]
     return order.newer(made, order.of(run, book.name), lambda each: evidence.opened.get(each.opening))
 
@@ -438,6 +501,7 @@ def _as_recorded(key: str, data: Mapping[str, Any], run: Run, stage: PlannedStag
         "judged_by": seen.judged_by,
         "requester": run.data.get("requester"),
         "commit": (run.data.get("source") or {}).get("commit"),
+        "way": rollbacks.way(run.data),
     }
     return [
         broken(key, f"has another {name} than run {run.id}", value, data.get(name))
@@ -482,6 +546,7 @@ def _let_through(
         requester=subjects.requesters(run.data),
         authors=(run.data.get("authors") or {}).get(book.name),
         used=book.entries[seen.length].before.used,
+        anybody=stage.kind == "deploy" and _origin(book, seen.length, run, stage) is not None,
     )
     return found + _opened(key, decision, entry.event.data["approvals"])
 
@@ -493,7 +558,8 @@ def _composed(evidence: Evidence, attempt: Attempt, subject: Any, judged_by: Rul
     known = subjects.verdicts(scans)
     verdicts = {config: verdict for config, verdict in known.items() if subject["scan"].get(config) is not None}
     proposal = attempt.proposal.subject if attempt.proposal else {}
-    return subjects.compose(attempt.stage, proposal, judged_by=judged_by, wanted=wanted, verdicts=verdicts)
+    way = rollbacks.way(run.data)
+    return subjects.compose(attempt.stage, proposal, judged_by=judged_by, wanted=wanted, verdicts=verdicts, way=way)
 
 
 def _opened(key: str, decision: Decision, approvals: list[dict[str, Any]]) -> list[Finding]:

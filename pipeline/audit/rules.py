@@ -12,6 +12,7 @@
    kind declares.
 7. What a deployment proposed, and what it found running once it succeeded, is what the release that it was given pins.
 8. What it takes over from an older run is what its opening says, and what that run's record has; it then does nothing itself.
+   Its plan is the older one's, or for a promotion or a rollback just the part of that which is for the environment it names.
 9. A run is complete once each stage has succeeded, or cannot be reached as one that it needs has not.
 """
 
@@ -220,13 +221,12 @@ def read_back(run: Run, attempt: Attempt, release: Any) -> list[Finding]:
     return found
 
 
-def descent(run: Run, older: Callable[[str], Run | None]) -> list[Finding]:
-    """Rule 8 for the opening: it says of the older run what that says of itself."""
-    told = run.data.get("inherits")
+def descent(run: Run, older: Callable[[str], Run | None], whole: Plan | None) -> list[Finding]:
+    """Rule 8 for the opening: it says of the older run what that says of itself. `whole` is the plan that it says its own is a part of."""
+    told, key = run.data.get("inherits"), event_key(runs.chain_name(run.id, "open"), 1)
     if not told:
-        return []
+        return [broken(key, "goes by a way from a run that it does not name")] if run.data.get("way") else []
     found: list[Finding] = []
-    key = event_key(runs.chain_name(run.id, "open"), 1)
     with reading(key, found):
         parent = older(str(told["run"]))
         if parent is None:
@@ -236,8 +236,25 @@ def descent(run: Run, older: Callable[[str], Run | None]) -> list[Finding]:
             for name, value in inherit.lineage(parent).items()
             if told.get(name) != value
         ]
-        if run.plan != parent.plan:
-            found.append(broken(key, f"has another plan than run {parent.id}", parent.plan, run.plan))
+        found += _plan(run, parent, whole, key)
+    return found
+
+
+def _plan(run: Run, parent: Run, whole: Plan | None, key: str) -> list[Finding]:
+    way = run.data.get("way")
+    if not way:
+        same = run.plan == parent.plan
+        return [] if same else [broken(key, f"has another plan than run {parent.id}", parent.plan, run.plan)]
+    found: list[Finding] = []
+    if way["kind"] not in ("promote", "rollback"):
+        found.append(broken(key, f"goes by a way that there is not: {way['kind']}"))
+    of = (parent.data.get("way") or {}).get("plan") or parent.plan
+    if way["plan"] != of:
+        found.append(broken(key, f"is part of another plan than run {parent.id}", of, way["plan"]))
+    part = inherit.part(whole, way["environments"]).digest if whole else None
+    if part and run.plan != part:
+        text = f"has another plan than the part of run {parent.id}'s that is for {', '.join(way['environments'])}"
+        found.append(broken(key, text, part, run.plan))
     return found
 
 

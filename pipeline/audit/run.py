@@ -16,6 +16,7 @@ from pipeline import plan as plans
 from pipeline.audit import chains, logs, rules, scans
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import VerificationFailed
+from pipeline.gates import rollbacks
 from pipeline.record import artifacts, chain, digest, replay, runs, seals
 from pipeline.record.store.ahead import KEPT_BYTES
 from pipeline.record.writer import event_key
@@ -66,6 +67,7 @@ class Report:
     events: int = 0
     log_lines: int = 0
     blobs: int = 0
+    way: dict[str, Any] | None = None
     deployed: list[str] = field(default_factory=list)
     ledgers: list[str] = field(default_factory=list)
     approved_by: dict[str, list[str]] = field(default_factory=dict)
@@ -100,6 +102,7 @@ class RunAudit:
             self._take_seals()
             return
         self.report.name = str(run.data.get("name") or "") or None
+        self.report.way = rollbacks.told(run.data)
         plan = self._plan(run)
         self._attempts(run)
         self._look_ahead(run)
@@ -216,9 +219,18 @@ class RunAudit:
                 self.found.append(broken(f"runs/{run_id}", text))
                 return
             older[run_id] = runs.load(self.store, run_id)
-        self.found += rules.descent(run, older.get)
+        self.found += rules.descent(run, older.get, self._whole(run))
         for attempt in attempts:
             self.found += rules.inherited(run, attempt, self._events(attempt), older.get)
+
+    def _whole(self, run: Run) -> Plan | None:
+        """Give the plan that a promotion's or a rollback's is a part of."""
+        way = run.data.get("way")
+        value = self.blobs.json(way["plan"], "the plan that it is a part of", self.found) if way else None
+        if value is not None:
+            with reading(artifacts.blob_key(str(way and way["plan"])), self.found):
+                return plans.from_json(value, "the plan that it is a part of")
+        return None
 
     def _artifacts(self, attempt: Attempt) -> None:
         for event in self._events(attempt):

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import VerificationFailed
-from pipeline.gates import statements
+from pipeline.gates import rollbacks, statements
 from pipeline.record import chain, ledger, runs, seals
 from pipeline.record.store import ahead
 from pipeline.record.writer import read_chain
@@ -31,6 +31,7 @@ def show(store: Store, run_id: str) -> dict[str, Any]:
         "source": run.data.get("source"),
         "version": run.data.get("version"),
         "plan": run.plan,
+        "way": rollbacks.told(run.data),
         "sealed_by": _sealed_by(store, run.head.chain),
         "attempts": [_attempt(store, run, each) for each in _in_order(run)],
         "decisions": sorted(

@@ -144,6 +144,9 @@ class Targets:
                     looked[name] = seen
         documents: dict[str, bytes] = {}
         wanted = {each.subject for seen in looked.values() for each in seen}
+        for book in books:
+            with reading(book.name, found):
+                wanted |= set(ledgers.origin(book, run))
         for entry in (entry for book in books for entry in _of_run(book, run.id)):
             wanted.add(str(entry.event.data.get("subject") or ""))
             for approval in entry.event.data.get("approvals") or []:

@@ -24,9 +24,12 @@ def proved(report: Report) -> list[str]:
         f"{report.blobs} objects that they name have their digests: plan, files, requests, artifacts, statements.",
         "Every input of a stage is the output, by digest, of the attempt it names.",
     ]
+    if report.way:
+        told.append(_way(report.way))
     for stage, people in report.approved_by.items():
         who = f"approved by {', '.join(people)}" if people else "where nobody need approve"
-        told.append(f"{stage} was let through by the rules in force, {who}; what was applied is what was let through.")
+        rule = "the shorter rule" if report.way and report.way["kind"] == "rollback" else "the rules in force"
+        told.append(f"{stage} was let through by {rule}, {who}; what was applied is what was let through.")
     if report.ledgers:
         told.append(f"The ledger of each target has it, whole and in order: {', '.join(report.ledgers)}.")
     if report.deployed:
@@ -40,6 +43,15 @@ def proved(report: Report) -> list[str]:
         names = ", ".join(name.rpartition("/")[2] for name in report.covered)
         told.append(f"Without a seal of their own, vouched for by the sealed chains that build on them: {names}.")
     return told
+
+
+def _way(way: dict[str, Any]) -> str:
+    if way["kind"] == "rollback":
+        return (
+            f"It rolled {', '.join(way['environments'])} back to the release of run {way['run']}, by the shorter rule: the ledger has that this run "
+            "had deployed just that there."
+        )
+    return f"It promoted run {way['run']} to {', '.join(way['environments'])}: it built nothing, and took over what that run had made and proved."
 
 
 def not_proved(report: Report) -> list[str]:
@@ -67,6 +79,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "covered": report.covered,
         "ledgers": report.ledgers,
         "approved_by": report.approved_by,
+        "way": report.way,
         "pruned": [_pruned(each) for each in report.pruned.values()],
         "chains": report.chains,
         "events": report.events,

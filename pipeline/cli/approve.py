@@ -27,7 +27,17 @@ if TYPE_CHECKING:
 
     _Proposed = tuple[Run, PlannedStage, Gate]
 
-_EXIT = {"open": 0, "waiting": 75, "rejected": 5, "refused": 1, "outdated": 6, "frozen": 6, "locked": 6, "busy": 6}
+_EXIT = {
+    "open": 0,
+    "waiting": 75,
+    "rejected": 5,
+    "refused": 1,
+    "outdated": 6,
+    "held": 6,
+    "frozen": 6,
+    "locked": 6,
+    "busy": 6,
+}
 _OVER = ("rejected", "outdated")
 """States of a gate that no approval changes any more."""
 _VIEW_CHARACTERS = 100_000
@@ -111,7 +121,7 @@ def gate() -> None:
 @common.trust
 @common.as_json
 def gate_check(*, run_id: str, stage: str, project: str, store: str | None, trust: str | None, as_json: bool) -> None:
-    """Tell how the gate of STAGE stands, by its exit code too: 0 open, 75 waiting, 5 rejected, 6 outdated, frozen, locked or busy, 1 refused."""
+    """Tell how the gate of STAGE stands, by its exit code too: 0 open, 75 waiting, 5 rejected, 6 outdated, held, frozen, locked or busy, 1 refused."""
     opened = common.open_store(store, Path(project))
     run, planned, found = _find(opened, run_id, stage, common.trusted(trust))
     if as_json:
@@ -214,7 +224,7 @@ def _decide(
     for run, planned, found in proposed:
         if decision == "approve" and found.state == "outdated":
             text = f"stage {planned.name} of run {run.id} is not deployed any more, {found.reasons[0]}"
-            raise Blocked(text, hint=gating.START_ANEW)
+            raise Blocked(text, hint=found.hint)
         if not as_json:
             _print_proposal(run, planned, found)
     run, gates = proposed[0][0], [found for _, _, found in proposed]
@@ -413,9 +423,9 @@ def _print_gate(run: Run, stage: PlannedStage, gate: Gate) -> None:
         click.echo(f"  {plain(reason)}")
     for each in gate.decision.refused if gate.decision else []:
         click.echo(f"  not counted: {plain(each.reason)}")
-    if gate.state == "outdated":
-        click.echo("  start anew, with today's source: towpath run")
-    if gate.state in ("frozen", "locked", "busy"):
+    if gate.hint:
+        click.echo(f"  {plain(gate.hint)}")
+    if gate.state in ("frozen", "locked"):
         click.echo(f"  what is proposed is kept; once that is over: towpath resume {run.id}")
     if gate.state == "waiting":
         click.echo(f"  towpath approve {run.id} {stage.name} --reason '...'")

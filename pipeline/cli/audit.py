@@ -181,12 +181,14 @@ def _tell(story: dict[str, Any]) -> None:
         "asked for by": asked,
         "source": f"commit {source.get('commit') or 'unknown'}, {clean}",
         "plan": story["plan"],
+        "way": _way(story["way"]),
         "towpath": story["version"],
         "sealed by": story["sealed_by"] or "nobody",
     }
     click.echo(f"run {story['run']}  {_plain(story['name'])}")
     for name, value in rows.items():
-        click.echo(f"  {name:<13} {_plain(value)}")
+        if value:
+            click.echo(f"  {name:<13} {_plain(value)}")
     for each in story["attempts"]:
         _tell_attempt(each)
     for each in story["decisions"]:
@@ -200,9 +202,18 @@ def _tell(story: dict[str, Any]) -> None:
             "stage": each.get("stage"),
             "approved by": people,
             "outcome": each.get("outcome"),
+            "reason": each.get("reason"),
         }.items():
             if value:
                 click.echo(f"  {name:<13} {_plain(value)}")
+
+
+def _way(way: dict[str, Any] | None) -> str | None:
+    if way is None:
+        return None
+    if way["kind"] == "rollback":
+        return f"rollback of {', '.join(way['environments'])} to the release of run {way['run']}"
+    return f"promotion of run {way['run']} to {', '.join(way['environments'])}"
 
 
 def _tell_attempt(attempt: dict[str, Any]) -> None:

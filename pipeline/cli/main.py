@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("run", "Go on with a run that was stopped, killed or failed."),
     "rerun": ("run", "Do stages of an older run again, in a new run that takes over the rest."),
     "recover": ("recover", "Free a stack that is stuck after a deployment that failed."),
+    "promote": ("promote", "Deploy to an environment what a run has proved in those before it."),
+    "rollback": ("promote", "Deploy to an environment again what ran there healthily before."),
     "cancel": ("cancel", "Stop a run, or a stage of it, wherever it is under way."),
     "stage": ("run", "Run single stages of a run."),
     "approve": ("approve", "Approve what a stage is about to do, with your SSH key."),

@@ -14,11 +14,14 @@ import pipeline
 from pipeline.cli import common, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pipeline.cli.ci.output import Output
     from pipeline.context import Context
+    from pipeline.errors import TowpathError
     from pipeline.plan import Plan
     from pipeline.record.ledger import Ledger
-    from pipeline.record.replay import Run
+    from pipeline.record.replay import Attempt, Run
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
     from pipeline.signing.signers import Trust
@@ -210,17 +213,109 @@ def _hidden(store: Store, key: Key) -> tuple[Path, ...]:
 def take_over(older: Context, begins: tuple[str, ...], *, output: Output) -> Context:
     """Open a run that takes over from an older one what does not come after the stages that it begins with."""
     from pipeline import inherit, source
-    from pipeline.record import runs
-    from stages.kinds import KINDS
 
-    plan, project = older.plan, older.project or Path()
+    plan = older.plan
     _refuse_under_way(older)
     taken = inherit.begin_at(plan, older.run, begins)
     inherit.refuse_replaced(older.store, plan, older.run, taken, older.trust)
-    _refuse_overtaken(older, [name for name in plan.stages if name not in taken])
-    if any("source" in KINDS[each.kind].needs for name, each in plan.stages.items() if name not in taken):
-        source.compare(older.run.data.get("source"), source.state(project))
-    told = {"plan": older.run.plan, "inherits": inherit.as_json(older.run, taken)}
+    _refuse_barred(older, plan, taken)
+    if _reads_source(plan, taken):
+        source.compare(older.run.data.get("source"), source.state(older.project or Path()))
+    return _open_over(older, plan, taken, output=output)
+
+
+def promote(older: Context, environments: tuple[str, ...], *, output: Output) -> Context:
+    """Open a run that brings to environments what an older run has made and proved before them. Raises UsageError, Blocked."""
+    from pipeline import inherit, source
+
+    whole = inherit.whole(older.store, older.run)
+    part, deploying = _part(older, whole, environments)
+    _refuse_under_way(older)
+    lacking = inherit.lacking(whole, older.run, environments)
+    if lacking:
+        raise _not_passed(older.run, environments, lacking)
+    taken = inherit.begin_at(part, older.run, deploying)
+    _refuse_barred(older, part, taken)
+    if _reads_source(part, taken):
+        source.compare(older.run.data.get("source"), source.state(older.project or Path()))
+    way = {"kind": "promote", "environments": list(environments), "plan": whole.digest}
+    return _open_over(older, part, taken, way=way, output=output)
+
+
+def stand(older: Context, environments: tuple[str, ...]) -> list[dict[str, Any]] | None:
+    """Give the deployments that stand in these environments, if all of them are this run's, or promotions of it; else None."""
+    from pipeline import inherit
+    from pipeline.record import ledger
+
+    whole = inherit.whole(older.store, older.run)
+    way = {"kind": "promote", "run": older.run.id}
+    found: list[dict[str, Any]] = []
+    for name in inherit.deploying(whole, environments):
+        target = whole.stages[name].target
+        current = ledger.read(older.store, ledger.name_of(target), older.trust).current if target else None
+        if not current or current["stage"] != name or (current["run"] != older.run.id and current.get("way") != way):
+            return None
+        found.append({each: current.get(each) for each in ("run", "stage", "release", "commit")})
+    return found or None
+
+
+def roll_back(older: Context, environment: str, *, output: Output) -> Context:
+    """Open a run that deploys to an environment again what an older run had deployed there. Raises UsageError, Blocked."""
+    from pipeline import inherit
+
+    whole = inherit.whole(older.store, older.run)
+    part, deploying = _part(older, whole, (environment,))
+    _refuse_under_way(older)
+    taken = inherit.begin_at(part, older.run, deploying)
+    way = {"kind": "rollback", "environments": [environment], "plan": whole.digest}
+    return _open_over(older, part, taken, way=way, output=output)
+
+
+def _part(older: Context, whole: Plan, environments: tuple[str, ...]) -> tuple[Plan, list[str]]:
+    """Give the part of a plan that is for these environments, and the stages of it that deploy there. Raises UsageError."""
+    from difflib import get_close_matches
+
+    from pipeline import inherit
+    from pipeline.errors import UsageError
+
+    stages = [each for each in whole.stages.values() if each.kind == "deploy" and each.target]
+    known = list(dict.fromkeys(each.target.environment for each in stages if each.target))
+    for environment in environments:
+        if environment not in known:
+            close = get_close_matches(environment, known, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It deploys to: {', '.join(known) or 'nothing'}."
+            raise UsageError(f"no stage of run {older.run.id} deploys to {environment!r}", hint=hint)
+    return inherit.part(whole, environments), inherit.deploying(whole, environments)
+
+
+def _not_passed(run: Run, environments: tuple[str, ...], lacking: list[str]) -> TowpathError:
+    from pipeline.errors import Blocked
+
+    told = []
+    for name in lacking:
+        last = run.last(name)
+        told.append(f"{name} ({(last.outcome or 'under way') if last else 'not begun'})")
+    text = f"run {run.id} has not passed what comes before {', '.join(environments)}: {', '.join(told)}"
+    return Blocked(text, hint=f"First: towpath stage run {' '.join(lacking)} --run {run.id}")
+
+
+def _reads_source(plan: Plan, taken: Collection[str]) -> bool:
+    from stages.kinds import KINDS
+
+    return any("source" in KINDS[each.kind].needs for name, each in plan.stages.items() if name not in taken)
+
+
+def _open_over(
+    older: Context, plan: Plan, taken: dict[str, Attempt], *, way: dict[str, Any] | None = None, output: Output
+) -> Context:
+    """Open a run of this plan that takes these attempts over."""
+    from pipeline import inherit
+    from pipeline.record import artifacts, runs
+
+    project = older.project or Path()
+    recorded = artifacts.put_json(older.store, plan.as_json())
+    told: dict[str, Any] = {"plan": recorded, "inherits": inherit.as_json(older.run, taken)}
+    told |= {"way": way} if way else {}
     about = _about(older.store, plan, project, older.run.data.get("source"), older.trust)
     new = runs.open_run(older.store, {**about, **told}, older.key)
     return _context(
@@ -239,18 +334,17 @@ def _refuse_under_way(older: Context) -> None:
         raise Blocked(f"run {run.id} is under way: its stage {each.stage} is being run", hint=hint)
 
 
-def _refuse_overtaken(older: Context, anew: list[str]) -> None:
-    """Raise Blocked, before a run is opened, if one that is newer has deployed where these stages of the older one would."""
-    for name in anew:
-        stage = older.plan.stages[name]
-        if stage.target and stage.rules:
-            from pipeline import gating
-            from pipeline.errors import Blocked
+def _refuse_barred(older: Context, plan: Plan, taken: Collection[str]) -> None:
+    """Raise Blocked, before a run is opened, if one that is newer has deployed where it would, or nothing may be deployed there."""
+    from pipeline import gating
+    from pipeline.errors import Blocked
 
-            found = gating.overtaken(older.store, older.plan, older.run, stage, older.trust)
-            if found:
-                text = f"stage {name} of run {older.run.id} is {gating.outdated_by(found[1], older.run)}"
-                raise Blocked(text, hint=gating.START_ANEW)
+    for name, stage in plan.stages.items():
+        if name not in taken and stage.target and stage.rules:
+            found = gating.barrier(older.store, plan, older.run, stage, older.trust)
+            if found and found.state != "busy":
+                text = f"stage {name} of run {older.run.id} is {'; '.join(found.reasons)}"
+                raise Blocked(text, hint=found.hint.partition("   then:")[0])
 
 
 def _ledgers(store: Store, plan: Plan, trust: Trust | None) -> dict[str, Ledger]:

@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli.progress import plain
 from pipeline.errors import VerificationFailed
+from pipeline.gates import rollbacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,7 @@ def summary(run: Run, plan: Plan, alive: Callable[[Attempt], bool]) -> dict[str,
         "state": _state([each["state"] for each in stages.values()]),
         "opened_at": run.opened_at,
         "plan": run.plan,
+        "way": rollbacks.told(run.data),
         "source": run.data.get("source"),
         "requester": run.data.get("requester"),
         "stages": stages,
@@ -48,8 +50,8 @@ def summary(run: Run, plan: Plan, alive: Callable[[Attempt], bool]) -> dict[str,
 
 
 def add_newer(state: dict[str, Any], store: Store, plan: Plan, run: Run) -> None:
-    """Add to each stage of a summary which deployment by another run stands in its place, or before it: `newer`; and how the
-    gate stands at which it waits: `gate`.
+    """Add to each stage of a summary which deployment by another run stands in its place, or before it: `newer`; how the gate
+    stands at which it waits: `gate`; and `held`, if a rollback keeps it from its target.
 
     A ledger that does not hold is told on standard error: what the run itself left is told all the same.
     """
@@ -66,8 +68,10 @@ def add_newer(state: dict[str, Any], store: Store, plan: Plan, run: Run) -> None
             if not plan.releases(stage):
                 continue
             if not run.done(name):
-                found = gating.overtaken(store, plan, run, stage)
-                newer = found[1] if found else None
+                found = gating.barrier(store, plan, run, stage)
+                newer = found.newer if found else None
+                if found and found.state == "held":
+                    state["stages"][name]["held"] = "; ".join(found.reasons)
             else:
                 newer = gating.superseded(store, run, stage) if stage.kind == "deploy" else None
         except VerificationFailed as error:
@@ -94,7 +98,7 @@ def show(state: dict[str, Any]) -> None:
         attempt = f"from {stage['inherited_from']}" if stage["inherited_from"] else attempt
         took = f"{stage['took_s']:.1f} s" if stage["took_s"] is not None else ""
         click.echo(f"  {name:<{width}}  {_coloured(stage['state'], 9)}  {attempt:<10} {took:>8}")
-        told = newer(stage)
+        told = newer(stage) or stage.get("held")
         if told:
             click.echo(f"  {'':<{width}}    {plain(told)}")
         for reason in (stage.get("gate") or {}).get("reasons", []):

@@ -275,8 +275,8 @@ def stage_apply(
     drive(context, Wish(only=frozenset({name})), 1, output=output)
 
 
-def drive(context: Context, wish: Wish, jobs: int, *, output: Output) -> None:
-    """Drive the run, then report on it however it ended."""
+def drive(context: Context, wish: Wish, jobs: int, *, output: Output, about: dict[str, Any] | None = None) -> None:
+    """Drive the run, then report on it however it ended. `about` is what the report says besides, for programs."""
     from pipeline import engine
 
     already = _already_done(context, wish)
@@ -285,9 +285,9 @@ def drive(context: Context, wish: Wish, jobs: int, *, output: Output) -> None:
             with progress.live(context.reporter):
                 engine.drive(context, wish, jobs)
     except TowpathError:
-        _report(context, already, output=output)
+        _report(context, already, about or {}, output=output)
         raise
-    _report(context, already, output=output)
+    _report(context, already, about or {}, output=output)
 
 
 def _already_done(context: Context, wish: Wish) -> dict[str, dict[str, Any]]:
@@ -310,10 +310,10 @@ def _already_done(context: Context, wish: Wish) -> dict[str, dict[str, Any]]:
 
 def report_on(context: Context, *, output: Output) -> None:
     """Report on a run as it stands now."""
-    _report(context, {}, output=output)
+    _report(context, {}, {}, output=output)
 
 
-def _report(context: Context, already: dict[str, dict[str, Any]], *, output: Output) -> None:
+def _report(context: Context, already: dict[str, dict[str, Any]], about: dict[str, Any], *, output: Output) -> None:
     from pipeline.cli import report
     from pipeline.earlier import alive
 
@@ -325,7 +325,7 @@ def _report(context: Context, already: dict[str, dict[str, Any]], *, output: Out
     if output.asked:
         output.leave(dress.Told(state, _gates(context)))
     if output.as_json:
-        common.print_json({**state, "already_done": already, "notes": getattr(context.reporter, "notes", [])})
+        common.print_json({**state, **about, "already_done": already, "notes": getattr(context.reporter, "notes", [])})
         return
     for name, each in already.items():
         text = f"{name}: already done in attempt {each['attempt']} by {each['by']}, {each['at']}; it is not done again"

@@ -214,19 +214,21 @@ def decide(
     requester: str | Collection[str] | None,
     authors: Collection[str] | None,
     used: Collection[str] = (),
+    anybody: bool = False,
 ) -> Decision:
     """Say how the gate stands.
 
     `requester` is the mail address or login of who asked for the run, or all that are told of him: one must be known, and
     everybody whom one of them names is excluded. `authors` are those of the commits since the last deployment; None if that
-    cannot be told. `used` are the digests of statements that deployments have used.
+    cannot be told. `used` are the digests of statements that deployments have used. `anybody` of those
+    who may approve counts, requester and authors too: that is so for going back to what ran before.
     """
     wrong = ["no rules are in force for this target"] if rules is None else gate_rules.problems(rules)
     if rules is None or wrong:
         return Decision("waiting", missing=1, reasons=wrong)
     if rules.people == 0:
         return Decision("open", reasons=["nobody need approve here"])
-    excluded, unknown = exclusions(rules, requester, authors)
+    excluded, unknown = exclusions(rules, requester, authors) if not anybody else _NOBODY_EXCLUDED
     counted: list[Counted] = []
     refused: list[Refused] = []
     for each in sorted(received, key=lambda one: (one.at, one.document)):
@@ -238,6 +240,9 @@ def decide(
         else:
             refused.append(found)
     return _decision(rules, counted, refused, excluded, unknown)
+
+
+_NOBODY_EXCLUDED: tuple[dict[str, str], list[str]] = ({}, [])
 
 
 def exclusions(

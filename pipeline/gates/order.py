@@ -6,7 +6,8 @@ deploying this one's release would silently put something older over something n
 Of two runs, one was opened later if its opening names the other, by digest, among those that it found. Where neither names the
 other they were opened at the same time or far apart, and their ids decide, which sort by the time at which they were made.
 
-A run that takes results over from an older one stands where that one does: it is of the same source.
+A run that takes results over from an older one stands where that one does: it is of the same source. One that goes back to an
+older release on purpose is held to something else: nobody has deployed there since it was opened.
 """
 
 from __future__ import annotations
@@ -49,6 +50,14 @@ def newer(
     """
     since = [each for each in deployments if each.seq >= ours.since]
     return next((each for each in reversed(since) if _is_later(opened(each) or _alone(each), ours)), None)
+
+
+def since(deployments: Iterable[Deployment], run: Run, book: str) -> Deployment | None:
+    """Give the latest deployment by another run since this one was opened: going back was meant for what stood then."""
+    seen = (run.data.get("ledgers") or {}).get(book)
+    length = seen["length"] if seen else 0
+    found = [each for each in deployments if each.seq >= length and each.run != run.id]
+    return found[-1] if found else None
 
 
 def _alone(each: Deployment) -> Opened:

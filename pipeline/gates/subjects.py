@@ -2,6 +2,8 @@
 
     {"v":1,"stage":…,"proposal":<the proposal's subject>,"rules":{"judged_by":…,"wanted":…},"scan":{<config digest>:<verdict>}}
 
+With it `way`, {"kind":"promote" or "rollback","run":…}, if the run takes over from another one in that way.
+
 The runner composes it before it asks people, an audit composes it again from the record and compares.
 """
 
@@ -11,6 +13,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from pipeline.gates import rollbacks
 from pipeline.gates import rules as gate_rules
 from pipeline.record import digest
 from stages.contract import Proposal
@@ -27,7 +30,13 @@ PASSED = "PASS"
 
 
 def compose(
-    stage: str, proposal: Mapping[str, Any], *, judged_by: Rules, wanted: Rules, verdicts: Mapping[str, str]
+    stage: str,
+    proposal: Mapping[str, Any],
+    *,
+    judged_by: Rules,
+    wanted: Rules,
+    verdicts: Mapping[str, str],
+    way: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Give the subject. `proposal` is the proposal's own, `verdicts` are those of the run's scans by config digest."""
     return {
@@ -36,6 +45,7 @@ def compose(
         "proposal": proposal,
         "rules": {"judged_by": judged_by.digest, "wanted": wanted.digest},
         "scan": {config: verdicts.get(config) for config in configs(proposal)},
+        **({"way": dict(way)} if way else {}),
     }
 
 
@@ -64,10 +74,16 @@ def by_request(
     return Proposal(subject, {}, view)
 
 
-def judge(in_force: Rules | None, wanted: Rules) -> tuple[Rules, Change | None]:
-    """Give the rules that count, and how the wanted ones differ: those in force where the wanted ones are weaker."""
+def judge(in_force: Rules | None, wanted: Rules, *, goes_back: bool = False) -> tuple[Rules, Rules, Change | None]:
+    """Give the rules that count, those that are in force afterwards, and how these differ from those before.
+
+    Where the wanted ones are weaker, those in force count. Going back changes no rules, whatever the older run's plan wants: the shorter
+    rule counts for it alone.
+    """
+    if goes_back and in_force:
+        return rollbacks.short(in_force), in_force, None
     change = gate_rules.compare(in_force, wanted) if in_force else None
-    return (in_force if in_force and change and change.kind == "weaker" else wanted), change
+    return (in_force if in_force and change and change.kind == "weaker" else wanted), wanted, change
 
 
 def verdicts(facts: Iterable[Mapping[str, Any]]) -> dict[str, str]:

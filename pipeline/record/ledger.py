@@ -9,6 +9,9 @@ if its number is free, so of two runners that decide on the same state one finds
     deployment.finished    what came of it
     lock.taken             by people: nothing is deployed there any more; who, and why
     lock.released          and why no longer; with a run, that its runner is dead, and its deployment holds nobody out
+    hold.lifted            that releases may be deployed again after a rollback, on whose word and why
+
+A rollback that succeeded holds up every other deployment of a release from then on, until somebody lifts that.
 
 The rules in force for a target are the last ones here, whatever a working tree says. So each event is signed by itself, in the
 one object that it is put as: an envelope of `TYPE` (`pipeline.signing.dsse`) in canonical JSON whose payload is the event's
@@ -44,6 +47,7 @@ DEPLOYMENT_INTENDED = "deployment.intended"
 DEPLOYMENT_FINISHED = "deployment.finished"
 LOCK_TAKEN = "lock.taken"
 LOCK_RELEASED = "lock.released"
+HOLD_LIFTED = "hold.lifted"
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,9 @@ class Ledger:
     `rules` is the JSON form of the rules in force, None before the target is enrolled. `used` are the digests of the
     approvals that a finished deployment has consumed. `intents` are the deployments that were intended and are not finished, by
     run and stage; there may be several, since what died half-way keeps nobody else out. `current` is the last `deploy`
-    that succeeded: programs of the user's pass the same gate, and replace nothing. `lock` says by whom, since when and why nothing is
-    deployed there, if somebody said so; `abandoned` are runs of which somebody said that their runner is dead.
+    that succeeded: programs of the user's pass the same gate, and replace nothing. `hold` is the rollback since which nothing else
+    may be deployed, None where nothing is held. `lock` says by whom, since when and why nothing is deployed there, if somebody said
+    so; `abandoned` are runs of which somebody said that their runner is dead.
     """
 
     name: str
@@ -63,6 +68,7 @@ class Ledger:
     used: frozenset[str] = frozenset()
     intents: Mapping[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     current: dict[str, Any] | None = None
+    hold: Deployment | None = None
     events: tuple[chain.Event, ...] = field(default=(), repr=False)
     lock: dict[str, Any] | None = None
     abandoned: frozenset[str] = frozenset()
@@ -70,7 +76,10 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A `deploy` as the ledger has it. `seq` and `at` are of the event that says so, `opening` is the digest of its run's opening."""
+    """A `deploy` as the ledger has it. `seq` and `at` are of the event that says so, `opening` is the digest of its run's opening.
+
+    `subject` is the digest of what was let through. `way` says how its run took over from another: by promotion or by rollback.
+    """
 
     seq: int
     at: str
@@ -78,6 +87,11 @@ class Deployment:
     stage: str
     opening: str
     requester: dict[str, Any]
+    release: str | None = None
+    commit: str | None = None
+    subject: str | None = None
+    way: dict[str, Any] | None = None
+    people: tuple[str, ...] = ()
 
     @property
     def asked_for_by(self) -> str:
@@ -249,7 +263,20 @@ def deployments(events: Iterable[chain.Event]) -> Iterator[Deployment]:
 def _deployment(event: chain.Event, intent: dict[str, Any]) -> Deployment:
     asked = intent.get("requester")
     requester = asked if isinstance(asked, dict) else {}
-    return Deployment(event.seq, event.at, intent["run"], intent["stage"], str(intent.get("opening")), requester)
+    way = intent.get("way")
+    return Deployment(
+        event.seq,
+        event.at,
+        intent["run"],
+        intent["stage"],
+        str(intent.get("opening")),
+        requester,
+        release=intent.get("release"),
+        commit=intent.get("commit"),
+        subject=intent.get("subject"),
+        way=way if isinstance(way, dict) else None,
+        people=tuple(str(each["person"]) for each in intent.get("approvals") or [] if "person" in each),
+    )
 
 
 def append(store: Store, ledger: Ledger, entries: list[tuple[str, dict[str, Any]]], key: Key) -> Ledger:
@@ -284,7 +311,9 @@ def after(ledger: Ledger, event: chain.Event) -> Ledger:
             told["intents"] = {**ledger.intents, (data["run"], data["stage"]): data}
             told["abandoned"] = ledger.abandoned - {data["run"]}
         elif event.type == DEPLOYMENT_FINISHED:
-            told |= _finished(ledger, data)
+            told |= _finished(ledger, event)
+        elif event.type == HOLD_LIFTED:
+            told |= _lifted(ledger, data)
         elif event.type == LOCK_TAKEN:
             told["lock"] = {"by": data["by"], "at": event.at, "reason": data["reason"]}
         elif event.type == LOCK_RELEASED and data["run"] is None:
@@ -298,7 +327,14 @@ def after(ledger: Ledger, event: chain.Event) -> Ledger:
     return replace(ledger, **told)
 
 
-def _finished(ledger: Ledger, data: dict[str, Any]) -> dict[str, Any]:
+def _lifted(ledger: Ledger, data: dict[str, Any]) -> dict[str, Any]:
+    if ledger.hold is None or data["lifts"] != ledger.hold.seq or not data["reason"]:
+        raise VerificationFailed(f"{ledger.name}: a hold was lifted that there was not")
+    return {"hold": None}
+
+
+def _finished(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
+    data = event.data
     which = (data["run"], data["stage"])
     intent = ledger.intents.get(which)
     if intent is None:
@@ -308,4 +344,7 @@ def _finished(ledger: Ledger, data: dict[str, Any]) -> dict[str, Any]:
         return {"intents": left}
     used = ledger.used | {each["statement"] for each in intent["approvals"]}
     current = {**intent, **data} if intent["kind"] == "deploy" else ledger.current
-    return {"intents": left, "current": current, "used": used}
+    made = _deployment(event, intent)
+    goes_back = intent["kind"] == "deploy" and made.way is not None and made.way.get("kind") == "rollback"
+    hold = made if goes_back else ledger.hold
+    return {"intents": left, "current": current, "used": used, "hold": hold}

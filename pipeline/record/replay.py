@@ -156,6 +156,14 @@ def _is_inheritance(value: Any) -> bool:
     )
 
 
+def _is_way(value: Any) -> bool:
+    """Tell whether this says how a run takes over from another: for which environments, and of which plan its own is a part."""
+    if not _is_map(value) or not all(isinstance(value.get(each), str) for each in ("kind", "plan")):
+        return False
+    named = value.get("environments")
+    return isinstance(named, list) and all(isinstance(each, str) for each in named)
+
+
 def _is_map(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -177,6 +185,7 @@ _OPENING: dict[str, Callable[[Any], bool]] = {
     "source": lambda value: value is None or isinstance(value, dict),
     "authors": lambda value: value is None or _is_authors(value),
     "inherits": lambda value: value is None or _is_inheritance(value),
+    "way": lambda value: value is None or _is_way(value),
     "identity": lambda value: value is None or isinstance(value, str),
     "before": lambda value: value is None or _is_before(value),
     "ledgers": lambda value: value is None or (_is_map(value) and all(map(_is_head, value.values()))),

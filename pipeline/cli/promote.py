@@ -1,0 +1,269 @@
+"""promote, rollback: bring to an environment what an older run has made, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import common, opening
+from pipeline.cli.ci import output as outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pipeline.cli.ci.output import Output
+    from pipeline.context import Context
+    from pipeline.record.ledger import Ledger
+    from pipeline.record.replay import Run
+    from pipeline.record.store import Store
+    from pipeline.rollback import Candidate
+    from pipeline.signing.signers import Trust
+
+_QUIET = outputs.Output(as_json=True)
+
+
+def _options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (outputs.options, common.trust, common.key, common.jobs, common.store, common.project):
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option(
+    *("--to", "environments"),
+    multiple=True,
+    required=True,
+    metavar="ENV",
+    help="The environment to deploy to; may be repeated, for a stage in several regions.",
+)
+@_options
+def promote(
+    *,
+    run_id: str,
+    environments: tuple[str, ...],
+    project: str,
+    store: str | None,
+    jobs: int,
+    key: str | None,
+    trust: str | None,
+    output: Output,
+) -> None:
+    """Deploy to ENV what RUN has made and proved in the environments before it, in a new run that builds nothing.
+
+    The new run takes over all that ENV's deployment needs, and does just what is ENV's own: its deployments and what comes after them
+    there. Refused if something before ENV has not succeeded in RUN, or if a newer run has deployed there.
+
+    Exit code 75 if people have to approve it: `towpath resume` goes on then.
+    """
+    from pipeline.cli import run
+    from pipeline.standings import Wish
+
+    keys = opening.Keys(key, trust)
+    older = opening.find(run_id, project, store, keys, output=_QUIET)
+    stand = opening.stand(older, environments)
+    if stand:  # whoever calls twice is told, and nothing is done twice
+        by = ", ".join(dict.fromkeys(each["run"] for each in stand))
+        text = f"run {older.run.id} is what stands in {', '.join(environments)}: deployed by run {by}"
+        common.print_json({"already": stand}) if output.as_json else click.echo(text)
+        return
+    context = opening.promote(older, environments, output=output)
+    told = _promotion(older.run, context, environments)
+    if not output.as_json:
+        _show_promotion(told)
+    run.drive(context, Wish(), jobs, output=output, about={"promotes": told})
+
+
+@click.command()
+@click.argument("environment", metavar="ENV")
+@click.option(
+    "--to", "run_id", metavar="RUN", help="The run whose release to go back to. Default: the last healthy one before."
+)
+@click.option("--lift", is_flag=True, help="End the hold that a rollback left: other runs may deploy to ENV again.")
+@click.option("--reason", metavar="TEXT", help="Why it is lifted. It is recorded.")
+@_options
+def rollback(
+    *,
+    environment: str,
+    run_id: str | None,
+    lift: bool,
+    reason: str | None,
+    project: str,
+    store: str | None,
+    jobs: int,
+    key: str | None,
+    trust: str | None,
+    output: Output,
+) -> None:
+    """Deploy to ENV again what ran there healthily before, with the parameters that it had, in a new run that builds nothing.
+
+    A shorter rule applies, for a release of which ENV's ledger proves that it ran there: one of those who may approve has to, who may be
+    whoever asked for it; no scan is demanded anew. Afterwards ENV is held: nothing else is deployed there until somebody says --lift.
+
+    Exit code 75 if somebody has to approve it: `towpath resume` goes on then.
+    """
+    from pipeline.cli import run
+    from pipeline.errors import UsageError
+    from pipeline.standings import Wish
+
+    opened, trusted = common.open_store(store, Path(project)), common.trusted(trust)
+    named = common.find_run(opened, run_id) if run_id else None
+    book = _book(opened, environment, trusted, Path(project), named)
+    if lift:
+        if named or not (reason or "").strip():
+            raise UsageError(
+                "--lift takes a --reason, and no run", hint=f"towpath rollback {environment} --lift --reason '...'"
+            )
+        _lift(opened, book, str(reason).strip(), opening.Keys(key, trust), Path(project), output=output)
+        return
+    if reason:
+        raise UsageError(
+            "--reason is for --lift", hint="Why somebody goes back stands in the approval: towpath approve --reason"
+        )
+    told, to = _going_back(opened, book, environment, named)
+    older = opening.find(to.deployment.run, project, store, opening.Keys(key, trust), output=_QUIET)
+    context = opening.roll_back(older, environment, output=output)
+    if not output.as_json:
+        _show_rollback(told)
+    run.drive(context, Wish(), jobs, output=output, about={"rolls_back": told})
+
+
+def _book(store: Store, environment: str, trust: Trust | None, project: Path, run_id: str | None) -> Ledger:
+    """Find the ledger of an environment: by a run that deployed there, else by its name, else by the project's own definition."""
+    from pipeline import inherit, plan, rollback
+    from pipeline.errors import TowpathError
+    from pipeline.record import ledger, runs
+
+    wanted = None
+    if run_id:
+        planned = plan.of(store, runs.load(store, run_id))
+        targets = [planned.stages[name].target for name in inherit.deploying(planned, [environment])]
+        wanted = next((ledger.name_of(each) for each in targets if each), None)
+    elif (project / "pipeline.yaml").is_file():
+        try:
+            definition, _ = common.load(project / "pipeline.yaml")
+            wanted = _ledger_name(definition.environments.get(environment))
+        except TowpathError:  # what is edited just now keeps nobody from going back
+            wanted = None
+    return rollback.book_of(store, environment, trust, wanted)
+
+
+def _ledger_name(environment: Any) -> str | None:
+    from pipeline.record import ledger
+    from stages.contract import Target
+
+    if environment is None:
+        return None
+    where = (environment.account, environment.region, environment.partition, environment.aws == "embedded")
+    return ledger.name_of(Target("", *where, stack=environment.stack))
+
+
+def _lift(store: Store, book: Ledger, reason: str, keys: opening.Keys, project: Path, *, output: Output) -> None:
+    from pipeline import rollback
+
+    own, trust = common.runner_keys(keys.own, keys.trust)
+    held = book.hold
+    rollback.lift(store, book, {"reason": reason, "requester": opening.requester(project)}, own, trust)
+    if output.as_json:
+        common.print_json({"ledger": book.name, "lifted": held.as_json() if held else None, "reason": reason})
+    else:
+        click.echo(f"{book.name}: lifted what run {held.run if held else '?'} held; runs may deploy there again")
+
+
+def _promotion(older: Run, context: Context, environments: tuple[str, ...]) -> dict[str, Any]:
+    """Say what is promoted, and what it passed."""
+    from pipeline import inherit
+    from pipeline.record import ledger
+
+    plan = context.plan
+    deploying = [plan.stages[name] for name in inherit.deploying(plan, environments)]
+    made = _release(older, plan, deploying[0].inputs.get("release"))
+    stands = {}
+    for target in filter(None, (stage.target for stage in deploying)):
+        current = ledger.read(context.store, ledger.name_of(target), context.trust).current
+        stands[target.environment] = {name: current[name] for name in ("run", "release", "commit")} if current else None
+    return {
+        "run": older.id,
+        "environments": list(environments),
+        "commit": (older.data.get("source") or {}).get("commit"),
+        "release": made.get("release"),
+        "images": {name: each["image"] for name, each in (made.get("functions") or {}).items()},
+        "passed": [
+            {"stage": name, "environment": of.environment, "at": done.closed_at}
+            for name, each in plan.stages.items()
+            if (of := each.target) and each.kind in ("deploy", "invoke", "command") and (done := older.done(name))
+        ],
+        "stands": stands,
+    }
+
+
+def _release(run: Run, plan: Any, source: str | None) -> dict[str, Any]:
+    """What `package` said of the release that is deployed; of one that is still to be copied, what was said of the original."""
+    while source in plan.stages and not run.done(str(source)):
+        source = plan.stages[source].inputs.get("release")
+    done = run.done(source) if source else None
+    return done.facts if done else {}
+
+
+def _going_back(store: Store, book: Ledger, environment: str, run_id: str | None) -> tuple[dict[str, Any], Candidate]:
+    """Say what stands, and what it is to be again."""
+    from pipeline import rollback
+    from pipeline.gates import rollbacks
+
+    now = rollback.standing(book)[-1]
+    to, skipped = (rollback.chosen(store, book, run_id), []) if run_id else rollback.choose(store, book)
+    then, today = rollback.subject(store, to.deployment), rollback.subject(store, now)
+    images = {
+        name: {"then": each["image"], "today": (today["images"].get(name) or {}).get("image")}
+        for name, each in then["images"].items()
+    }
+    told = {
+        "environment": environment,
+        "ledger": book.name,
+        "stands": rollback.Candidate(now, None).as_json(),
+        "to": to.as_json(),
+        "skipped": [each.as_json() for each in skipped],
+        "images": images,
+        "parameters": rollbacks.parameters(then, today),
+    }
+    return told, to
+
+
+def _show_promotion(told: dict[str, Any]) -> None:
+    rows = [("commit", told["commit"] or "unknown"), ("release", told["release"] or "unknown")]
+    rows += [("image", f"{name} {image}") for name, image in told["images"].items()]
+    rows += [("passed", f"{each['stage']} in {each['environment']}, {each['at']}") for each in told["passed"]]
+    for name, each in told["stands"].items():
+        rows.append(
+            ("stands", f"{name}: run {each['run']}, release {each['release']}" if each else f"{name}: nothing yet")
+        )
+    _show(f"promotes run {told['run']} to {', '.join(told['environments'])}", rows)
+
+
+def _show_rollback(told: dict[str, Any]) -> None:
+    rows = [("stands", _deployed(told["stands"])), ("back to", _deployed(told["to"]))]
+    if told["to"]["wrong"]:
+        rows.append(("careful", told["to"]["wrong"]))
+    rows += [("skipped", f"run {each['run']}: {each['wrong']}") for each in told["skipped"]]
+    for name, each in told["images"].items():
+        today = "as today" if each["then"] == each["today"] else f"today {each['today'] or 'not there'}"
+        rows.append(("image", f"{name} {each['then']}, {today}"))
+    for each in told["parameters"]:
+        today = "as today" if each["then"] == each["today"] else f"today {each['today']}"
+        rows.append(("parameter", f"{each['name']} = {each['then']}, {today}"))
+    _show(f"rolls {told['environment']} back", rows)
+
+
+def _deployed(each: dict[str, Any]) -> str:
+    who = f"approved by {', '.join(each['approved_by'])}" if each["approved_by"] else f"asked for by {each['by']}"
+    return f"run {each['run']}, {each['at']}, commit {each['commit'] or 'unknown'}, release {each['release']}, {who}"
+
+
+def _show(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    from pipeline.cli.progress import plain
+
+    click.echo(plain(title), err=True)
+    for name, text in rows:
+        click.echo(f"  {name:<10} {plain(text)}", err=True)

@@ -1,0 +1,129 @@
+"""Going back to a release that ran at a target before, by a shorter rule. Pure.
+
+The rule, derived from the rules in force alone: one of those who may approve, who may be whoever asked for the rollback or wrote
+what it deploys; nobody, where nobody need approve. A scan is not demanded anew, and no freeze holds it up. Everything else stays:
+digests, account, chain.
+
+It is only for what the target's ledger proves: that the very run whose results are taken over has deployed there and succeeded, and
+that what is proposed now is what was deployed then, by release, images, parameters and rights. Any other claim opens nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pipeline.gates.rules import Rules
+    from pipeline.record.ledger import Deployment
+
+Kind = Literal["promote", "rollback"]
+
+
+def way(opening: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Give the way by which a run takes over from another, as its opening has it; None for a run that is neither of these.
+
+    It is part of what people approve, and of the ledger's intent: `{"kind": …, "run": <the run taken over from>}`.
+    """
+    told, inherits = opening.get("way"), opening.get("inherits")
+    return {"kind": told["kind"], "run": inherits["run"]} if told and inherits else None
+
+
+def told(opening: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Give the same for people, with the environments that it is about."""
+    found = way(opening)
+    return {**found, "environments": opening["way"]["environments"]} if found else None
+
+
+def is_rollback(opening: Mapping[str, Any]) -> bool:
+    """Tell whether a run says of itself that it goes back to an older release."""
+    told = way(opening)
+    return told is not None and told["kind"] == "rollback"
+
+
+def short(rules: Rules) -> Rules:
+    """Give the rule for going back, from the rules in force."""
+    return dataclasses.replace(rules, people=min(rules.people, 1), scan="none", freezes=())
+
+
+def origin(
+    opening: Mapping[str, Any], deployments: Iterable[Deployment], stage: str | None = None
+) -> Deployment | None:
+    """Give the deployment to which a run goes back, its last if there are several; None if the ledger has none, whatever the run says.
+
+    `stage` is the one that must have done it; without it any of that run.
+    """
+    inherits = opening.get("inherits") or {}
+    which = (inherits.get("run"), inherits.get("opening"))
+    found = [each for each in deployments if (each.run, each.opening) == which and stage in (None, each.stage)]
+    return found[-1] if found else None
+
+
+def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Name what of a deployment would be another than that which ran: both are subjects of proposals.
+
+    What a late-bound parameter stands for may have changed since, and is shown; what runs there now is another anyway.
+    """
+    return [name for name, part in _SAME.items() if part(then) != part(now)]
+
+
+_SAME: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "target": lambda subject: subject["target"],
+    "release": lambda subject: subject["release"],
+    "images": lambda subject: subject["images"],
+    "parameters": lambda subject: {name: _given(each) for name, each in subject["parameters"].items()},
+    "capabilities": lambda subject: subject["execution"]["capabilities"],
+}
+
+
+def _given(parameter: Mapping[str, Any]) -> tuple[Any, Any]:
+    return parameter.get("value"), parameter.get("digest")
+
+
+def parameters(then: Mapping[str, Any], today: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Give each parameter of two subjects with what it was then and is today, None where there is no such."""
+    ours, theirs = then["parameters"], today["parameters"]
+    return [
+        {"name": name, "then": _shown(ours.get(name)), "today": _shown(theirs.get(name))}
+        for name in sorted({*ours, *theirs})
+    ]
+
+
+def parameters_today(subject: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Give each parameter that a proposal would change, beside what CloudFormation shows of the stack as it is. Secrets it does not show."""
+    ours, today = subject["parameters"], (subject["base"] or {}).get("parameters", {})
+    told = [
+        {"name": name, "then": _shown(ours.get(name)), "today": today.get(name)} for name in sorted({*ours, *today})
+    ]
+    secret = {name for name, each in ours.items() if "value" not in each}
+    return [each for each in told if each["then"] != each["today"] and each["name"] not in secret]
+
+
+def _shown(parameter: Mapping[str, Any] | None) -> str | None:
+    """A secret is shown by the beginning of its digest: that it is another one can be seen."""
+    if parameter is None:
+        return None
+    told = str(parameter["value"]) if "value" in parameter else f"secret {str(parameter['digest'])[:20]}…"
+    return f"{told} ({parameter['resolved']})" if "resolved" in parameter else told
+
+
+def standing(deployments: Iterable[Deployment]) -> list[Deployment]:
+    """Give what stands at a target, last, and before it what it replaced, as far as nobody went back from that.
+
+    A rollback to a deployment makes it stand again, and takes away what came after it.
+    """
+    known: dict[tuple[str, str], Deployment] = {}
+    made: list[Deployment] = []
+    for each in deployments:
+        goes_back = each.way is not None and each.way.get("kind") == "rollback"
+        back_to = known.get((str(each.way.get("run")), each.stage)) if each.way and goes_back else None
+        if back_to is None:
+            known[each.run, each.stage] = each
+            made.append(each)
+        elif back_to in made:
+            del made[made.index(back_to) + 1 :]
+        else:
+            made.append(back_to)
+    return made

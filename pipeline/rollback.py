@@ -1,0 +1,168 @@
+"""To what an environment could go back: read from the ledger of its target, and from the runs that deployed there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline import inherit
+from pipeline import plan as plans
+from pipeline.errors import Blocked, TowpathError, UsageError, VerificationFailed
+from pipeline.gates import rollbacks
+from pipeline.record import artifacts, ledger, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.plan import PlannedStage
+    from pipeline.record.ledger import Deployment, Ledger
+    from pipeline.record.store import Store
+    from pipeline.signing.keys import Key
+    from pipeline.signing.signers import Trust
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A deployment that stood at a target. `wrong` says why nobody would go back to it by default, None if it was healthy."""
+
+    deployment: Deployment
+    wrong: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what tells people and programs of it."""
+        each = self.deployment
+        return {
+            **each.as_json(),
+            "commit": each.commit,
+            "release": each.release,
+            "approved_by": list(each.people),
+            "wrong": self.wrong,
+        }
+
+
+def book_of(store: Store, environment: str, trust: Trust | None, wanted: str | None = None) -> Ledger:
+    """Give the ledger of an environment's target: the record says what was deployed under that name, whatever a working tree has.
+
+    `wanted` is the ledger's name where several targets were called so. Raises UsageError, VerificationFailed.
+    """
+    found: dict[str, Ledger] = {}
+    known: list[str] = []
+    for name in store.names("ledgers"):
+        book = ledger.read(store, f"ledgers/{name}", trust)
+        called = _environment(store, book)
+        known += [called] if called else []
+        if called == environment:
+            found[book.name] = book
+    if wanted in found:
+        return found[str(wanted)]
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        listed = ", ".join(each.removeprefix("ledgers/") for each in found)
+        hint = "Go into the project whose environment it is, or name one that was deployed there: --to RUN"
+        raise UsageError(f"several targets were deployed to as {environment!r}: {listed}", hint=hint)
+    hint = f"Deployed to: {', '.join(sorted(set(known))) or 'nothing yet'}."
+    raise UsageError(f"nothing in {store.location} was deployed to {environment!r}", hint=hint)
+
+
+def _environment(store: Store, book: Ledger) -> str | None:
+    """Give what the run that last deployed there calls the target."""
+    stage = next((_stage(store, each) for each in reversed(list(ledger.deployments(book.events)))), None)
+    return stage.target.environment if stage and stage.target else None
+
+
+def _stage(store: Store, deployment: Deployment) -> PlannedStage | None:
+    run = runs.opened(store, deployment.run, deployment.opening)
+    return plans.of(store, run).stages.get(deployment.stage) if run else None
+
+
+def standing(book: Ledger) -> list[Deployment]:
+    """Give what stands at a target, last, and what it replaced. Raises UsageError if nothing does."""
+    found = rollbacks.standing(ledger.deployments(book.events))
+    if not found:
+        raise UsageError(f"{book.name}: nothing was deployed there")
+    return found
+
+
+def candidates(store: Store, book: Ledger) -> Iterator[Candidate]:
+    """Give what stood before what stands now, the latest first."""
+    *before, now = standing(book)
+    for each in reversed(before):
+        yield look(store, each, now)
+
+
+def look(store: Store, deployment: Deployment, now: Deployment) -> Candidate:
+    """Say whether a deployment was healthy: all that comes after it in its environment has succeeded in its run."""
+    try:
+        if not rollbacks.differing(subject(store, now), subject(store, deployment)):
+            return Candidate(deployment, "it is what stands there now")
+        return Candidate(deployment, _sick(store, deployment))
+    except (TowpathError, KeyError, TypeError, AttributeError) as error:
+        return Candidate(deployment, f"its record cannot be read: {error}")
+
+
+def _sick(store: Store, deployment: Deployment) -> str | None:
+    run = runs.load(store, deployment.run)
+    if run.head.digest != deployment.opening:
+        raise VerificationFailed(f"run {run.id} is another than the ledger says")
+    plan = plans.of(store, run)
+    target = plan.stages[deployment.stage].target
+    part = inherit.part(plan, [target.environment] if target else [])
+    after = {deployment.stage}
+    for name, stage in part.stages.items():
+        if after & {*stage.needs, *stage.after}:
+            after.add(name)
+            last = run.last(name)
+            if not run.done(name):
+                return f"{name} had {(last.outcome or 'not ended') if last else 'not begun'}"
+    return None
+
+
+def subject(store: Store, deployment: Deployment) -> dict[str, Any]:
+    """Give what was deployed, as people had approved it. Raises VerificationFailed."""
+    found: dict[str, Any] = artifacts.read_json(store, str(deployment.subject), f"what run {deployment.run} deployed")
+    proposal: dict[str, Any] = found["proposal"]
+    return proposal
+
+
+def choose(store: Store, book: Ledger) -> tuple[Candidate, list[Candidate]]:
+    """Give the last healthy deployment before what stands, and those that were passed over. Raises UsageError if there is none."""
+    skipped: list[Candidate] = []
+    for each in candidates(store, book):
+        if each.wrong is None:
+            return each, skipped
+        skipped.append(each)
+    told = "; ".join(f"run {each.deployment.run}: {each.wrong}" for each in skipped)
+    text = "nothing healthy was deployed there before what stands"
+    raise UsageError(
+        f"{book.name}: {text}{f' ({told})' if told else ''}",
+        hint="One of those, all the same: --to RUN" if skipped else "Go forward instead: mend it, then towpath run",
+    )
+
+
+def chosen(store: Store, book: Ledger, run_id: str) -> Candidate:
+    """Give the deployment of a run that somebody names. Raises UsageError."""
+    made = list(ledger.deployments(book.events))
+    now = standing(book)[-1]
+    mine = [each for each in made if each.run == run_id]
+    while mine and mine[-1].way and mine[-1].way.get("kind") == "rollback":  # what it went back to is what is meant
+        to = str(mine[-1].way.get("run"))
+        mine = [each for each in made if each.run == to and each.seq < mine[-1].seq]
+    if not mine:
+        known = ", ".join(dict.fromkeys(each.run for each in reversed(made)))
+        raise UsageError(f"run {run_id} has deployed nothing there that succeeded", hint=f"These have: {known}")
+    if mine[-1] == now:
+        raise Blocked(
+            f"the release of run {mine[-1].run} is what stands there", hint="There is nothing to go back from."
+        )
+    return look(store, mine[-1], now)
+
+
+def lift(store: Store, book: Ledger, told: dict[str, Any], key: Key, trust: Trust | None) -> None:
+    """Let releases be deployed again. `told` says who lifts it and why. Raises UsageError, Blocked."""
+    if book.hold is None:
+        raise UsageError(f"{book.name}: nothing is held there", hint="There is nothing to lift.")
+    if trust and not trust.key("gate", key.public.fingerprint):
+        text = f"{trust.path} does not enrol this runner's key as gate: nobody would rely on what it writes"
+        raise UsageError(text, hint="Lift it where such a key is.")
+    ledger.append(store, book, [(ledger.HOLD_LIFTED, {"lifts": book.hold.seq, "run": book.hold.run, **told})], key)

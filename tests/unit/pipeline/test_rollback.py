@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.approvers import rules
+from support.stacks import PRODUCTION, Town
+
+from pipeline import inherit, rollback
+from pipeline.audit.verify import Audit
+from pipeline.errors import Blocked, StageFailed, UsageError, Waiting
+from pipeline.gates import rollbacks
+from pipeline.gates.rules import NOBODY
+from pipeline.record import ledger
+from pipeline.record.store.directory import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TWO = rules(people=2, scan="none")
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Town:
+    project = tmp_path / "project"
+    project.mkdir()
+    return Town(project, open_store(tmp_path / "store", create=True))
+
+
+def running(town: Town) -> str:
+    found: str = town.stacks[PRODUCTION.account]["release"]
+    return found
+
+
+def verdicts(town: Town, *wanted: str) -> list[str]:
+    audit = Audit(town.store, None)
+    return [f"{audit.run(each).verdict} {audit.run(each).findings or ''}".strip() for each in wanted]
+
+
+def deployed(town: Town, name: str, **parameters: str) -> str:
+    run_id = town.release(name, NOBODY, **parameters)
+    town.drive(run_id)
+    return run_id
+
+
+# Promotion
+
+
+def test_it_takes_over_what_was_made_and_does_just_what_is_left_for_the_environment(town: Town) -> None:
+    run_id = town.release("one")
+    town.upto(run_id, "package", "deploy-staging", "smoke")
+    new = town.take_part(run_id, "promote")
+    run = town.drive(new)
+    assert {name: bool(each[-1].inherited) for name, each in run.attempts.items()} == {
+        **dict.fromkeys(("package", "deploy-staging", "smoke"), True),
+        **dict.fromkeys(("deploy-production", "look"), False),
+    }
+    assert verdicts(town, new) == ["consistent"]
+    assert not town.load(run_id).last("deploy-production")
+
+
+def test_what_it_deploys_stands_where_the_older_run_does(town: Town) -> None:
+    older, newer = town.release("one"), town.release("two")
+    for each in (older, newer):
+        town.upto(each, "package", "deploy-staging", "smoke")
+    ahead = town.take_part(older, "promote")
+    town.drive(town.take_part(newer, "promote"))
+    with pytest.raises(Blocked, match="outdated"):
+        town.drive(ahead)
+    assert verdicts(town, ahead) == ["consistent"]
+
+
+def test_a_promoted_run_is_promoted_further(town: Town) -> None:
+    run_id = town.release("one")
+    town.upto(run_id, "package")
+    staged = town.take_part(run_id, "promote", "staging")
+    town.drive(staged)
+    assert list(town.plans[staged].stages) == ["package", "deploy-staging", "smoke"]
+    new = town.take_part(staged, "promote")
+    assert inherit.lacking(inherit.whole(town.store, town.load(staged)), town.load(staged), ["production"]) == []
+    assert town.drive(new).done("look")
+    assert verdicts(town, staged, new) == ["consistent"] * 2
+
+
+def test_what_has_not_passed_is_named(town: Town) -> None:
+    run_id = town.release("one")
+    town.upto(run_id, "package", "deploy-staging")
+    run, plan = town.load(run_id), town.plans[run_id]
+    assert inherit.lacking(plan, run, ["production"]) == ["smoke"]
+    assert inherit.lacking(plan, run, ["staging"]) == []
+
+
+# Going back
+
+
+def test_what_ran_before_runs_again_with_its_parameters(town: Town) -> None:
+    one, two = deployed(town, "one", Greeting="moin"), deployed(town, "two")
+    choice, skipped = rollback.choose(town.store, town.book)
+    assert (choice.deployment.run, skipped) == (one, [])
+    back = town.take_part(one, "rollback")
+    run = town.drive(back)
+    assert [name for name, each in run.attempts.items() if not each[-1].inherited] == ["deploy-production", "look"]
+    assert town.stacks[PRODUCTION.account]["parameters"] == {"Greeting": "moin"}
+    assert verdicts(town, one, two, back) == ["consistent"] * 3
+    assert town.book.hold
+    assert [each.run for each in rollback.standing(town.book)] == [one]
+
+
+def test_one_person_is_enough_and_may_be_who_asked(town: Town) -> None:
+    one, two = (town.release(name, TWO) for name in ("one", "two"))
+    for each in (one, two):
+        with pytest.raises(Waiting):
+            town.drive(each)
+        for person in ("alice", "bob"):
+            town.decide(each, person)
+        town.drive(each)
+    back = town.take_part(one, "rollback", requester={"email": "alice@example.com"})
+    with pytest.raises(Waiting, match="back to the release of run"):
+        town.drive(back)
+    gate = town.gate(back)
+    assert (gate.judged_by.people, set(gate.judged_by.approvers), gate.change) == (1, set(TWO.approvers), None)
+    town.decide(back, "alice")
+    assert town.drive(back).done("deploy-production")
+    assert town.book.rules == TWO.as_json()  # the shorter rule counts for this alone
+    assert verdicts(town, one, two, back) == ["consistent"] * 3
+
+
+def test_rules_of_an_older_plan_are_not_brought_back(town: Town) -> None:
+    """Catches a rollback that weakens what is in force by the way."""
+    one = deployed(town, "one")
+    two = town.release("two", TWO)
+    with pytest.raises(Waiting):
+        town.drive(two)
+    for person in ("alice", "bob"):
+        town.decide(two, person)
+    town.drive(two)
+    back = town.take_part(one, "rollback")
+    with pytest.raises(Waiting):
+        town.drive(back)
+    town.decide(back, "carol")
+    town.drive(back)
+    assert town.book.rules == TWO.as_json()
+    assert verdicts(town, back) == ["consistent"]
+
+
+def test_a_rollback_that_somebody_was_faster_than_is_outdated(town: Town) -> None:
+    one, _ = deployed(town, "one"), deployed(town, "two")
+    slow = town.take_part(one, "rollback")
+    three = deployed(town, "three")
+    with pytest.raises(
+        Blocked, match=f"run {three}, asked for by dora@example.com, deployed here at .* after this rollback"
+    ):
+        town.drive(slow)
+    assert town.book.current
+    assert (town.book.current["run"], running(town)) == (three, town.book.current["release"])
+    assert verdicts(town, slow) == ["consistent"]
+
+
+def test_a_claim_that_the_ledger_does_not_bear_out_opens_nothing(town: Town) -> None:
+    deployed(town, "one")
+    never = town.release("never")
+    town.upto(never, "package", "deploy-staging", "smoke")
+    back = town.take_part(never, "rollback")
+    with pytest.raises(StageFailed, match="the ledger of this target has no such deployment"):
+        town.drive(back)
+    assert not town.book.hold
+
+
+def test_another_release_or_other_parameters_than_ran_are_no_rollback(town: Town) -> None:
+    one, _ = deployed(town, "one"), deployed(town, "two")
+    whole = inherit.whole(town.store, town.load(one))
+    town.plans[one] = whole
+    changed = town.release("one", Greeting="owned")
+    part = town.plans[changed]
+    run = town.load(one)
+    taken = inherit.begin_at(part, run, ["deploy-production"])
+    way = {"kind": "rollback", "environments": ["production"], "plan": whole.digest}
+    forged = town.begin(*part.stages.values(), inherits=inherit.as_json(run, taken), way=way)
+    with pytest.raises(StageFailed, match=f"not what run {one} deployed here: other parameters"):
+        town.drive(forged)
+    [finding] = [each for each in Audit(town.store, None).run(forged).findings if each.grade == "broken"]
+    assert "than the part of run" in str(finding)
+
+
+# Held
+
+
+def test_nothing_else_is_deployed_until_it_is_lifted(town: Town) -> None:
+    one, _ = deployed(town, "one"), deployed(town, "two")
+    waiting, late = town.release("waiting", TWO), town.release("late")
+    for each in (waiting, late):
+        town.upto(each, "package", "deploy-staging", "smoke")
+    with pytest.raises(Waiting):
+        town.upto(waiting, "deploy-production")
+    back = town.take_part(one, "rollback")
+    town.drive(back)
+    with pytest.raises(Blocked, match=f"held: run {back}, asked for by dora@example.com, went back here"):
+        town.drive(late)
+    assert town.gate(waiting).state == "held"
+    with pytest.raises(Blocked, match="held"):
+        town.drive(waiting)
+    assert "rollback production --lift" in str(town.load(late).last("deploy-production").failure)  # type: ignore[union-attr]
+    town.lift()
+    assert town.drive(late).done("look")
+    assert not town.book.hold
+    assert [each.run for each in rollback.standing(town.book)] == [one, late]
+    assert verdicts(town, back, late) == ["consistent"] * 2
+    with pytest.raises(Blocked, match="outdated"):  # it is older than what was gone back from, and stays so
+        town.drive(waiting)
+
+
+def test_going_back_further_is_not_held(town: Town) -> None:
+    one, two, _ = deployed(town, "one"), deployed(town, "two"), deployed(town, "three")
+    town.drive(town.take_part(two, "rollback"))
+    choice, _ = rollback.choose(town.store, town.book)
+    assert choice.deployment.run == one
+    back = town.take_part(one, "rollback")
+    town.drive(back)
+    assert town.book.hold
+    assert town.book.hold.run == back
+    assert verdicts(town, back) == ["consistent"]
+
+
+def test_what_is_rolled_back_and_lifted_is_older_than_nothing(town: Town) -> None:
+    """A run that was opened before the rollback and is newer than what was gone back from goes on once that is lifted."""
+    one, two = deployed(town, "one"), deployed(town, "two")
+    town.drive(town.take_part(one, "rollback"))
+    town.lift()
+    again = town.take_part(two, "promote")
+    assert town.drive(again).done("look")
+    assert verdicts(town, again) == ["consistent"]
+
+
+def test_a_hold_that_there_is_not_cannot_be_lifted(town: Town) -> None:
+    deployed(town, "one")
+    with pytest.raises(UsageError, match="nothing is held"):
+        rollback.lift(town.store, town.book, {"reason": "x"}, town.key, None)
+
+
+# Which one
+
+
+def test_what_was_not_healthy_is_passed_over(town: Town) -> None:
+    one = deployed(town, "one")
+    (town.project / "sick-two").touch()
+    two = town.release("two")
+    with pytest.raises(StageFailed):
+        town.drive(two)
+    deployed(town, "three")
+    choice, skipped = rollback.choose(town.store, town.book)
+    assert choice.deployment.run == one
+    assert [(each.deployment.run, each.wrong) for each in skipped] == [(two, "look had failed")]
+    assert rollback.chosen(town.store, town.book, two).wrong == "look had failed"
+
+
+def test_the_same_once_more_is_not_another(town: Town) -> None:
+    one, two = deployed(town, "one"), deployed(town, "two")
+    town.drive(town.begin(*town.plans[two].stages.values()))
+    choice, skipped = rollback.choose(town.store, town.book)
+    assert choice.deployment.run == one
+    assert [each.wrong for each in skipped] == ["it is what stands there now"]
+
+
+def test_what_cannot_be_gone_back_to_is_refused_by_name(town: Town) -> None:
+    one = deployed(town, "one")
+    with pytest.raises(UsageError, match="nothing healthy was deployed"):
+        rollback.choose(town.store, town.book)
+    with pytest.raises(Blocked, match="is what stands there"):
+        rollback.chosen(town.store, town.book, one)
+    never = town.release("never")
+    with pytest.raises(UsageError, match="has deployed nothing there"):
+        rollback.chosen(town.store, town.book, never)
+    two = deployed(town, "two")
+    back = town.take_part(one, "rollback")
+    town.drive(back)
+    assert rollback.chosen(town.store, town.book, two).deployment.run == two  # it ran there; who names it may have it
+    with pytest.raises(Blocked):
+        rollback.chosen(town.store, town.book, back)
+
+
+def test_an_environment_is_found_by_what_was_deployed_under_its_name(town: Town) -> None:
+    deployed(town, "one")
+    assert rollback.book_of(town.store, "production", None).name == ledger.name_of(PRODUCTION)
+    with pytest.raises(UsageError, match="'prod'") as refused:
+        rollback.book_of(town.store, "prod", None)
+    assert refused.value.hint == "Deployed to: production, staging."
+
+
+def test_parameters_beside_todays() -> None:
+    then = {"parameters": {"A": {"value": "1"}, "B": {"digest": "scrypt:1234567890123456789"}, "C": {"value": "x"}}}
+    today = {"parameters": {"A": {"value": "2"}, "B": {"digest": "scrypt:1234567890123456789"}}}
+    shown = {each["name"]: (each["then"], each["today"]) for each in rollbacks.parameters(then, today)}
+    assert shown["A"] == ("1", "2")
+    assert shown["B"][0] == shown["B"][1]
+    assert shown["C"] == ("x", None)
+    proposed = {**then, "base": {"parameters": {"A": "2", "B": "****", "C": "x"}}}
+    assert rollbacks.parameters_today(proposed) == [{"name": "A", "then": "1", "today": "2"}]

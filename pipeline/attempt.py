@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from pipeline.context import Context, Stop
     from pipeline.credentials import Lender
+    from pipeline.evidence import Shown
     from pipeline.executors import Ended, Stream
     from pipeline.passage import Passage
     from pipeline.plan import PlannedStage
@@ -235,6 +236,7 @@ class _Attempt:
         work = self.context.work / f"{handle}-{phase}"
         inputs = {name: _input(run, source, name)["artifact"] for name, source in stage.inputs.items()}
         previous = reuse.find(self.context.store, run.id, stage, self.context.key)
+        shown = self._evidence(phase)
         request = Request(
             kind=stage.kind,
             phase=phase,
@@ -250,11 +252,16 @@ class _Attempt:
             cache=self._cache(),
             commit=self._commit(),
             secrets=sorted(stage.secrets),
+            evidence={name: f"evidence/{name}" for name in shown},
         )
         values = self._secrets()
         lender = self._sign_in(phase, handle)
         self.redactor = Redactor(values | (lender.secret_values() if lender else {}))
-        job = jobs.Phase(stage, request, inputs, work, previous.files if previous else {}, values, lender)
+        files, shown_artifacts = (
+            previous.files if previous else {},
+            {name: each.artifact for name, each in shown.items()},
+        )
+        job = jobs.Phase(stage, request, inputs, work, files, values, lender, shown_artifacts)
         state = self._source_state()
         jobs.prepare(job, self.context.store)
         recorded = artifacts.put_json(self.context.store, {"v": contract.VERSION, **dataclasses.asdict(request)})
@@ -263,8 +270,19 @@ class _Attempt:
         told["isolation"] = {"mode": mode, "network": "network" in jobs.needs_of(stage)}
         if previous:
             told["reuses"] = previous.as_json()
+        if shown:
+            told["shown"] = {name: each.as_json() for name, each in shown.items()}
         self.writer.append(chain.PHASE_INTENDED, told)
         return job
+
+    def _evidence(self, phase: contract.Phase) -> dict[str, Shown]:
+        """What a proposal is compared with. It is imported late: most stages propose nothing."""
+        if phase != "propose" or not KINDS[self.stage.kind].evidence:
+            return {}
+        from pipeline import evidence
+
+        context = self.context
+        return evidence.find(context.store, context.plan, context.run, self.stage, context.trust)
 
     def _source_state(self) -> dict[str, Any] | None:
         """Say at which commit the project is that a stage is about to read, once it is held to the run's own."""

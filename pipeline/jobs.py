@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 class Phase:
     """A request with all that its job needs beside it. `artifacts` maps an input's name to its digest.
 
-    `files` are further ones, by their path in the work directory. `secrets` are the values that its process is handed, `lender` lends
-    it credentials as long as it runs.
+    `evidence` does so for what is only shown. `files` are further ones, by their path in the work directory. `secrets` are the
+    values that its process is handed, `lender` lends it credentials as long as it runs.
     """
 
     stage: PlannedStage
@@ -46,6 +46,7 @@ class Phase:
     files: dict[str, bytes] = field(default_factory=dict)
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
     lender: Lender | None = None
+    evidence: dict[str, str] = field(default_factory=dict)
 
 
 def prepare(phase: Phase, store: Store) -> None:
@@ -54,6 +55,11 @@ def prepare(phase: Phase, store: Store) -> None:
     lay_out(phase)
     for name, sha256 in phase.artifacts.items():
         artifacts.materialise(store, sha256, phase.work / "inputs" / name)
+    for name, sha256 in phase.evidence.items():
+        try:
+            artifacts.materialise(store, sha256, phase.work / "evidence" / name)
+        except VerificationFailed:  # pruned, or not what its digest says: then it is not shown
+            discard(phase.work / "evidence" / name)
     for path, data in phase.files.items():
         _write_file(phase.work / path, data)
     if phase.request.source == str(phase.work / "source"):

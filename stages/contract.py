@@ -181,6 +181,9 @@ class Request:
     the record proves them. `cache` is a directory of this project and kind that outlives the run; what is in it may be lost or
     wrong. Both only save work: with neither, a stage does the same and takes longer.
 
+    `evidence` maps names to directories of what the record has for people to compare with: it is shown, and decides nothing. Any of
+    it may be missing.
+
     `commit` is the one that the run was opened at, None if its files were not just those of a commit.
 
     `secrets` names those that the stage is handed. No value is ever in a request: it is in the variable `secret_variable` names,
@@ -201,6 +204,7 @@ class Request:
     cache: str | None = None
     commit: str | None = None
     secrets: list[str] = field(default_factory=list)
+    evidence: dict[str, str] = field(default_factory=dict)
 
 
 def secret_variable(name: str) -> str:
@@ -263,6 +267,7 @@ def read_request(path: Path) -> Request:
             cache=data.get("cache"),
             commit=data.get("commit"),
             secrets=data.get("secrets", []),
+            evidence=data.get("evidence", {}),
         )
 
 

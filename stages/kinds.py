@@ -66,6 +66,9 @@ class Kind:
     in_place_of_inputs: str = ""
     outputs: tuple[str, ...] = ()
     reuses: tuple[tuple[str, str], ...] = ()
+    evidence: tuple[str, ...] = ()
+    """Artifacts that its propose phase is shown (`Request.evidence`), if there are any: `NAME` by a stage that it needs, near or far, and
+    `standing-NAME` of the run whose deployment stands at its target."""
     phases: tuple[Phase, ...] = ("apply",)
     needs: frozenset[Need] = frozenset()
     environment: Literal["required", "optional", "none"] = "none"
@@ -253,6 +256,7 @@ KINDS: dict[str, Kind] = {
             "Deploy the packaged template as a CloudFormation stack: propose a change set, then execute just that one.",
             inputs=("release",),
             outputs=("deployment",),
+            evidence=("scan",),
             phases=("propose", "apply"),
             needs=frozenset({"network", "credentials"}),
             environment="required",

@@ -265,6 +265,16 @@ class Gone(StageError):
     """The stack is not there any more."""
 
 
+FAILED_FIRST = ("CREATE_FAILED", "UPDATE_FAILED")
+"""States in which a stack stays if nothing is to roll back; else it goes through them, where it fails before anything was made."""
+
+
+def _rolls_back(failed: Json, after: Json) -> bool:
+    """Whether the next event of a stack that failed is its own rollback, and not one that somebody asks for later."""
+    same = failed.get("ClientRequestToken") == after.get("ClientRequestToken")
+    return same and str(after["ResourceStatus"]).endswith("ROLLBACK_IN_PROGRESS")
+
+
 @dataclass
 class Events:
     """The events of one operation on a stack, each given once, oldest first. They are younger than `since`.
@@ -306,10 +316,20 @@ class Events:
 
     def closing(self) -> Json | None:
         """The event that ended the operation: the stack's own, in a state that is not in progress."""
-        return next((event for event in self.all if self._is_closing(event)), None)
+        end = self._end(self.all)
+        return self.all[end - 1] if end else None
 
-    def _is_closing(self, event: Json) -> bool:
-        return event.get("PhysicalResourceId") == self.stack_id and not event["ResourceStatus"].endswith("_IN_PROGRESS")
+    def _end(self, events: list[Json]) -> int | None:
+        """How many events there are up to the one that ends the operation. A failure that a rollback of ours follows is no end."""
+        own = [at for at, event in enumerate(events) if event.get("PhysicalResourceId") == self.stack_id]
+        for at, after in zip(own, [*own, None][1:], strict=True):
+            status = events[at]["ResourceStatus"]
+            if status.endswith("_IN_PROGRESS") or (
+                status in FAILED_FIRST and after is not None and _rolls_back(events[at], events[after])
+            ):
+                continue
+            return at + 1
+        return None
 
     def _of_operation(self, fresh: list[Json]) -> list[Json]:
         if self.token is None:
@@ -317,7 +337,7 @@ class Events:
         if not self.all:
             tokens = [event.get("ClientRequestToken") for event in fresh]
             fresh = fresh[tokens.index(self.token) :] if self.token in tokens else []
-        end = next((at for at, event in enumerate([*self.all, *fresh], 1) if self._is_closing(event)), None)
+        end = self._end([*self.all, *fresh])
         return fresh if end is None else fresh[: max(0, end - len(self.all))]
 
     def _fetch(self) -> list[Json]:

@@ -145,12 +145,17 @@ def follow(client: CloudFormationClient, under_way: Operation) -> Json:
             for event in under_way.new():
                 show(event)
             closing = under_way.root.closing()
-            if closing:
+            if closing and not _goes_on(client, under_way.stack_id, closing):
                 for event in under_way.rest():
                     show(event)
                 return closing
         time.sleep(min(delay_s, under_way.due_in_s() or delay_s))
     raise AssertionError  # delays never end
+
+
+def _goes_on(client: CloudFormationClient, stack_id: str, closing: Json) -> bool:
+    """Whether a stack that says it failed is about to roll back."""
+    return closing["ResourceStatus"] in cloudformation.FAILED_FIRST and not _is_at_rest(client, stack_id)
 
 
 def _is_at_rest(client: CloudFormationClient, stack_id: str) -> bool:

@@ -15,7 +15,7 @@ from stages.aws import cloudformation, lambda_, retry
 from stages.contract import InvalidInput, Problem, StageError
 from stages.deploy import late
 from stages.deploy.precheck import transforms
-from stages.deploy.release import NEW_RUN
+from stages.deploy.release import NEW_RUN, ecr_place
 from stages.deploy.states import exists
 from stages.deploy.subject import STACK, Found, template_digest
 from stages.limits import LIMITS
@@ -25,7 +25,7 @@ from stages.template.resolve import resolve
 from stages.template.resources import find
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from stages.aws.session import Session
     from stages.contract import Json
@@ -170,18 +170,40 @@ def wait_for_functions(session: Session, names: dict[str, str]) -> dict[str, lam
         return dict(zip(names, ready, strict=True))
 
 
-def check_images(session: Session, release: Release) -> None:
-    """Make sure that every image is in its registry and is the one meant. Raises InvalidInput, StageError.
+def check_images(session: Session, release: Release) -> dict[str, str]:
+    """Make sure that every image is in its registry and is the one meant; give their manifests by URI. Raises InvalidInput, StageError.
 
     A role that may not read the registry (AccessDenied) is told so in the log: Lambda itself will find out.
     """
     problems: list[Problem] = []
+    found: dict[str, str] = {}
     for (account, region, repository), images in _by_repository(release).items():
-        manifests = _manifests(session.elsewhere(account, region), account, repository, images)
+        digests = {image.manifest for image in images.values()}
+        manifests = _manifests(session.elsewhere(account, region), account, repository, digests)
         if manifests is not None:
             problems += _image_problems(images, manifests)
+            found |= {each.uri: manifests[each.manifest] for each in images.values() if each.manifest in manifests}
     if problems:
         raise InvalidInput(problems)
+    return found
+
+
+def running_manifests(session: Session, uris: Iterable[str]) -> dict[str, str]:
+    """The manifests of images by URI, as far as they can be had: what is shown for comparison keeps nothing from going on."""
+    found: dict[str, str] = {}
+    places: dict[tuple[str, str, str], dict[str, str]] = {}
+    for uri in uris:
+        where = ecr_place(uri)
+        if where is not None:
+            places.setdefault(where[:3], {})[where[3]] = uri
+    for (account, region, repository), images in places.items():
+        try:
+            manifests = _manifests(session.elsewhere(account, region), account, repository, set(images)) or {}
+        except StageError as error:
+            log(f"cannot compare with the images that run: {error.message}", level="warning")
+            continue
+        found |= {uri: manifests[digest] for digest, uri in images.items() if digest in manifests}
+    return found
 
 
 def check_templates(session: Session, release: Release) -> None:
@@ -255,17 +277,17 @@ def _image_problems(images: dict[str, Image], manifests: dict[str, str]) -> Iter
             refuse_other_manifest(name, image, manifest)
 
 
-def _manifests(session: Session, account: str, repository: str, images: dict[str, Image]) -> dict[str, str] | None:
-    """The manifests of images by digest, as far as the repository has them; None if we may not look."""
+def _manifests(session: Session, account: str, repository: str, wanted: set[str]) -> dict[str, str] | None:
+    """The manifests of images by their own digest, as far as the repository has them; None if we may not look."""
     doing = f"looking for images in the repository {repository} of account {account}"
-    digests = sorted({image.manifest for image in images.values()})
+    digests = sorted(wanted)
     found: dict[str, str] = {}
     with retry.explained(doing):
         try:
             for start in range(0, len(digests), IMAGES_A_CALL):
-                wanted = [{"imageDigest": digest} for digest in digests[start : start + IMAGES_A_CALL]]
+                some = [{"imageDigest": digest} for digest in digests[start : start + IMAGES_A_CALL]]
                 answer: Any = session.ecr.batch_get_image(  # by digest, so what comes back is what was pushed
-                    registryId=account, repositoryName=repository, imageIds=cast("list[Any]", wanted)
+                    registryId=account, repositoryName=repository, imageIds=cast("list[Any]", some)
                 )
                 found.update({each["imageId"]["imageDigest"]: each["imageManifest"] for each in answer["images"]})
         except ClientError as error:

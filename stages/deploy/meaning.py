@@ -216,7 +216,9 @@ def _unbounded(old: dict[str, Json], new: dict[str, Json]) -> Iterator[str]:
 
 
 def _losses(changes: list[Json], old: dict[str, Json], new: dict[str, Json]) -> Iterator[str]:
-    """What is deleted, or made anew beside the old one, and what becomes of its data."""
+    """What is deleted, or made anew beside the old one, and what becomes of its data. What may be made anew and holds none comes
+    last, in one sentence."""
+    perhaps: list[str] = []
     for change in changes:
         name, holds = change["logical_id"], change["type"] in HOLDS_DATA
         what = _what(change)
@@ -226,11 +228,15 @@ def _losses(changes: list[Json], old: dict[str, Json], new: dict[str, Json]) -> 
                 yield f"{what} leaves the stack and stays: {kept}"
             else:
                 yield f"{what} is deleted{', with all that is in it' if holds or change['type'] == STACK else ''}"
+        elif change["action"] == "Modify" and change["replacement"] == "Conditional" and not holds:
+            perhaps.append(name)
         elif change["action"] == "Modify" and change["replacement"] in ("True", "Conditional"):
             word = "is replaced by a new one" if change["replacement"] == "True" else "may be replaced by a new one"
             kept = _kept(change, new.get(name, {}), "UpdateReplacePolicy")
             fate = f"the old one stays: {kept}" if kept else "the old one is deleted, with all that is in it"
             yield f"{what} {word}{f', which is empty; {fate}' if holds else ''}"
+    if perhaps:
+        yield f"{', '.join(perhaps)} may be replaced by {'a new one' if len(perhaps) == 1 else 'new ones'}"
 
 
 def _kept(change: Json, resource: Json, attribute: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from stages.aws import cloudformation, s3
 from stages.aws.session import connect
 from stages.contract import InvalidInput, Proposal, Result, StageError, secret_variable
-from stages.deploy import live, meaning, parameters, precheck, view
+from stages.deploy import difference, live, meaning, parameters, precheck, view
 from stages.deploy import release as releases
 from stages.deploy import subject as subjects
 from stages.deploy.states import change_set_type
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from stages.aws.session import Session
     from stages.contract import Access, Json, Request, Target
+    from stages.deploy.difference import Scan, Unknown
     from stages.deploy.release import Release
 
 _NESTED_CHANGE_SET = re.compile(r"arn:[^\s:]+:cloudformation:\S+:changeSet/[^\s/]+/[^\s.,]+")
@@ -36,7 +37,7 @@ def propose(request: Request, work: Path) -> Result:
     target, access = environment(request)
     release = load(request, work, target)
     session = connect(target, access)
-    proposal = _taken_up(session, request) or _proposal(session, release, target, request)
+    proposal = _taken_up(session, request) or _proposal(session, release, request, _scans(request, work))
     nothing = proposal.subject["nothing_to_do"]
     log("nothing to change" if nothing else f"{len(proposal.subject['changes'])} changes proposed", stack=target.stack)
     facts = {"nothing_to_do": nothing, "changes": len(proposal.subject["changes"])}
@@ -103,8 +104,11 @@ def _taken_up(session: Session, request: Request) -> Proposal | None:
     return None
 
 
-def _proposal(session: Session, release: Release, target: Target, request: Request) -> Proposal:
-    live.check_images(session, release)
+def _proposal(
+    session: Session, release: Release, request: Request, scans: tuple[Scan | Unknown, Scan | Unknown]
+) -> Proposal:
+    target = session.target
+    manifests = live.check_images(session, release)
     live.check_templates(session, release)
     stack_name = str(target.stack)
     stack = cloudformation.describe_stack(session.cloudformation, stack_name)
@@ -139,9 +143,42 @@ def _proposal(session: Session, release: Release, target: Target, request: Reque
     subject = subjects.build(release, target, found)
     before, after = _plain(live.bodies_before(session, found)), _plain(live.bodies_after(session, release, found))
     text = view.render(
-        subject, means=meaning.explain(subject["changes"], before, after), leaves=_leaves(subject, before, after)
+        subject,
+        means=meaning.explain(subject["changes"], before, after),
+        leaves=_leaves(subject, before, after),
+        differences=_differences(session, subject, manifests, scans),
     )
     return Proposal(subject, _handle(made, empty=change_set is None), text)
+
+
+def _scans(request: Request, work: Path) -> tuple[Scan | Unknown, Scan | Unknown]:
+    """The scan of what runs, and that of the release, as far as the record has them."""
+    folders = {name: work / path for name, path in request.evidence.items()}
+    return (
+        difference.scan(folders.get("standing-scan"), "the record has no scan of what runs"),
+        difference.scan(folders.get("scan"), "no stage before this one has scanned it"),
+    )
+
+
+def _differences(
+    session: Session, subject: Json, manifests: dict[str, str], scans: tuple[Scan | Unknown, Scan | Unknown]
+) -> dict[str, list[str]]:
+    """How each image differs from the one that runs; nothing of those that are the same."""
+    runs = {name: each.get("image") for name, each in ((subject["base"] or {}).get("functions", {})).items()}
+    pairs = {name: (runs.get(name), image["image"]) for name, image in subject["images"].items()}
+    changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    before = live.running_manifests(session, {old for old, _ in changed.values() if old})
+    told: dict[str, list[str]] = {}
+    known: dict[tuple[str | None, str], str] = {}
+    for name, (old, new) in changed.items():
+        first = known.setdefault((old, new), name)
+        if first != name:
+            told[name] = [f"as of {first}"]
+        elif old is None:
+            told[name] = difference.new(manifests.get(new))
+        else:
+            told[name] = difference.told((before.get(old), manifests.get(new)), scans)
+    return told
 
 
 def _plain(bodies: Json) -> Json:

@@ -237,6 +237,15 @@ def _image(name: str, function: Json) -> Image:
     return Image(uri, config, manifest, reference.name, host.account, host.region)
 
 
+def ecr_place(uri: str) -> tuple[str, str, str, str] | None:
+    """Account, region, repository and manifest digest of an image in Amazon ECR; None of any other."""
+    try:
+        image = _image("", {"image": uri, "config": "", "manifest": uri.rpartition("@")[2]})
+    except StageError:
+        return None
+    return (image.account, image.region, image.repository, image.manifest) if image.account and image.region else None
+
+
 def _stack_problems(stacks: dict[str, Stack], document: Json) -> Iterator[str]:
     """Nested templates that nothing leads to, or that are named by another address than release.json says."""
     for path, template in document["templates"].items():

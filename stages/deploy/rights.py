@@ -29,8 +29,10 @@ def allowed(resource: Json) -> Iterator[str]:
     elif type_ in _OWN_POLICIES:
         yield from _statements(properties.get("PolicyDocument"), "lets its owners also")
     elif type_ == "AWS::Lambda::Permission":
-        source = _short(properties.get("SourceArn") or properties.get("SourceAccount") or "anything of its")
-        yield f"{_who(properties.get('Principal'))} may call {_short(properties.get('FunctionName'))} for {source}"
+        source = properties.get("SourceArn") or properties.get("SourceAccount") or properties.get("PrincipalOrgID")
+        who, what = _who(properties.get("Principal")), _short(properties.get("FunctionName"))
+        whose = f" for {_short(source)}" if source else "" if who == "everybody" else " for whoever asks it to"
+        yield f"{who} may call {what}{whose}"
     else:
         for key in _POLICIES:
             yield from _statements(properties.get(key), "lets others also")

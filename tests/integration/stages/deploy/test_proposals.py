@@ -154,9 +154,30 @@ def test_what_changes_in_a_nested_stack_is_told_without_change_sets_of_its_own(e
     assert change["nested"] is False
     assert "its own changes are not in the change set" in proposal.view
     assert section(proposal.view, "What it means") == [
-        "Child (AWS::CloudFormation::Stack) may be replaced by a new one",  # so it says of every nested stack
         "Child/Orders (AWS::DynamoDB::Table) is deleted, with all that is in it",
+        "Child may be replaced by a new one",  # so it says of every nested stack
         "Child/Address (AWS::Lambda::Url): the function's address opens to everybody, without authorization",
         "Child/Address (AWS::Lambda::Url) is added, by its template",
         "Child/Fn (AWS::Lambda::Function) changes, by its template: Code.ImageUri",
     ]
+
+
+def test_how_the_image_of_a_function_differs_from_the_one_that_runs(embedded: Deployer) -> None:
+    first = embedded.propose("i-1")
+    assert section(first.view, "Images")[1] == "0 layers, 2 bytes compressed"
+    embedded.apply("i-1", first)
+    proposal = embedded.propose("i-2", "two")
+    assert section(proposal.view, "Images")[1:] == [
+        "layers: 0 shared; 2 bytes compressed, +0 bytes",
+        "packages and findings: not known, because the record has no scan of what runs",
+    ]
+    assert "compressed" not in str(proposal.subject)  # shown, and no part of what is approved
+    running = proposal.subject["base"]["functions"]["HelloWorldFunction"]["image"]
+    session(embedded).ecr.batch_delete_image(
+        repositoryName="app", imageIds=[{"imageDigest": running.partition("@")[2]}]
+    )
+    gone = embedded.propose("i-3", "two")
+    assert section(gone.view, "Images")[1].startswith(
+        "not known, because of the image that runs: it is not in its registry"
+    )
+    assert gone.subject == proposal.subject

@@ -77,6 +77,28 @@ def test_what_closes_an_operation(
     assert (ours.closing() is not None) is closes
 
 
+def test_a_failure_that_is_rolled_back_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stack that fails before anything of it is made says so itself, and then rolls back."""
+    events = [event(1, "CREATE_FAILED", physical=STACK), event(2, "ROLLBACK_IN_PROGRESS", physical=STACK)]
+    pages, ours = follow(events[:1], monkeypatch)
+    ours.new()
+    assert ours.closing() == events[0]  # as far as is known: who follows it looks at the stack as well
+    pages.events = events
+    ours.new()
+    assert ours.closing() is None
+    pages.events = [*events, event(3, "ROLLBACK_COMPLETE", physical=STACK)]
+    ours.new()
+    assert (ours.closing() or {})["ResourceStatus"] == "ROLLBACK_COMPLETE"
+
+
+def test_a_failure_that_stays_is_an_end_though_somebody_rolls_it_back_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [event(1, "UPDATE_FAILED", physical=STACK)]
+    events += [event(2, "UPDATE_ROLLBACK_IN_PROGRESS", physical=STACK, operation="theirs")]
+    _, ours = follow(events, monkeypatch)
+    ours.new()
+    assert ours.closing() == events[0]
+
+
 def test_what_somebody_does_in_the_middle_ends_our_operation_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who cancels an update has another token: whoever waits for an end with ours waits for ever."""
     events = [event(1, "UPDATE_IN_PROGRESS", physical=STACK)]

@@ -76,6 +76,23 @@ def test_what_is_lost(what: dict[str, Any], before: Any, after: Any, told: str) 
     assert explain([what], old, new) == [told]
 
 
+def test_what_may_be_made_anew_and_holds_nothing_is_one_sentence() -> None:
+    changes = [change("Modify", name, "AWS::ApiGateway::Stage", replacement="Conditional") for name in ("A", "B")]
+    assert explain(changes, template(), template()) == ["A, B may be replaced by new ones"]
+    assert explain(changes[:1], template(), template()) == ["A may be replaced by a new one"]
+
+
+def test_who_may_call_a_function() -> None:
+    def told(**properties: Any) -> list[str]:
+        resources = template(P=resource("AWS::Lambda::Permission", {"FunctionName": {"Ref": "Fn"}, **properties}))
+        return [each.partition(": ")[2] for each in explain([], None, resources)]
+
+    assert told(Principal="*", FunctionUrlAuthType="NONE") == ["everybody may call Fn"]
+    assert told(Principal="*", PrincipalOrgID="o-1") == ["everybody may call Fn for o-1"]
+    assert told(Principal="s3.amazonaws.com") == ["s3.amazonaws.com may call Fn for whoever asks it to"]
+    assert told(Principal="s3.amazonaws.com", SourceArn="arn:x") == ["s3.amazonaws.com may call Fn for arn:x"]
+
+
 def test_what_changes_in_place_loses_nothing() -> None:
     same = template(Orders=resource(TABLE))
     assert explain([change("Modify", "Orders", TABLE, replacement="False")], same, same) == []

@@ -227,7 +227,7 @@ class Stage(Contender):
 
 
 class Pipeline(Contender):
-    """`towpath run`: a record, a gate, a ledger, and two stages in a sandbox."""
+    """`towpath run` of a pipeline with two stages, the first of which hands over a release: a record, a gate, a ledger, sandboxes."""
 
     def prepare(self, contents: Sequence[str]) -> None:
         release(self.world, self.folder / "release", contents)
@@ -254,11 +254,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def test_deploy(world: World) -> None:
-    made = [Sam(world, "sam deploy", world.folder / "sam"), Raw(world, "raw boto3", world.folder / "raw")]
-    made += [
-        Stage(world, "towpath: stage", world.folder / "stage"),
-        Pipeline(world, "towpath run", world.folder / "run"),
-    ]
+    ways = {"sam deploy": Sam, "raw boto3": Raw, "towpath: stage": Stage, "towpath run": Pipeline}
+    made: list[Contender] = [way(world, name, world.folder / way.__name__.lower()) for name, way in ways.items()]
     taken: dict[str, dict[str, list[Taken]]] = {task: {each.name: [] for each in made} for task in TASKS}
     for each in made:
         each.folder.mkdir()

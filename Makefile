@@ -34,6 +34,10 @@ chaos: engine ## Kill the runner at every fault point there is, go on, and compa
 	@scripts/test-tools
 	EVERY_POINT=1 $(BIN)/python -m pytest tests/chaos
 
+.PHONY: live
+live: engine ## Run the end-to-end test on the real AWS account that TOWPATH_LIVE_ACCOUNT and TOWPATH_LIVE_REGION name
+	@scripts/live
+
 .PHONY: check
 check: setup ## Lint, check formats, types, workflows, scripts, and that generated files are fresh
 	$(BIN)/ruff check

@@ -97,11 +97,12 @@ def _deploy(
     session: Session, release: Release, proposal: Proposal, request: Request, under_way: following.Operation | None
 ) -> Deployed:
     if under_way is None:
-        stack = _refuse_if_moved(session, release, proposal, None)
+        stack, seen = _refuse_if_moved(session, release, proposal, None)
         if stack is None:
             raise outcome.again("the stack is gone")
         log("nothing to change", stack=stack["StackName"])
-        return _ready(session, stack)
+        usable = {name: each for name, each in seen.items() if each and each.settled and not each.failure}
+        return Deployed(stack, usable) if usable.keys() == seen.keys() else _ready(session, stack)
     _execute(session, release, proposal, request, under_way)
     with following.going_on_outside(str(session.target.stack)):
         closing = following.follow(session.cloudformation, under_way)
@@ -148,19 +149,22 @@ def _take_up(under_way: following.Operation, request: Request, *, gone: bool) ->
     log("the change set is being executed already; following it")
 
 
-def _refuse_if_moved(session: Session, release: Release, proposal: Proposal, change_set: Json | None) -> Json | None:
-    """Make sure that what would be done is what was proposed, and nobody is at it. Returns the stack's description."""
+def _refuse_if_moved(
+    session: Session, release: Release, proposal: Proposal, change_set: Json | None
+) -> tuple[Json | None, dict[str, LiveFunction | None]]:
+    """Make sure that what would be done is what was proposed, and nobody is at it. Returns the stack and its functions."""
     target = session.target
     stack = cloudformation.describe_stack(session.cloudformation, str(target.stack))
     if stack and is_busy(stack["StackStatus"]):
         raise outcome.busy(stack)
-    base = live.base(session, stack)
+    seen = live.functions(session, stack)
+    base = live.base(session, stack, seen)
     found = live.found(session, release, proposal.subject["execution"]["type"], change_set, base)
     now = subjects.build(release, target, found)
     moved = list(subjects.differences(proposal.subject, now))
     if moved:
         raise outcome.again(f"what would be done is no longer what was proposed; these differ: {', '.join(moved)}")
-    return stack
+    return stack, seen
 
 
 def _deployment(session: Session, target: Target, release: Release, deployed: Deployed) -> Json:

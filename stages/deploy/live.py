@@ -113,12 +113,21 @@ def processed_template(
     return cloudformation.template(session.cloudformation, "Processed", change_set=change_set, stack=stack)
 
 
-def base(session: Session, stack: Json | None) -> Json | None:
-    """What runs in a stack now: None, or its identity, template, parameters, and the code of each function."""
+def functions(session: Session, stack: Json | None) -> dict[str, lambda_.LiveFunction | None]:
+    """The functions of a stack as they are now, by their full ids; None for one that is missing."""
+    if stack is None or not exists(stack["StackStatus"]):
+        return {}
+    names = function_names(session, stack["StackId"])
+    return dict(zip(names, look_at(session, list(names.values())), strict=True))
+
+
+def base(
+    session: Session, stack: Json | None, seen: dict[str, lambda_.LiveFunction | None] | None = None
+) -> Json | None:
+    """What runs in a stack now: None, or its identity, template, parameters, and the code of each function (`seen`, if known)."""
     if stack is None or not exists(stack["StackStatus"]):
         return None
-    names = function_names(session, stack["StackId"])
-    functions = dict(zip(names, look_at(session, list(names.values())), strict=True))
+    seen = functions(session, stack) if seen is None else seen
     return {
         "stack_id": stack["StackId"],
         "template": templates(session, stack=stack["StackId"]),
@@ -126,7 +135,7 @@ def base(session: Session, stack: Json | None) -> Json | None:
         "tags": {each["Key"]: each["Value"] for each in stack.get("Tags", []) if not each["Key"].startswith("aws:")},
         "service_role": stack.get("RoleARN"),
         "notification_arns": sorted(stack.get("NotificationARNs", [])),
-        "functions": {name: _code(function) for name, function in sorted(functions.items())},
+        "functions": {name: _code(function) for name, function in sorted(seen.items())},
     }
 
 

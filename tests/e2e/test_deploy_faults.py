@@ -224,12 +224,6 @@ def test_a_stack_that_somebody_else_is_changing(project: Project) -> None:
     project.resume()
 
 
-def test_a_stack_that_is_nothing_but_a_change_set_of_somebodys(project: Project) -> None:
-    project.aws.stuck("REVIEW_IN_PROGRESS")
-    project.approved()
-    project.resume()
-
-
 def test_a_creation_that_failed_is_removed_and_made_again(project: Project) -> None:
     """`aws cloudformation deploy` and `sam deploy` leave people with a stack that takes nothing, and no command for it."""
     project.approved()

@@ -39,10 +39,17 @@ def endpoints(state: dict[str, Any], stage: str) -> dict[str, str]:
 
 
 def test_from_source_to_production(example: Callable[[], Machine]) -> None:
-    machine = example()
+    check_main_job(example(), r"\d{12}\.dkr\.ecr\.eu-central-1\.amazonaws\.com/demo-app")
+
+
+def check_main_job(machine: Machine, repository: str, *parameters: str) -> None:
+    """Run the example from its source to production, and hold what runs against what was packaged.
+
+    `repository` is a pattern, `parameters` are options of `towpath run`. The same runs on a real account: tests/live.
+    """
     assert "6 stages" in machine.towpath("validate").stdout
     assert [stage["name"] for stage in machine.json("plan")["stages"]] == STAGES
-    state = machine.json("run")
+    state = machine.json("run", *parameters)
     assert {name: stage["state"] for name, stage in state["stages"].items()} == dict.fromkeys(STAGES, "succeeded")
 
     for stage in ("deploy-staging", "deploy-production"):
@@ -52,10 +59,7 @@ def test_from_source_to_production(example: Callable[[], Machine]) -> None:
     pinned, template = release(machine, state)
     uris = re.findall(rb"ImageUri: *(\S+)", template)
     assert len(uris) == 2
-    assert all(
-        re.fullmatch(rb"\d{12}\.dkr\.ecr\.eu-central-1\.amazonaws\.com/demo-app@sha256:[0-9a-f]{64}", uri)
-        for uri in uris
-    )
+    assert all(re.fullmatch(repository.encode() + rb"@sha256:[0-9a-f]{64}", uri) for uri in uris)
     for stage in ("deploy-staging", "deploy-production"):
         running = {name: each["image"] for name, each in state["stages"][stage]["facts"]["functions"].items()}
         assert running == {name: each["image"] for name, each in pinned["functions"].items()}

@@ -28,15 +28,25 @@ _AT_ONCE = 4
 class _Environments(click.Group):
     """A group whose own argument is an environment: the name of a command below it is none."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return ["bootstrap"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        from pipeline.cli.bootstrap import bootstrap
+
+        return bootstrap if cmd_name == "bootstrap" else None
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        below = bool(args) and args[0] in self.commands
+        below = args[:1] == ["bootstrap"]
         ctx.allow_interspersed_args = not below
         return super().parse_args(ctx, ["", *args] if below else args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.commands:
+        if args[0] != "bootstrap":
             raise UsageError(f"{args[0]!r} is one environment too many", hint="Two are compared by: ENV --diff OTHER")
         return super().resolve_command(ctx, args)
 

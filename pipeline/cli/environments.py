@@ -12,7 +12,7 @@ from pipeline.cli import common
 from pipeline.errors import StageFailed, UsageError, VerificationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pipeline.credentials import Lender
     from pipeline.environments import Place
@@ -257,8 +257,8 @@ def _print(states: list[dict[str, Any]], *, in_detail: bool, as_json: bool) -> N
     head = ["environment", "stack", "release", "since", "run", "commit", "asked for by", "approved by"]
     _table(head + (["changed"] if asked else []) + ["rules"], [_row(each, asked=asked) for each in states])
     for each in states:
-        for one in each["unfinished"]:
-            click.echo(f"{each['environment']}: {_unfinished(one)}")
+        for line in _held(each):
+            _say(f"{each['environment']}: {line}")
         _print_drift(each)
 
 
@@ -298,8 +298,8 @@ def _print_one(state: dict[str, Any]) -> None:
         _say(f"  commit     {current['commit'] or 'not known'}")
         _say(f"  asked for  by {asked}")
         _say(f"  approved   by {approved}")
-    for one in state["unfinished"]:
-        _say(f"  {_unfinished(one)}")
+    for line in _held(state):
+        _say(f"  {line}")
     for title, values in (("images", state["images"]), ("parameters", state["parameters"]), ("tags", state["tags"])):
         if values:
             _say(f"\n{title}")
@@ -333,6 +333,14 @@ def _print_past(state: dict[str, Any]) -> None:
 
 def _facts(data: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in data.items() if isinstance(value, (str, int)) and value != "")
+
+
+def _held(state: dict[str, Any]) -> Iterator[str]:
+    """Tell of what is in the way of the next deployment."""
+    lock = state["lock"]
+    if lock:
+        yield f"locked by {lock['by']} since {_at(lock['at'])}: {lock['reason']}"
+    yield from map(_unfinished, state["unfinished"])
 
 
 def _unfinished(one: dict[str, Any]) -> str:

@@ -254,7 +254,10 @@ def _apply(wanted: Wanted) -> list[Json]:
     return [
         *_reading(wanted),
         _allow(["cloudformation:ExecuteChangeSet"], _changing(wanted)),
-        _allow(["cloudformation:TagResource"], _stack(wanted)),
+        _allow(
+            [f"cloudformation:{each}" for each in ("TagResource", "ContinueUpdateRollback", "RollbackStack")],
+            _stack(wanted),
+        ),
         _allow(["cloudformation:*"], _stack(wanted, "-*"), Condition=only),
         _allow(["lambda:*"], _functions(wanted), Condition=only),
         _allow(["lambda:*EventSourceMapping*"], "*", Condition=only),

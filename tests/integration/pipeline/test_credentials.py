@@ -251,7 +251,9 @@ def test_a_job_of_another_branch_is_told_what_its_token_says(house: House, monke
 
 
 def test_a_secret_is_read_with_the_role_for_secrets(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.secrets.Access", lambda *_, **told: Access(os.environ["AWS_ENDPOINT_URL"], **told))
+    monkeypatch.setattr(
+        "pipeline.credentials.Access", lambda *_, **told: Access(os.environ["AWS_ENDPOINT_URL"], **told)
+    )
     source = SecretSource("ssm", "/shop/token", target=TARGET, auth=Auth("ambient", {"secrets": arn("owner-secrets")}))
     stage = command("use", 'test ${#TOKEN} = 14 && echo "$TOKEN"', secrets={"TOKEN": source})
     run = house.drive(house.open(stage))

@@ -11,6 +11,7 @@ import yaml
 
 from pipeline import beneath, sight
 from pipeline.definition import copies, resolve
+from pipeline.definition.model import Roles
 from pipeline.errors import InvalidDefinition
 from pipeline.plan import GATED, Auth, Plan, PlannedStage, SecretSource
 from pipeline.record import digest
@@ -90,6 +91,10 @@ def _secret(definition: Definition, name: str) -> SecretSource:
     target = dataclasses.replace(identity(definition, secret.environment), stack=None)
     environment = definition.environments[secret.environment]
     return dataclasses.replace(source, target=target, profile=environment.profile, auth=auth(environment, ("secrets",)))
+
+
+ROLES = tuple(Roles.model_fields)
+"""The keys of all roles that an environment may have."""
 
 
 def auth(environment: Environment, keys: Collection[str]) -> Auth | None:

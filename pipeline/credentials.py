@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import os
 import secrets
 import threading
 import time
@@ -20,17 +21,19 @@ import urllib.parse
 import urllib.request
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import StageFailed
-from stages.contract import StageError
+from stages.contract import Access, StageError
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pipeline.plan import Auth
+    from stages.aws.session import Session
     from stages.aws.signin import Credentials
+    from stages.contract import Target
 
 TOKEN_TIMEOUT_S = 10.0
 TOKEN_TRIES = 3
@@ -130,6 +133,36 @@ def _handler(lender: Lender) -> type[BaseHTTPRequestHandler]:
             """Say nothing: what is asked here is nobody's concern."""
 
     return Handler
+
+
+class SignsIn(Protocol):
+    """What says where and how to sign in: a stage of a plan, the source of a secret, an environment."""
+
+    @property
+    def target(self) -> Target | None: ...
+    @property
+    def profile(self) -> str | None: ...
+    @property
+    def auth(self) -> Auth | None: ...
+
+
+def connect(
+    what: SignsIn, key: str, name: str, endpoint: Callable[[], str], ours: Mapping[str, str] = os.environ
+) -> Session:
+    """Open a session of our own, as a phase has it: with the role of `key`, if there are roles.
+
+    `name` is the session's, `endpoint` gives the embedded AWS's. Raises StageError, StageFailed.
+    """
+    from stages.aws import session
+
+    if what.target is None:
+        raise AssertionError("a session is with a target")
+    if what.auth is None:
+        access = Access(endpoint() if what.target.embedded else None, what.profile)
+        return session.connect(what.target, access)
+    tags = {"towpath:session": name}
+    fetch = fetcher(what.auth, key, what.target.region, ours, profile=what.profile, session=name, tags=tags)
+    return session.connect(what.target, Access(role=what.auth.roles[key]), fetch())
 
 
 def fetcher(

@@ -102,6 +102,7 @@ def told(place: Place, book: Ledger) -> dict[str, Any]:
         "ledger": place.ledger if book.events else None,
         "rules": {"text": words(rules), **rules.as_json()} if rules else None,
         "current": done[-1] if done else None,
+        "lock": book.lock,
         "unfinished": [each for each in history if each["outcome"] is None],
         "history": [each for each in history if each["outcome"]][: -HISTORY - 1 : -1],
         "events": [_event(each) for each in book.events if each.type not in _KNOWN][: -HISTORY - 1 : -1],

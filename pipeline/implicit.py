@@ -5,6 +5,7 @@ Nothing here knows `pipeline.yaml`, which is why such a command starts fast.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """One stage, named after its kind. `options` are of the types that the kind says; what is left out has its default.
+    """One stage, named after its kind. `auth` are all roles of its environment, of which it gets its own. `options` are of the types that the kind says; what is left out has its default.
 
     `contents` are the bytes of files that options name and that are not to be read in the project.
     """
@@ -72,8 +73,21 @@ def _stage(step: Step, before: dict[str, PlannedStage], files: dict[str, str]) -
         files=files,
         rules=step.rules,
         secrets=step.secrets,
-        auth=step.auth,
+        auth=_own(step),
     )
+
+
+def _own(step: Step) -> Auth | None:
+    """The roles that the phases of a step sign in by. Raises UsageError if one is missing: nothing else may be used in its place."""
+    keys = KINDS[step.kind].roles
+    if step.auth is None or not keys:
+        return None
+    missing = next((key for key in keys if key not in step.auth.roles), None)
+    if missing:
+        name = step.target.environment if step.target else ""
+        hint = f"Add to its `auth`: roles: {{{missing}: arn:aws:iam::…:role/…}}, or a `role` for all that have none of their own."
+        raise UsageError(f"the environment {name!r} has no role for {missing}", hint=hint)
+    return dataclasses.replace(step.auth, roles={key: step.auth.roles[key] for key in keys})
 
 
 def _read(step: Step, project: Path) -> dict[str, bytes]:

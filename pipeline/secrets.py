@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import StageFailed
 from pipeline.redaction.forms import SHORTEST_BYTES, visible
-from stages.contract import Access, StageError
+from stages.contract import StageError
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from pipeline.plan import PlannedStage, SecretSource
     from stages.aws.session import Session
-    from stages.contract import Target
 
 
 @dataclass(frozen=True)
@@ -91,35 +90,17 @@ def _of_aws(source: SecretSource, sessions: dict[str, Session], places: Places) 
     """Read from AWS. `sessions` are those that were opened before, by their environments' names."""
     if source.target is None:
         raise AssertionError(f"{source.place} {source.name} is read nowhere")
+    from pipeline import credentials
     from stages.aws import secrets  # late: boto3 takes its time, and most stages have no secret there
 
     name = source.target.environment
     try:
         if name not in sessions:
-            sessions[name] = _session(source, source.target, places)
+            sessions[name] = credentials.connect(source, "secrets", places.handle, places.endpoint, places.ours)
         place: Literal["ssm", "secrets-manager"] = "ssm" if source.place == "ssm" else "secrets-manager"
         return secrets.read(sessions[name], place, source.name, source.key)
     except (StageError, StageFailed) as error:
         raise StageFailed(f"cannot be read: {error.message}", hint=error.hint) from None
-
-
-def _session(source: SecretSource, target: Target, places: Places) -> Session:
-    from stages.aws import session
-
-    if source.auth is None:
-        return session.connect(target, Access(places.endpoint() if target.embedded else None, source.profile))
-    from pipeline import credentials
-
-    fetch = credentials.fetcher(
-        source.auth,
-        "secrets",
-        target.region,
-        places.ours,
-        profile=source.profile,
-        session=places.handle,
-        tags={"towpath:attempt": places.handle},
-    )
-    return session.connect(target, Access(role=source.auth.roles["secrets"]), fetch())
 
 
 def _usable(value: bytes, key: bytes) -> bytes:

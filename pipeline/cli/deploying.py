@@ -16,7 +16,7 @@ from pipeline import samconfig
 from pipeline.cli import common, direct, guided, progress, run, targets
 from pipeline.cli import settings as told
 from pipeline.errors import InvalidDefinition, Rejected, StageFailed, UsageError
-from stages.contract import Access, InvalidInput, Problem, StageError
+from stages.contract import InvalidInput, Problem, StageError
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -304,8 +304,8 @@ def _steps(settings: Settings, found: Template, where: targets.Environment, rule
         packaging |= {"packaged": found.file, "repository": None, "repositories": None, "application": None}
     options = {name: value for name, value in packaging.items() if value is not None}
     steps = [
-        Step("package", options, target, where.profile, contents={found.file: found.data}),
-        Step("deploy", {}, target, where.profile, rules, secrets),
+        Step("package", options, target, where.profile, contents={found.file: found.data}, auth=where.auth),
+        Step("deploy", {}, target, where.profile, rules, secrets, auth=where.auth),
     ]
     if not found.packaged:
         deciding = {name: value for name, value in target.parameters.items() if name in found.deciding}
@@ -391,15 +391,15 @@ def _who() -> str:
 
 def _withdraw(context: Context, proposal: Proposal) -> str:
     """Delete a change set that nobody wants, and the stack that was made for it alone; say what became of it."""
-    from stages.aws import cloudformation, session
+    from pipeline import credentials
+    from stages.aws import cloudformation
 
     stage = context.plan.stages[STAGE]
     name, arn = proposal.handle["name"], proposal.handle["change_set_arn"]
     if stage.target is None:
         raise AssertionError("deploy has a target")
     try:
-        access = Access(context.endpoint() if stage.target.embedded else None, stage.profile)
-        client = session.connect(stage.target, access).cloudformation
+        client = credentials.connect(stage, "propose", proposal.handle["name"], context.endpoint).cloudformation
         cloudformation.withdraw_change_set(client, arn, proposal.handle["stack_id"])
     except (StageError, StageFailed) as error:
         return f"the change set {name} is left, as it cannot be deleted: {error.message}"

@@ -201,9 +201,10 @@ def package(
             "--resolve-image-repos needs the application's name: two applications must not share", hint=hint
         )
     target, profile = targets.choose(packaging, folder, targets.Asked(environment, region, profile))
+    auth = targets.environment(environment, folder).auth if environment else None
     steps = [
         implicit.Step("build", building, secrets=_secrets(secrets)),
-        implicit.Step("package", packaging, target, profile, auth=targets.sign_in(environment, folder, "package")),
+        implicit.Step("package", packaging, target, profile, auth=auth),
     ]
     plan, files = implicit.compile_plan("package", steps, folder)
     context = begin(plan, files, folder, store, Keys(key, trust), output=output)

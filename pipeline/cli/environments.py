@@ -12,7 +12,7 @@ from pipeline.cli import common
 from pipeline.errors import StageFailed, UsageError, VerificationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pipeline.credentials import Lender
     from pipeline.environments import Place
@@ -28,15 +28,25 @@ _AT_ONCE = 4
 class _Environments(click.Group):
     """A group whose own argument is an environment: the name of a command below it is none."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return ["bootstrap"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        from pipeline.cli.bootstrap import bootstrap
+
+        return bootstrap if cmd_name == "bootstrap" else None
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        below = bool(args) and args[0] in self.commands
+        below = args[:1] == ["bootstrap"]
         ctx.allow_interspersed_args = not below
         return super().parse_args(ctx, ["", *args] if below else args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.commands:
+        if args[0] != "bootstrap":
             raise UsageError(f"{args[0]!r} is one environment too many", hint="Two are compared by: ENV --diff OTHER")
         return super().resolve_command(ctx, args)
 
@@ -247,8 +257,8 @@ def _print(states: list[dict[str, Any]], *, in_detail: bool, as_json: bool) -> N
     head = ["environment", "stack", "release", "since", "run", "commit", "asked for by", "approved by"]
     _table(head + (["changed"] if asked else []) + ["rules"], [_row(each, asked=asked) for each in states])
     for each in states:
-        for one in each["unfinished"]:
-            click.echo(f"{each['environment']}: {_unfinished(one)}")
+        for line in _held(each):
+            _say(f"{each['environment']}: {line}")
         _print_drift(each)
 
 
@@ -288,8 +298,8 @@ def _print_one(state: dict[str, Any]) -> None:
         _say(f"  commit     {current['commit'] or 'not known'}")
         _say(f"  asked for  by {asked}")
         _say(f"  approved   by {approved}")
-    for one in state["unfinished"]:
-        _say(f"  {_unfinished(one)}")
+    for line in _held(state):
+        _say(f"  {line}")
     for title, values in (("images", state["images"]), ("parameters", state["parameters"]), ("tags", state["tags"])):
         if values:
             _say(f"\n{title}")
@@ -323,6 +333,14 @@ def _print_past(state: dict[str, Any]) -> None:
 
 def _facts(data: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in data.items() if isinstance(value, (str, int)) and value != "")
+
+
+def _held(state: dict[str, Any]) -> Iterator[str]:
+    """Tell of what is in the way of the next deployment."""
+    lock = state["lock"]
+    if lock:
+        yield f"locked by {lock['by']} since {_at(lock['at'])}: {lock['reason']}"
+    yield from map(_unfinished, state["unfinished"])
 
 
 def _unfinished(one: dict[str, Any]) -> str:

@@ -27,11 +27,12 @@ EMBEDDED_REGION = "us-east-1"
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment of a pipeline: its target, profile, and the rules that it wants for its target."""
+    """An environment of a pipeline: its target, profile, the rules that it wants for its target, and all roles that it signs in by."""
 
     target: Target
     profile: str | None = None
     rules: dict[str, Any] | None = None
+    auth: Auth | None = None
 
 
 @dataclass(frozen=True)
@@ -73,25 +74,6 @@ def of_environment(name: str, project: Path) -> Target:
     return compiling.identity(definition, name)
 
 
-def sign_in(environment: str | None, project: Path, kind: str) -> Auth | None:
-    """How the phases of a kind sign in by roles, where an environment of pipeline.yaml has some. Raises UsageError."""
-    if environment is None:
-        return None
-    from pipeline import compiling
-    from pipeline.cli import common
-    from stages.kinds import KINDS
-
-    definition, _folder = common.load(project / "pipeline.yaml")
-    if environment not in definition.environments:
-        return None
-    found, roles = definition.environments[environment], KINDS[kind].roles
-    missing = next((key for key in roles if found.auth and found.auth.by_roles and found.auth.of(key) is None), None)
-    if missing:
-        hint = f"Add to its `auth`: roles: {{{missing}: arn:aws:iam::…:role/…}}"
-        raise UsageError(f"the environment {environment!r} has no role for {missing}", hint=hint)
-    return compiling.auth(found, roles)
-
-
 def partition(region: str) -> str:
     """The partition that a region is in, by its name."""
     return next((f"aws-{each}" for each in ("cn", "us-gov") if region.startswith(f"{each}-")), "aws")
@@ -99,6 +81,7 @@ def partition(region: str) -> str:
 
 def environment(name: str, project: Path) -> Environment:
     """An environment, as the stages of the project's pipeline have it. Raises UsageError, InvalidDefinition."""
+    from pipeline import compiling
     from pipeline.cli import common
 
     definition, folder = common.load(project / "pipeline.yaml")
@@ -106,7 +89,8 @@ def environment(name: str, project: Path) -> Environment:
     for stage in plan.stages.values():
         if stage.target and stage.target.environment == name:
             rules = definition.rules.get(name)
-            return Environment(stage.target, stage.profile, rules.as_json() if rules else None)
+            auth = compiling.auth(definition.environments[name], compiling.ROLES)
+            return Environment(stage.target, stage.profile, rules.as_json() if rules else None, auth)
     known = sorted({stage.target.environment for stage in plan.stages.values() if stage.target})
     raise UsageError(
         f"no stage of {project / 'pipeline.yaml'} has the environment {name!r}",

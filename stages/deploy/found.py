@@ -63,8 +63,6 @@ def _drifted(session: Session, stack: Json) -> tuple[list[Json] | None, str | No
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-stack-drift.html
     """
-    if session.target.embedded:
-        return None, "the embedded AWS does not compare resources with their stack"
     if stack["StackStatus"].endswith("_IN_PROGRESS") or not exists(stack["StackStatus"]):
         return None, f"the stack is {stack['StackStatus']}"
     doing = f"having CloudFormation look for drift in the stack {stack['StackName']}"

@@ -24,6 +24,7 @@ from pipeline.executors import isolation
 from pipeline.gates.rules import NOBODY
 from pipeline.plan import Auth, PlannedStage, SecretSource
 from pipeline.record.store.directory import open_store
+from stages.aws import bootstrap
 from stages.contract import Access, StageError, Target
 
 if TYPE_CHECKING:
@@ -55,6 +56,27 @@ class Aws:
         make: Any = session.client
         return make(service, endpoint_url=self.url)
 
+    def bootstrap(self) -> None:
+        """Deploy the template of an environment whose stack is `shop`, as its owner does."""
+        provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{bootstrap.GITHUB}"
+        trust = bootstrap.Trust(bootstrap.GITHUB, "sts.amazonaws.com", (SUBJECT,), provider)
+        wanted = bootstrap.Wanted("shop", trust, "shop", "app", "shop-bucket", ("deploy",), kms=True, hook="none")
+        cloudformation = self.client("cloudformation")
+        template, may = bootstrap.text(wanted, "It."), ["CAPABILITY_NAMED_IAM"]
+        cloudformation.create_stack(StackName="towpath-production", TemplateBody=template, Capabilities=may)
+        cloudformation.get_waiter("stack_create_complete").wait(StackName="towpath-production")
+        for role in ("propose", "apply"):
+            self._by_arn(f"shop-{role}", role)
+
+    def _by_arn(self, role: str, policy: str) -> None:
+        """Let a role do by ARN what it may: a stack's or a change set's, the emulation takes it for any (`*`)."""
+        iam = self.client("iam")
+        document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+        own = [each["Action"] for each in document["Statement"] if "Condition" not in each]
+        actions = [one for each in own for one in each if one.startswith("cloudformation:") and "Create" not in one]
+        more = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+        iam.put_role_policy(RoleName=role, PolicyName="by-arn", PolicyDocument=json.dumps(more))
+
     def role(self, name: str, trust: dict[str, Any], actions: list[str]) -> str:
         iam = self.client("iam")
         statement = {"Effect": "Allow", **trust}
@@ -72,19 +94,12 @@ class Aws:
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     with s3.server(tmp_path_factory.mktemp("iam"), AUTH="true") as port:
         made = Aws(f"http://127.0.0.1:{port}")
-        host = oidc.ISSUER.removeprefix("https://")
-        by_github = {
-            "Action": "sts:AssumeRoleWithWebIdentity",
-            "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{host}"},
-            "Condition": {"StringEquals": {f"{host}:aud": "sts.amazonaws.com", f"{host}:sub": SUBJECT}},
-        }
+        made.bootstrap()
         by_owner = {"Action": ["sts:AssumeRole", "sts:TagSession"], "Principal": {"AWS": ACCOUNT}}
         for name, actions in MAY.items():
-            made.role(name, by_github, actions)
             made.role(f"owner-{name}", by_owner, actions)
         made.role("owner-untagged", {**by_owner, "Action": "sts:AssumeRole"}, READS)
         ecr = made.client("ecr")
-        ecr.create_repository(repositoryName="app")
         ecr.put_image(repositoryName="app", imageManifest=manifest("one"), imageTag="one")
         made.client("ssm").put_parameter(Name="/shop/token", Value="an-open-sesame", Type="SecureString")
         yield made
@@ -155,7 +170,7 @@ def held(house: House) -> bytes:
 def test_what_proposes_cannot_execute_and_nothing_of_it_is_kept(
     house: House, aws: Aws, lenders: list[Lender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    auth = Auth("github-oidc", {"propose": arn("propose"), "apply": arn("apply")})
+    auth = Auth("github-oidc", {"propose": arn("shop-propose"), "apply": arn("shop-apply")})
     with oidc.github(SUBJECT) as github:
         for name, value in github.variables.items():
             monkeypatch.setenv(name, value)
@@ -166,14 +181,27 @@ def test_what_proposes_cannot_execute_and_nothing_of_it_is_kept(
         assert github.asked == ["sts.amazonaws.com"] * 2
     proposing, applying = lenders
     who = [aws.client("sts", each).get_caller_identity()["Arn"] for each in lenders]
-    assert who == [f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/{run.id}-deploy-1" for role in ("propose", "apply")]
+    assert who == [
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/shop-{role}/{run.id}-deploy-1" for role in ("propose", "apply")
+    ]
     template = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
-    given = {"StackName": "another", "ChangeSetName": "c", "ChangeSetType": "CREATE", "TemplateBody": template}
+    given = {"ChangeSetName": "c", "TemplateBody": template}
     with pytest.raises(ClientError, match="AccessDenied"):
-        aws.client("cloudformation", applying).create_change_set(**given)
-    made = aws.client("cloudformation", proposing).create_change_set(**given)
+        aws.client("cloudformation", applying).create_change_set(StackName="shop", ChangeSetType="UPDATE", **given)
     with pytest.raises(ClientError, match="AccessDenied"):
-        aws.client("cloudformation", proposing).execute_change_set(ChangeSetName=made["Id"])
+        aws.client("cloudformation", proposing).create_change_set(StackName="x", ChangeSetType="CREATE", **given)
+    proposer = aws.client("cloudformation", proposing)
+    proposer.create_change_set(StackName="shop", ChangeSetType="UPDATE", **given)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        proposer.execute_change_set(StackName="shop", ChangeSetName="c")
+    for service, call, arguments in (
+        ("cloudformation", "delete_stack", {"StackName": "shop"}),
+        ("lambda", "update_function_code", {"FunctionName": "shop-x", "ImageUri": "x"}),
+        ("iam", "create_role", {"RoleName": "shop-x", "AssumeRolePolicyDocument": "{}"}),
+        ("lambda", "invoke", {"FunctionName": "shop-x"}),
+    ):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            getattr(aws.client(service, applying), call)(**arguments)
     kept = held(house)
     token = oidc.token(iss=oidc.ISSUER, sub=SUBJECT, aud="sts.amazonaws.com")
     secrets = [value for each in lenders for value in each.secret_values().values()]
@@ -210,7 +238,7 @@ def test_a_role_that_lets_nobody_tag_sessions_says_so(house: House) -> None:
 
 
 def test_a_job_of_another_branch_is_told_what_its_token_says(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    auth = Auth("github-oidc", {"propose": arn("propose"), "apply": arn("apply")})
+    auth = Auth("github-oidc", {"propose": arn("shop-propose"), "apply": arn("shop-apply")})
     with oidc.github("repo:octo/shop:ref:refs/heads/topic") as github:
         for name, value in github.variables.items():
             monkeypatch.setenv(name, value)
@@ -223,7 +251,9 @@ def test_a_job_of_another_branch_is_told_what_its_token_says(house: House, monke
 
 
 def test_a_secret_is_read_with_the_role_for_secrets(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.secrets.Access", lambda *_, **told: Access(os.environ["AWS_ENDPOINT_URL"], **told))
+    monkeypatch.setattr(
+        "pipeline.credentials.Access", lambda *_, **told: Access(os.environ["AWS_ENDPOINT_URL"], **told)
+    )
     source = SecretSource("ssm", "/shop/token", target=TARGET, auth=Auth("ambient", {"secrets": arn("owner-secrets")}))
     stage = command("use", 'test ${#TOKEN} = 14 && echo "$TOKEN"', secrets={"TOKEN": source})
     run = house.drive(house.open(stage))

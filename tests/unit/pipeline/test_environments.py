@@ -123,6 +123,15 @@ def test_a_change_of_rules_is_told_as_it_is(house: House) -> None:
     assert (event["type"], event["data"]["kind"]) == ("rules.changed", "weaker")
 
 
+def test_who_has_locked_it_is_told(house: House) -> None:
+    deploy(house, "a")
+    locked = {"by": "dora@example.com", "reason": "an incident"}
+    ledger.append(house.store, book_of(house), [(ledger.LOCK_TAKEN, locked)], house.key)
+    assert {"by", "at", "reason"} == set(told(house)["lock"])
+    assert "locked by dora@example.com since" in towpath(house).stdout
+    assert "an incident" in towpath(house, "demo").stdout
+
+
 @pytest.mark.parametrize(
     ("changed", "text"),
     [

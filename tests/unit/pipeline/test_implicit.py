@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.errors import UsageError
+from pipeline.gates.rules import NOBODY
 from pipeline.implicit import Step, compile_plan
-from pipeline.plan import from_json
+from pipeline.plan import Auth, from_json
 from pipeline.record import digest
 from stages.contract import Target
 
@@ -58,3 +59,23 @@ def test_steps_follow_one_another_and_take_what_the_last_gave(project: Path) -> 
 def test_a_file_that_is_none_of_the_projects_is_told(project: Path, name: str) -> None:
     with pytest.raises(UsageError, match=r"^template: "):
         compile_plan("build", [Step("build", {"template": name})], project)
+
+
+def test_each_step_gets_its_own_of_an_environments_roles_and_no_other(project: Path) -> None:
+    roles = {key: f"arn:aws:iam::123456789012:role/{key}" for key in ("package", "propose", "apply", "invoke")}
+    auth = Auth("github-oidc", roles, audience="a")
+    steps = [
+        Step("build", {"template": "template.yaml"}, auth=auth),
+        Step("package", {}, TARGET, auth=auth),
+        Step("deploy", {}, TARGET, rules=NOBODY.as_json(), auth=auth),
+    ]
+    plan, _ = compile_plan("deploy", steps, project)
+    has = {name: sorted(each.auth.roles) if each.auth else None for name, each in plan.stages.items()}
+    assert has == {"build": None, "package": ["package"], "deploy": ["apply", "propose"]}
+    assert from_json(plan.as_json(), "it") == plan
+
+
+def test_a_step_without_a_role_where_others_have_one_is_refused(project: Path) -> None:
+    auth = Auth("ambient", {"propose": "arn:aws:iam::123456789012:role/p"})
+    with pytest.raises(UsageError, match="the environment 'staging' has no role for apply"):
+        compile_plan("recover", [Step("recover", {}, TARGET, auth=auth)], project)

@@ -12,8 +12,10 @@ import pytest
 from integration.stages.deploy.releases import TEMPLATE, image_uri, sha256, write_release
 
 from stages import template as templates
+from stages.aws import bootstrap
 from stages.aws.session import Session, connect
 from stages.contract import InvalidInput, StageError
+from stages.deploy import found, live
 from stages.deploy.release import release_digest
 from stages.deploy.subject import differences
 
@@ -290,3 +292,39 @@ def test_each_function_of_a_loop_runs_its_own_image(embedded: Deployer, monkeypa
     embedded.target = replace(embedded.target, parameters={"Names": "two,three"})
     with pytest.raises(InvalidInput, match="there is a function threeFunction, of which the release has no image"):
         embedded.propose("l-3")
+
+
+def test_what_is_found_of_a_stack_when_nobody_deploys(embedded: Deployer) -> None:
+    asked = session(embedded)
+    assert found.look(asked)["stack"] is None
+    embedded.apply("one-deploy-1", embedded.propose("one-deploy-1"))
+    seen = found.look(asked)
+    assert seen["stack"]["functions"]["HelloWorldFunction"]["image"] == image_uri(embedded.target, "one")
+    assert (seen["last"]["token"], seen["last"]["status"]) == ("towpath-one-deploy-1", "CREATE_COMPLETE")
+    assert (seen["resources"], seen["not_asked"]) == ([], [])
+
+    name = live.function_names(asked, seen["stack"]["stack_id"])["HelloWorldFunction"]
+    asked.lambda_.update_function_configuration(FunctionName=name, Timeout=9)
+    [changed] = found.look(asked)["resources"]
+    assert changed == {
+        "resource": "HelloWorldFunction",
+        "type": "AWS::Lambda::Function",
+        "status": "MODIFIED",
+        "properties": ["/Timeout"],
+    }
+
+
+def test_the_template_of_an_environment_can_be_deployed(embedded: Deployer) -> None:
+    """As far as the embedded AWS knows its types: it has neither hooks nor providers of OIDC."""
+    trust = bootstrap.Trust(principals=(f"arn:aws:iam::{embedded.target.account}:root",))
+    wanted = bootstrap.Wanted("shop", trust, "shop", "shop/app", "shop-bucket", ("deploy",), kms=True, hook="none")
+    asked = session(embedded).cloudformation
+    template = bootstrap.text(wanted, "It.")
+    asked.create_stack(StackName="towpath", TemplateBody=template, Capabilities=["CAPABILITY_NAMED_IAM"])
+    asked.get_waiter("stack_create_complete").wait(StackName="towpath", WaiterConfig={"Delay": 1})
+    [stack] = asked.describe_stacks(StackName="towpath")["Stacks"]
+    given = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+    roles = ("Apply", "Invoke", "Package", "Propose", "Scan")
+    assert given == {each: f"arn:aws:iam::{embedded.target.account}:role/shop-{each.lower()}" for each in roles}
+    [repository] = session(embedded).ecr.describe_repositories(repositoryNames=["shop/app"])["repositories"]
+    assert repository["imageTagMutability"] == "IMMUTABLE"

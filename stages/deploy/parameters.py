@@ -53,3 +53,8 @@ def problems(template: Template, target: Target, before: Mapping[str, str]) -> I
 def default(template: Template, name: str) -> str | None:
     """The text of a parameter's default."""
     return scalar(declared_parameters(template)[name].get("Default"))
+
+
+def is_stored(template: Template, name: str) -> bool:
+    """Whether a parameter's value names one of Parameter Store's, which CloudFormation looks up when it makes a change set."""
+    return (scalar(declared_parameters(template)[name].get("Type")) or "").startswith("AWS::SSM::Parameter::Value")

@@ -47,10 +47,13 @@ def render(
     told = [f"  {each}" for each in means]
     lines += ["", "What it means", *told] if told else []
     sections = (_images(subject, differences or {}), _parameters(subject), _late_bound(subject), _options(subject))
-    return (
-        "\n".join([*lines, "", *(line for section in sections for line in section), f"Release {subject['release']}"])
-        + "\n"
-    )
+    lines += ["", *(line for section in sections for line in section), f"Release {subject['release']}"]
+    return "".join(f"{_one_line(each)}\n" for each in lines)
+
+
+def _one_line(text: str) -> str:
+    """A line that stays one: what comes out of a template must not look like lines of ours."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _changes(changes: list[Json], leaves: Leaves) -> list[str]:

@@ -185,3 +185,10 @@ def test_a_change_of_outputs_only_is_not_nothing() -> None:
     subject = copy.deepcopy(SUBJECT)
     subject["changes"] = []
     assert "no resource changes" in render(subject)
+
+
+def test_nothing_of_a_template_can_pass_for_a_line_of_ours() -> None:
+    """Who writes a policy might else add lines to what others approve."""
+    found = render(SUBJECT, means=["R may also s3:x on *\nRelease sha256:harmless\x1b[2K"])
+    assert "  R may also s3:x on *?Release sha256:harmless?[2K" in found.splitlines()
+    assert len([line for line in found.splitlines() if line.startswith("Release")]) == 1

@@ -57,13 +57,11 @@ def look(session: Session, release: Release, target: Target) -> Json:
     One that nobody can watch has the reason instead (`unwatched`). Raises StageError if AWS cannot be asked at all.
     """
     places = references(release, target)
-    parsed = {text: parse(text, stacks) for text, (_, stacks) in places.items()}
+    parsed = {text: parse(text, stack) for text, (_, stack) in places.items()}
     stored = _parameters(session, sorted({_stored(each) for each in parsed.values() if _is_parameter(each)}))
-    found: Json = {}
-    for text, (at, _) in sorted(places.items()):
-        reference = parsed[text]
-        found[text] = {"at": sorted(at)} | _now(session, reference, stored)
-    return found
+    return {
+        text: {"at": sorted(places[text][0])} | _now(session, each, stored) for text, each in sorted(parsed.items())
+    }
 
 
 def references(release: Release, target: Target) -> dict[str, tuple[set[str], Stack]]:

@@ -132,6 +132,11 @@ def base(
         "stack_id": stack["StackId"],
         "template": templates(session, stack=stack["StackId"]),
         "parameters": {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])},
+        "resolved": {
+            each["ParameterKey"]: each["ResolvedValue"]
+            for each in stack.get("Parameters", [])
+            if "ResolvedValue" in each
+        },
         "tags": {each["Key"]: each["Value"] for each in stack.get("Tags", []) if not each["Key"].startswith("aws:")},
         "service_role": stack.get("RoleARN"),
         "notification_arns": sorted(stack.get("NotificationARNs", [])),

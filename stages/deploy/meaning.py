@@ -91,7 +91,7 @@ def explain(changes: list[Json], before: Templates, after: Templates) -> list[st
             *_losses([*changes, *within, *removed], old, new),
             *_new(old, new, rights.allowed),
             *_new(new, _lasting(old, new), rights.denied),
-            *_unbounded(old, new),
+            *_changed(old, new),
             *_new(old, new, rights.opened),
             *_by_their_templates(within, old, new),
         )
@@ -208,11 +208,9 @@ def _lasting(old: dict[str, Json], new: dict[str, Json]) -> dict[str, Json]:
     }
 
 
-def _unbounded(old: dict[str, Json], new: dict[str, Json]) -> Iterator[str]:
+def _changed(old: dict[str, Json], new: dict[str, Json]) -> Iterator[str]:
     for name, resource in sorted(new.items()):
-        yield from (
-            f"{name} ({resource.get('Type')}): {each}" for each in rights.unbounded(old.get(name, {}), resource)
-        )
+        yield from (f"{name} ({resource.get('Type')}): {each}" for each in rights.changed(old.get(name, {}), resource))
 
 
 def _losses(changes: list[Json], old: dict[str, Json], new: dict[str, Json]) -> Iterator[str]:

@@ -39,6 +39,12 @@ def kept(template: Template, target: Target, before: Mapping[str, str]) -> froze
     return frozenset(name for name, source in sources(template, target, before).items() if source == "stack")
 
 
+def known(template: Template, target: Target, before: Mapping[str, str]) -> dict[str, str]:
+    """The values that somebody gives: the environment, and the stack where one is kept. Defaults and kept secrets are not among them."""
+    shown = kept(template, target, before) - secret_parameters(template)
+    return {name: before[name] for name in sorted(shown)} | target.parameters
+
+
 def problems(template: Template, target: Target, before: Mapping[str, str]) -> Iterator[Problem]:
     """Parameters that get a value from nowhere, each with the line to add."""
     declared = declared_parameters(template)
@@ -53,3 +59,8 @@ def problems(template: Template, target: Target, before: Mapping[str, str]) -> I
 def default(template: Template, name: str) -> str | None:
     """The text of a parameter's default."""
     return scalar(declared_parameters(template)[name].get("Default"))
+
+
+def is_stored(template: Template, name: str) -> bool:
+    """Whether a parameter's value names one of Parameter Store's, which CloudFormation looks up when it makes a change set."""
+    return (scalar(declared_parameters(template)[name].get("Type")) or "").startswith("AWS::SSM::Parameter::Value")

@@ -20,6 +20,7 @@ from stages.log import log
 from stages.template.application import NESTED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from stages.aws.session import Session
@@ -37,7 +38,7 @@ def propose(request: Request, work: Path) -> Result:
     target, access = environment(request)
     release = load(request, work, target)
     session = connect(target, access)
-    proposal = _taken_up(session, request) or _proposal(session, release, request, _scans(request, work))
+    proposal = _taken_up(session, request) or _proposal(session, release, request, work)
     nothing = proposal.subject["nothing_to_do"]
     log("nothing to change" if nothing else f"{len(proposal.subject['changes'])} changes proposed", stack=target.stack)
     facts = {"nothing_to_do": nothing, "changes": len(proposal.subject["changes"])}
@@ -56,9 +57,16 @@ def environment(request: Request) -> tuple[Target, Access]:
     return replace(request.target, parameters=request.target.parameters | secrets), request.access
 
 
-def load(request: Request, work: Path, target: Target) -> Release:
-    """The release, verified and checked against what the environment states. Raises InvalidInput, StageError."""
-    release = releases.for_target(releases.load(work / request.inputs["release"]), target)
+def load(request: Request, work: Path, target: Target, before: Mapping[str, str] | None = None) -> Release:
+    """The release, verified and checked against what the environment states. Raises InvalidInput, StageError.
+
+    `before` are the stack's parameters, from which some may be kept; if they are not said, those that the proposal was made with.
+    """
+    if before is None:
+        before = ((request.proposal.subject.get("base") if request.proposal else None) or {}).get("parameters", {})
+    whole = releases.load(work / request.inputs["release"])
+    given = parameters.known(whole.template, target, before)
+    release = releases.for_target(whole, replace(target, parameters=given))
     if _is_large(release) and not target.bucket:
         raise StageError(
             f"{releases.TEMPLATE} has {len(release.template.data):,} bytes, and CloudFormation takes at most "
@@ -104,22 +112,22 @@ def _taken_up(session: Session, request: Request) -> Proposal | None:
     return None
 
 
-def _proposal(
-    session: Session, release: Release, request: Request, scans: tuple[Scan | Unknown, Scan | Unknown]
-) -> Proposal:
+def _proposal(session: Session, release: Release, request: Request, work: Path) -> Proposal:
     target = session.target
-    manifests = live.check_images(session, release)
-    live.check_templates(session, release)
     stack_name = str(target.stack)
     stack = cloudformation.describe_stack(session.cloudformation, stack_name)
     way = change_set_type(target, stack["StackStatus"] if stack else None)
     base = live.base(session, stack)
-    if stack:
-        _clear(session, stack_name, request)
     before = (base or {}).get("parameters", {})
     problems = list(parameters.problems(release.template, target, before))
     if problems:
         raise InvalidInput(problems)
+    if before:
+        release = load(request, work, target, before)  # with what the stack keeps, loops may make other functions
+    manifests = live.check_images(session, release)
+    live.check_templates(session, release)
+    if stack:
+        _clear(session, stack_name, request)
     spec = cloudformation.ChangeSetSpec(
         stack=stack_name,
         name=change_set_name(request.handle),
@@ -141,12 +149,12 @@ def _proposal(
     change_set = _usable(session, made)
     found = live.found(session, release, way, change_set, base)
     subject = subjects.build(release, target, found)
-    before, after = _plain(live.bodies_before(session, found)), _plain(live.bodies_after(session, release, found))
+    old, new = _plain(live.bodies_before(session, found)), _plain(live.bodies_after(session, release, found))
     text = view.render(
         subject,
-        means=meaning.explain(subject["changes"], before, after),
-        leaves=_leaves(subject, before, after),
-        differences=_differences(session, subject, manifests, scans),
+        means=meaning.explain(subject["changes"], old, new),
+        leaves=_leaves(subject, old, new),
+        differences=_differences(session, subject, manifests, _scans(request, work)),
     )
     return Proposal(subject, _handle(made, empty=change_set is None), text)
 

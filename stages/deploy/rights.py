@@ -17,17 +17,23 @@ _POLICIES = ("PolicyDocument", "RepositoryPolicyText", "ResourcePolicy", "KeyPol
 """Properties that hold a policy: of a resource, or of whom it is attached to."""
 _OWN_POLICIES = frozenset(f"AWS::IAM::{each}Policy" for each in ("", "Managed", "User", "Role", "Group"))
 """What belongs to a user or role: who is meant does not stand in it."""
+_PRINCIPALS = frozenset({"AWS::IAM::Role", "AWS::IAM::User", "AWS::IAM::Group"})
+_RUNS_AS = {"AWS::Lambda::Function": "Role", "AWS::StepFunctions::StateMachine": "RoleArn"}
+"""Properties that say as whom something runs."""
 
 
 def allowed(resource: Json) -> Iterator[str]:
     """The rights that a resource gives, each as a sentence's end."""
     type_, properties = resource.get("Type"), properties_of(resource)
-    if type_ == "AWS::IAM::Role":
+    if type_ in _PRINCIPALS:
         yield from _statements(properties.get("AssumeRolePolicyDocument"), "is a role for")
         for policy in _list(properties.get("Policies")):
             yield from _statements(policy.get("PolicyDocument") if isinstance(policy, dict) else None, "may also")
+        yield from (f"is in the group {_short(group)}" for group in _list(properties.get("Groups")))
     elif type_ in _OWN_POLICIES:
         yield from _statements(properties.get("PolicyDocument"), "lets its owners also")
+        owners = (owner for key in ("Roles", "Users", "Groups") for owner in _list(properties.get(key)))
+        yield from (f"belongs to {_short(owner)}" for owner in owners)
     elif type_ == "AWS::Lambda::Permission":
         source = properties.get("SourceArn") or properties.get("SourceAccount") or properties.get("PrincipalOrgID")
         who, what = _who(properties.get("Principal")), _short(properties.get("FunctionName"))
@@ -48,8 +54,12 @@ def denied(resource: Json) -> Iterator[str]:
         yield from _statements(document, "no longer denies", "Deny")
 
 
-def unbounded(before: Json, after: Json) -> Iterator[str]:
-    """That a role or user loses its permissions boundary, or gets another one."""
+def changed(before: Json, after: Json) -> Iterator[str]:
+    """That a role or user loses its permissions boundary or gets another one, or that a function runs as another role."""
+    role = _RUNS_AS.get(str(after.get("Type")), "")
+    was, becomes = (properties_of(each).get(role) for each in (before, after))
+    if was and was != becomes:
+        yield f"runs as {_short(becomes)} instead of {_short(was)}"
     bound, other = (properties_of(each).get("PermissionsBoundary") for each in (before, after))
     if bound and other and other != bound:
         yield f"has the permissions boundary {_short(other)} instead of {_short(bound)}"

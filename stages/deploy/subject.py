@@ -154,13 +154,15 @@ def parameters(template: Template, target: Target, change_set: Json | None, base
     found: Json = {}
     for name, source in sorted(values.sources(template, target, before).items()):
         given = {"environment": target.parameters, "stack": before}.get(source, {})
-        value = given.get(name, values.default(template, name))
+        value, seen = given.get(name, values.default(template, name)), shown.get(name, {})
         if name in secret:
             found[name] = {"digest": None if source == "stack" else secret_digest(target, name, value or "")}
         else:
-            found[name] = {"value": shown.get(name, {}).get("ParameterValue", value)}
-        if name not in secret and "ResolvedValue" in shown.get(name, {}):
-            found[name]["resolved"] = shown[name]["ResolvedValue"]
+            found[name] = {"value": seen.get("ParameterValue", value)}
+        if name not in secret and values.is_stored(template, name) and seen:
+            found[name]["resolved"] = seen.get("ResolvedValue") or seen.get(
+                "ParameterValue"
+            )  # the embedded AWS says it there
         found[name]["from"] = source
     return found
 

@@ -47,10 +47,13 @@ def render(
     told = [f"  {each}" for each in means]
     lines += ["", "What it means", *told] if told else []
     sections = (_images(subject, differences or {}), _parameters(subject), _late_bound(subject), _options(subject))
-    return (
-        "\n".join([*lines, "", *(line for section in sections for line in section), f"Release {subject['release']}"])
-        + "\n"
-    )
+    lines += ["", *(line for section in sections for line in section), f"Release {subject['release']}"]
+    return "".join(f"{_one_line(each)}\n" for each in lines)
+
+
+def _one_line(text: str) -> str:
+    """A line that stays one: what comes out of a template must not look like lines of ours."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _changes(changes: list[Json], leaves: Leaves) -> list[str]:
@@ -134,7 +137,7 @@ def _value(parameter: Json, name: str, before: Json | None) -> tuple[str, str]:
     if "value" not in parameter:
         return "(secret)", f"({source})" if source else ""
     value = cut(str(parameter["value"]))
-    if "resolved" in parameter:
+    if parameter.get("resolved", parameter["value"]) != parameter["value"]:
         value = f"{value} = {cut(str(parameter['resolved']))}"
     if before is not None and name not in before:
         source = ", ".join(filter(None, ("new", source)))
@@ -145,13 +148,19 @@ def _value(parameter: Json, name: str, before: Json | None) -> tuple[str, str]:
 
 def _late_bound(subject: Json) -> list[str]:
     """What is looked up elsewhere, and when: parameters when the change set is made, references when it is executed."""
+    before = (subject["base"] or {}).get("resolved", {})
     rows = [
-        (f"  {name}", f"= {cut(str(each['resolved']))}", "looked up in Parameter Store, and fixed in this change set")
+        (f"  {name}", *_fixed(each["resolved"], before.get(name)))
         for name, each in subject["parameters"].items()
         if "resolved" in each
     ]
     rows += [(f"  {text}", *_now(each, ", ".join(each["at"]))) for text, each in subject["late_bound"].items()]
     return ["Late-bound values", *_columns(rows)] if rows else []
+
+
+def _fixed(now: str, before: str | None) -> tuple[str, str]:
+    was = f" (was {cut(before)})" if before not in (None, now) else ""
+    return f"= {cut(now)}{was}", "looked up in Parameter Store, and fixed in this change set"
 
 
 def _now(value: Json, at: str) -> tuple[str, str]:

@@ -118,6 +118,12 @@ def test_what_runs_there_moved_and_the_approval_is_void(machine: Machine) -> Non
     app.write_text(app.read_text() + "\n# another image\n")
     git(machine, "commit", "-qam", "another release")
     machine.towpath("run", code=75)
+    proposed = last(machine).proposal
+    assert proposed
+    compared = proposed.view.partition("Images\n")[2].splitlines()[1:4]  # by the scans of both runs
+    assert [each.split(":")[0].strip() for each in compared] == ["layers", "packages", "findings"]
+    assert "    packages: the same" in compared
+    assert compared[2].startswith("    findings: 0 opened, 0 closed")
     approve(machine)
     lambda_ = client(machine, "lambda")
     functions = {each["FunctionName"]: each for each in lambda_.list_functions()["Functions"]}

@@ -243,7 +243,7 @@ def test_functions_of_nested_stacks_are_known_and_compared_by_their_full_path(em
 LOOP = """\
 Transform: [AWS::LanguageExtensions, AWS::Serverless-2016-10-31]
 Parameters:
-  Names: {Type: CommaDelimitedList, Default: "one,two"}
+  Names: {Type: CommaDelimitedList}
 Resources:
   Fn::ForEach::Functions:
     - Name
@@ -257,7 +257,7 @@ Resources:
 
 def test_each_function_of_a_loop_runs_its_own_image(embedded: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:
     """`sam package` cannot package them at all."""
-    application, problems = templates.load(lambda _: LOOP.encode(), "t.yaml")
+    application, problems = templates.load(lambda _: LOOP.encode(), "t.yaml", {"Names": "one,two"})
     assert problems == []
     images = {f"{name}Function": image_uri(embedded.target, name) for name in ("one", "two")}
     packaged = templates.packaged(application, "", {each.slot: images[each.id] for each in application.functions})
@@ -266,6 +266,7 @@ def test_each_function_of_a_loop_runs_its_own_image(embedded: Deployer, monkeypa
         write_release(directory, embedded.target, "one", packaged.decode())
         document = json.loads((directory / "release.json").read_text())
         (known,) = document["functions"].values()
+        document["parameters"] = {"Names": "one,two"}
         document["functions"] = {
             f"{name}Function": known
             | {
@@ -280,9 +281,15 @@ def test_each_function_of_a_loop_runs_its_own_image(embedded: Deployer, monkeypa
         (directory / "release.json").write_text(json.dumps(document))
 
     monkeypatch.setattr("integration.stages.deploy.releases.write_release", write)
-    embedded.target = replace(embedded.target, capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
+    embedded.target = replace(embedded.target, parameters={"Names": "one,two"})
     _, deployment = embedded.apply("l-1", embedded.propose("l-1"))
     assert {name: each["image"] for name, each in deployment["functions"].items()} == images
+
+    embedded.target = replace(embedded.target, parameters={})
+    kept = embedded.propose("l-0")  # the stack's own value makes the functions, and all of them are looked at
+    assert kept.subject["nothing_to_do"]
+    assert set(kept.subject["images"]) == set(images)
+    embedded.apply("l-0", kept)
 
     embedded.target = replace(embedded.target, parameters={"Names": "two"})
     proposal = embedded.propose("l-2")

@@ -49,6 +49,8 @@ def test_a_value_that_nobody_sets_is_the_stacks_or_the_templates_and_said_to_be(
 
 
 LATE = TEMPLATE.replace(
+    "Parameters:", "Parameters:\n  Level: {Type: 'AWS::SSM::Parameter::Value<String>', Default: /level}"
+).replace(
     "Timeout: 3",
     "Environment: {Variables: {LEVEL: '{{resolve:ssm:/level}}', DB: '{{resolve:secretsmanager:db}}', KEY: '{{resolve:ssm-secure:/key:1}}'}}",
 )
@@ -61,8 +63,9 @@ def test_late_bound_values_are_listed_and_a_change_of_one_is_noticed(embedded: D
     secrets.create_secret(Name="db", SecretString="battery-staple")
     proposal = embedded.propose("l-1", template=LATE)
     found = section(proposal.view, "Late-bound values")
-    assert found[2] == "{{resolve:ssm:/level}} = info (version 1) at HelloWorldFunction.Environment.Variables.LEVEL"
-    assert found[1] == "{{resolve:ssm-secure:/key:1}} (version 1) at HelloWorldFunction.Environment.Variables.KEY"
+    assert found[0] == "Level = info looked up in Parameter Store, and fixed in this change set"
+    assert found[3] == "{{resolve:ssm:/level}} = info (version 1) at HelloWorldFunction.Environment.Variables.LEVEL"
+    assert found[2] == "{{resolve:ssm-secure:/key:1}} (version 1) at HelloWorldFunction.Environment.Variables.KEY"
     assert "correct-horse" not in str(proposal)
     assert "battery-staple" not in str(proposal)
 

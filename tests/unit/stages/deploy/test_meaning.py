@@ -277,6 +277,22 @@ def test_a_permissions_boundary_that_goes() -> None:
     assert explain([], bound, bound) == explain([], None, bound) == []
 
 
+def test_users_and_groups_have_rights_too() -> None:
+    policy = {"PolicyName": "p", "PolicyDocument": {"Statement": [READ]}}
+    user = template(U=resource("AWS::IAM::User", {"Policies": [policy], "Groups": [{"Ref": "Admins"}]}))
+    told = ["U (AWS::IAM::User): is in the group Admins", "U (AWS::IAM::User): may also dynamodb:GetItem on Orders.Arn"]
+    assert explain([], None, user) == told
+    attached = template(P=resource("AWS::IAM::ManagedPolicy", {"PolicyDocument": {}, "Roles": ["a"]}))
+    wider = template(P=resource("AWS::IAM::ManagedPolicy", {"PolicyDocument": {}, "Roles": ["a", "b"]}))
+    assert explain([], attached, wider) == ["P (AWS::IAM::ManagedPolicy): belongs to b"]
+
+
+def test_a_function_that_runs_as_another_role() -> None:
+    one, other = (template(Fn=resource("AWS::Lambda::Function", {"Role": each})) for each in ("a", "admin"))
+    assert explain([], one, other) == ["Fn (AWS::Lambda::Function): runs as admin instead of a"]
+    assert explain([], one, one) == explain([], None, one) == []
+
+
 def test_where_within_a_property() -> None:
     old, new = resource("T", {"Code": {"ImageUri": "a"}}), resource("T", {"Code": {"ImageUri": "b"}})
     assert leaves("Code", old, new) == ["Code.ImageUri"]

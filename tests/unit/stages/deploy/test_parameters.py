@@ -50,3 +50,8 @@ def test_a_parameter_that_the_stack_does_not_have_yet() -> None:
     (problem,) = parameters.problems(TEMPLATE, given(Key="k"), {"Plain": "two"})
     assert problem.message.endswith("the environment staging does not set it and the stack has none to keep")
     assert list(parameters.problems(TEMPLATE, TARGET, BEFORE)) == []
+
+
+def test_what_is_known_of_values_before_anything_is_made() -> None:
+    assert parameters.known(TEMPLATE, given(Plain="p"), BEFORE) == {"Bare": "x", "Plain": "p"}  # a kept secret is not
+    assert parameters.known(TEMPLATE, TARGET, {}) == {}

@@ -81,6 +81,7 @@ SUBJECT: dict[str, Any] = {
             "HolaWorldFunction": {"image": f"{HOST}/app@sha256:" + "b" * 64},
         },
         "parameters": {"Stage": "dev", "Same": "x", "Password": "****", "Old": "y", "Ami": "/ami"},
+        "resolved": {"Ami": "ami-0"},
         "tags": {"team": "b", "kept": "x", "left": "z"},
         "service_role": None,
         "notification_arns": [],
@@ -124,10 +125,10 @@ Parameters
   Ami       /ami = ami-1  (default of the template)
   Old       was y         (no longer a parameter)
 Late-bound values
-  Ami                            = ami-1             looked up in Parameter Store, and fixed in this change set
-  {{resolve:secretsmanager:db}}  (version v-1)       at Fn.Environment.Variables.DB
-  {{resolve:ssm-secure:/k}}      not known           at Db.Password; we may not read it, so a change of it goes unnoticed
-  {{resolve:ssm:/level}}         = info (version 3)  at Fn.X, Fn.Y
+  Ami                            = ami-1 (was ami-0)  looked up in Parameter Store, and fixed in this change set
+  {{resolve:secretsmanager:db}}  (version v-1)        at Fn.Environment.Variables.DB
+  {{resolve:ssm-secure:/k}}      not known            at Db.Password; we may not read it, so a change of it goes unnoticed
+  {{resolve:ssm:/level}}         = info (version 3)   at Fn.X, Fn.Y
 Options
   without the tag left
   tag team=a
@@ -184,3 +185,10 @@ def test_a_change_of_outputs_only_is_not_nothing() -> None:
     subject = copy.deepcopy(SUBJECT)
     subject["changes"] = []
     assert "no resource changes" in render(subject)
+
+
+def test_nothing_of_a_template_can_pass_for_a_line_of_ours() -> None:
+    """Who writes a policy might else add lines to what others approve."""
+    found = render(SUBJECT, means=["R may also s3:x on *\nRelease sha256:harmless\x1b[2K"])
+    assert "  R may also s3:x on *?Release sha256:harmless?[2K" in found.splitlines()
+    assert len([line for line in found.splitlines() if line.startswith("Release")]) == 1

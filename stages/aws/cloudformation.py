@@ -293,6 +293,8 @@ class Events:
     all: list[Json] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
     _waiting: list[Json] = field(default_factory=list)
+    overtaken: bool = False
+    """Whether something else was begun on the stack after the operation had ended."""
     asked_at: float = float("-inf")
 
     def due_in_s(self) -> float:
@@ -336,7 +338,11 @@ class Events:
             tokens = [event.get("ClientRequestToken") for event in fresh]
             fresh = fresh[tokens.index(self.token) :] if self.token in tokens else []
         end = self._end([*self.all, *fresh])
-        return fresh if end is None else fresh[: max(0, end - len(self.all))]
+        if end is None:
+            return fresh
+        ours = max(0, end - len(self.all))
+        self.overtaken |= any(event.get("PhysicalResourceId") == self.stack_id for event in fresh[ours:])
+        return fresh[:ours]
 
     def _fetch(self) -> list[Json]:
         """All events that were not given yet, oldest first, whosever they are."""

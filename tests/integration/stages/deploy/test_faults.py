@@ -391,6 +391,23 @@ def test_what_is_lost_sight_of_goes_on_and_is_said_to(
     assert aws.executions == [proposal.handle["token"]]
 
 
+def test_what_somebody_deploys_before_we_look_again_is_not_ours_to_put_back(
+    aws: ScriptedAws, deployer: Deployer
+) -> None:
+    proposal = deployer.propose("a")
+    aws.then["ExecuteChangeSet"] = lambda: aws.fail("DescribeStackEvents", "ExpiredToken", status=403)
+    with pytest.raises(StageError, match="have expired"):
+        deployer.apply("a", proposal)
+    aws.become("CREATE_COMPLETE")
+    time.sleep(0.3)
+    aws.somebody((0.0, "demo", "UPDATE_IN_PROGRESS", ""), (0.0, "demo", "UPDATE_COMPLETE", ""))
+    aws.function_image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/app@sha256:" + "0" * 64
+    with pytest.raises(StageError, match="ended well, and the stack demo was changed again after that") as caught:
+        deployer.apply("b", proposal, earlier=[Earlier("a", "apply", proposal)])
+    assert caught.value.cls == "moved"
+    assert "update-function-code" not in (caught.value.hint or "")
+
+
 def test_a_right_that_is_missing_in_the_middle_decides_nothing(aws: ScriptedAws, deployer: Deployer) -> None:
     proposal = deployer.propose("a")
     aws.fail(

@@ -30,7 +30,8 @@ Phase = Literal["check", "propose", "apply"]
 """`check` looks for mistakes and touches nothing outside; `propose` prepares and says what would be done; `apply` does it."""
 
 ErrorClass = Literal["terminal", "invalid", "retryable", "mismatch", "moved", "blocked", "fault"]
-"""`retryable`: the same again may work. `mismatch`: something is not what its digest or approval says (exit code 4).
+"""`retryable`: the same again may work; where a proposal was being applied, what it began outside may still go on, and the next attempt
+goes on with the same proposal. `mismatch`: something is not what its digest or approval says (exit code 4).
 `moved`: the target is no longer as the proposal found it (exit code 4; 6 where the ledger shows whose deployment moved it).
 `invalid`: what the user wrote is wrong (exit code 2). `blocked`: someone else holds the target (exit code 6). `fault`: a mistake of ours (exit code 3). `terminal`: all else."""
 

@@ -281,24 +281,24 @@ class Events:
 
     The operation begins with the first event that has its token, and ends with the stack's own next one that is not in
     progress: what somebody does in between, such as to cancel it, has another token and is part of it. Without a token all
-    events are given. The service is asked at most every `every_s`; `due_in_s` says how long that is from now.
+    events are given. The service is asked at most every `EVENTS_EVERY_S`; `due_in_s` says how long that is from now.
     """
 
     client: CloudFormationClient
     stack_id: str
     token: str | None
     since: datetime
-    every_s: float | None = None
     window_s: float | None = None
     clock: Callable[[], float] = time.monotonic
     all: list[Json] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
     _waiting: list[Json] = field(default_factory=list)
-    _asked_at: float = float("-inf")
+    overtaken: bool = False
+    """Whether something else was begun on the stack after the operation had ended."""
+    asked_at: float = float("-inf")
 
     def due_in_s(self) -> float:
-        every_s = EVENTS_EVERY_S if self.every_s is None else self.every_s
-        return max(0.0, self._asked_at + every_s - self.clock())
+        return max(0.0, self.asked_at + EVENTS_EVERY_S - self.clock())
 
     def new(self) -> list[Json]:
         """The events since the last call. Raises Gone, StageError."""
@@ -338,7 +338,11 @@ class Events:
             tokens = [event.get("ClientRequestToken") for event in fresh]
             fresh = fresh[tokens.index(self.token) :] if self.token in tokens else []
         end = self._end([*self.all, *fresh])
-        return fresh if end is None else fresh[: max(0, end - len(self.all))]
+        if end is None:
+            return fresh
+        ours = max(0, end - len(self.all))
+        self.overtaken |= any(event.get("PhysicalResourceId") == self.stack_id for event in fresh[ours:])
+        return fresh[:ours]
 
     def _fetch(self) -> list[Json]:
         """All events that were not given yet, oldest first, whosever they are."""
@@ -357,7 +361,7 @@ class Events:
 
     def _page(self, token: str | None) -> Any:
         time.sleep(self.due_in_s())
-        self._asked_at = self.clock()
+        self.asked_at = self.clock()
         doing = f"reading the events of the stack {self.stack_id}"
         where: Any = {"StackName": self.stack_id} | ({"NextToken": token} if token else {})
         with retry.explained(doing):

@@ -24,8 +24,11 @@ EVENTS_AFTER_S = 0.3
 """A stack that is done sooner is asked for its events once, not twice with a second between."""
 QUICK_S = 3.0
 """For which the stack itself is looked at as well, more often than its events may be: many updates take no longer."""
-CALL_EVERY_S = 0.25
-"""Of all stacks together: the account's rate of calls belongs to everything in it, and an application may nest dozens."""
+NESTED_AT_ONCE = 4
+"""Nested stacks asked for their events each time that the root is, which is once a second: an application may nest dozens, and the
+account's rate of calls belongs to everything in it."""
+SOON_S = 0.5
+"""What is due that soon is waited for, rather than left for the next time."""
 TOKEN_WITHIN_S = 15.0
 """How long an operation may take to show in the stack's events."""
 WINDOW_S = 300.0
@@ -66,18 +69,17 @@ class Operation:
         for each in (self.root, *(nested.events for nested in self._nested.values())):
             each.client = client
 
-    def due_in_s(self) -> float:
-        """How long it is until events may be asked for."""
-        return min(each.due_in_s() for each in (self.root, *(nested.events for nested in self._behind())))
-
     def new(self) -> list[Json]:
-        """The events since the last call, of the stacks that may be asked by now; the root's is waited for."""
+        """The events since the last call, also of the nested stacks whose turn it is. Waits until the root may be asked."""
         found = self._placed("", self.root.new())
         asked: set[str] = set()
-        while due := [each for each in self._behind() if each.path not in asked and not each.events.due_in_s()]:
-            for each in due:
-                asked.add(each.path)
-                found += self._read(each)
+        for _ in range(NESTED_AT_ONCE):  # one may tell of another, which is asked at once
+            left = [each for each in self._behind() if each.path not in asked]
+            turn = min(left, key=lambda each: each.events.asked_at, default=None)
+            if turn is None or turn.events.due_in_s() > SOON_S:
+                break
+            asked.add(turn.path)
+            found += self._read(turn)
         self.all += (fresh := sorted(found, key=lambda event: event["Timestamp"]))
         return fresh
 
@@ -92,7 +94,6 @@ class Operation:
 
     def _read(self, nested: _Nested) -> list[Json]:
         nested.behind = nested.status.endswith("_IN_PROGRESS")
-        nested.events.every_s = max(cloudformation.EVENTS_EVERY_S, CALL_EVERY_S * (1 + len(self._behind())))
         try:
             return self._placed(nested.path, nested.events.new())
         except StageError as error:
@@ -140,7 +141,7 @@ def follow(client: CloudFormationClient, under_way: Operation) -> Json:
     for delay_s in retry.growing(cloudformation.FIRST_LOOK_S, cloudformation.SLOWEST_LOOK_S):
         passed_s = time.monotonic() - started
         if (passed_s < QUICK_S and _is_at_rest(client, under_way.stack_id)) or (
-            passed_s > EVENTS_AFTER_S and under_way.due_in_s() == 0
+            passed_s > EVENTS_AFTER_S and under_way.root.due_in_s() == 0
         ):
             for event in under_way.new():
                 show(event)
@@ -149,7 +150,7 @@ def follow(client: CloudFormationClient, under_way: Operation) -> Json:
                 for event in under_way.rest():
                     show(event)
                 return closing
-        time.sleep(min(delay_s, under_way.due_in_s() or delay_s))
+        time.sleep(min(delay_s, under_way.root.due_in_s() or delay_s))
     raise AssertionError  # delays never end
 
 

@@ -108,6 +108,8 @@ def _deploy(
         closing = following.follow(session.cloudformation, under_way)
         if not succeeded(closing["ResourceStatus"]):
             raise outcome.failure(closing, under_way.all, session.target)
+        if under_way.root.overtaken:
+            raise outcome.overtaken(str(session.target.stack))
         found = cloudformation.describe_stack(session.cloudformation, under_way.stack_id)
         if found is None:
             raise cloudformation.Gone(f"the stack {under_way.stack_id} vanished right after it was deployed")

@@ -24,6 +24,15 @@ def again(message: str) -> StageError:
     return StageError(message, hint="Nothing was done. `towpath resume` makes another proposal.", cls="moved")
 
 
+def overtaken(stack: str) -> StageError:
+    """What an earlier attempt began has ended well, and what runs now is not that any more."""
+    return StageError(
+        f"what was begun here ended well, and the stack {stack} was changed again after that",
+        hint="What runs there now is somebody else's. `towpath resume` looks whether this is still to be deployed.",
+        cls="moved",
+    )
+
+
 def busy(stack: Json) -> StageError:
     """Somebody else has begun something since it was proposed."""
     return StageError(

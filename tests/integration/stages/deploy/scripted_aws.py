@@ -162,6 +162,10 @@ class ScriptedAws:
         self.stack_name, self.status = "demo", status
         self.stack_id = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/demo/{uuid.uuid4()}"
 
+    def become(self, status: str) -> None:
+        """Be in another state, of which no event tells yet."""
+        self.status = status
+
     def somebody(self, *script: tuple[float, str, str, str], token: str = "Console-1") -> None:  # noqa: S107 - no secret
         """Have somebody else do something to the stack."""
         self.executions.append(token)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from integration.stages.deploy.releases import TEMPLATE, image_uri, sha256, write_release
 
+from stages import recover
 from stages import template as templates
 from stages.aws import bootstrap
 from stages.aws.session import Session, connect
-from stages.contract import InvalidInput, StageError
+from stages.contract import InvalidInput, Request, StageError
 from stages.deploy import found, live
 from stages.deploy.release import release_digest
 from stages.deploy.subject import differences
@@ -139,6 +140,12 @@ def test_a_stack_whose_creation_failed_says_what_to_do(embedded: Deployer) -> No
     with pytest.raises(StageError, match="ROLLBACK_COMPLETE") as refused:
         embedded.propose("g-2")
     assert "`towpath recover staging`" in (refused.value.hint or "")
+
+    asked = Request("recover", "propose", "g-3", target=embedded.target, access=embedded.access)
+    free = recover.propose(asked, embedded.root).proposal
+    assert free is not None
+    recover.apply(replace(asked, phase="apply", proposal=free), embedded.root)
+    embedded.apply("g-4", embedded.propose("g-4"))
 
 
 def _large(size_bytes: int) -> str:

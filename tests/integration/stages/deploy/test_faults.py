@@ -212,6 +212,29 @@ def test_a_nested_stack_that_may_not_be_looked_at_is_told_and_no_failure(
     assert [line for line in shown(capsys) if "the events of the nested stack Child cannot be read" in line]
 
 
+def test_a_failure_that_is_about_to_be_rolled_back_is_not_the_end(aws: ScriptedAws, deployer: Deployer) -> None:
+    """Where it is looked at in the moment between, or where no rollback is wanted, the state is the same."""
+    proposal = deployer.propose("a")
+    aws.script = [
+        (0.0, "HelloWorldFunction", "CREATE_FAILED", "no such image"),
+        (0.0, "demo", "CREATE_FAILED", ""),
+        (0.7, "demo", "ROLLBACK_IN_PROGRESS", ""),
+        (0.8, "demo", "ROLLBACK_COMPLETE", ""),
+    ]
+    aws.then["DescribeStackEvents"] = lambda: aws.become("ROLLBACK_IN_PROGRESS")
+    with pytest.raises(StageError, match="The stack demo ended as ROLLBACK_COMPLETE"):
+        deployer.apply("a", proposal)
+
+
+def test_an_update_that_is_left_as_it_failed_ends(aws: ScriptedAws, deployer: Deployer) -> None:
+    deployer.apply("a", deployer.propose("a"))
+    proposal = deployer.propose("b", "two")
+    aws.script = [(0.0, "HelloWorldFunction", "UPDATE_FAILED", "no such image"), (0.1, "demo", "UPDATE_FAILED", "")]
+    with pytest.raises(StageError, match="The stack demo ended as UPDATE_FAILED") as caught:
+        deployer.apply("b", proposal, "two")
+    assert "towpath recover staging" in (caught.value.hint or "")
+
+
 def test_an_update_that_somebody_cancels_ends(aws: ScriptedAws, deployer: Deployer) -> None:
     deployer.apply("a", deployer.propose("a"))
     proposal = deployer.propose("b", "two")
@@ -335,6 +358,22 @@ def test_a_network_cut_ends_with_a_retryable_error(
     assert time.monotonic() - started < 10
 
 
+def test_throttling_without_end_ends_and_nothing_was_done_twice(
+    aws: ScriptedAws, deployer: Deployer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.aws.retry.WINDOW_S", 0.3)
+    proposal = deployer.propose("a")
+    aws.fail("ExecuteChangeSet", "Throttling", message="Rate exceeded", times=10_000)
+    with pytest.raises(
+        StageError, match=r"AWS kept refusing calls as too many \(Throttling\) while executing"
+    ) as caught:
+        deployer.apply("a", proposal)
+    assert caught.value.cls == "retryable"
+    aws.faults.clear()
+    deployer.apply("b", proposal, earlier=[Earlier("a", "apply", proposal)])
+    assert aws.executions == [proposal.handle["token"]]
+
+
 @pytest.mark.parametrize("action", ["DescribeStackEvents", "ListStackResources", "GetFunction"])
 def test_what_is_lost_sight_of_goes_on_and_is_said_to(
     aws: ScriptedAws, deployer: Deployer, monkeypatch: pytest.MonkeyPatch, action: str
@@ -350,6 +389,23 @@ def test_what_is_lost_sight_of_goes_on_and_is_said_to(
     aws.faults.clear()
     deployer.apply("b", proposal, earlier=[Earlier("a", "apply", proposal)])
     assert aws.executions == [proposal.handle["token"]]
+
+
+def test_what_somebody_deploys_before_we_look_again_is_not_ours_to_put_back(
+    aws: ScriptedAws, deployer: Deployer
+) -> None:
+    proposal = deployer.propose("a")
+    aws.then["ExecuteChangeSet"] = lambda: aws.fail("DescribeStackEvents", "ExpiredToken", status=403)
+    with pytest.raises(StageError, match="have expired"):
+        deployer.apply("a", proposal)
+    aws.become("CREATE_COMPLETE")
+    time.sleep(0.3)
+    aws.somebody((0.0, "demo", "UPDATE_IN_PROGRESS", ""), (0.0, "demo", "UPDATE_COMPLETE", ""))
+    aws.function_image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/app@sha256:" + "0" * 64
+    with pytest.raises(StageError, match="ended well, and the stack demo was changed again after that") as caught:
+        deployer.apply("b", proposal, earlier=[Earlier("a", "apply", proposal)])
+    assert caught.value.cls == "moved"
+    assert "update-function-code" not in (caught.value.hint or "")
 
 
 def test_a_right_that_is_missing_in_the_middle_decides_nothing(aws: ScriptedAws, deployer: Deployer) -> None:

@@ -143,8 +143,10 @@ def _job(phase: Phase, handle: str, lent: dict[str, str] | None) -> Job:
 
 
 def needs_of(stage: PlannedStage) -> frozenset[Need]:
-    """What a stage needs of what its kind may: a program of the user's may do without the network."""
+    """What a stage needs of what its kind may: a program of the user's may do without the network, and a copy of a release without an engine."""
     needs = KINDS[stage.kind].needs
+    if stage.kind == "package" and "release" in stage.inputs:
+        needs -= {"engine"}
     return needs - {"network"} if stage.options.get("network") is False else needs
 
 

@@ -53,8 +53,8 @@ class Kind:
     """What a kind of stage takes, gives and needs.
 
     `inputs` and `outputs` name artifacts: an input is taken from the one stage among those needed, near or far, that
-    outputs an artifact of that name; where the option `in_place_of_inputs` is given, it takes none. `takes_one_of` names artifacts of which it takes exactly one: the one that a stage in
-    its own `needs` outputs. `reuses` maps an artifact to the file of it that the last stage of this kind and these files, in an
+    outputs an artifact of that name; where the option `in_place_of_inputs` is given, it takes none. `takes_one_of` names artifacts of which it takes
+    exactly one: the one that a stage in its own `needs` outputs, or else the only one that any stage further back does. `reuses` maps an artifact to the file of it that the last stage of this kind and these files, in an
     earlier run, may save work by (`Request.previous`). `environment` says whether a stage of this kind names a target.
     """
 
@@ -198,7 +198,8 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "package",
-            "Push the images and write the packaged template, its ImageUri values pinned by digest.",
+            "Push the images and write the packaged template, its ImageUri values pinned by digest. Given a release instead, copy its "
+            "images by digest to this environment's registry, and write the template that names them there.",
             options=(
                 Option(
                     "packaged",
@@ -245,7 +246,7 @@ KINDS: dict[str, Kind] = {
                 ),
                 Option("jobs", "integer", "Images pushed at the same time.", default=8),
             ),
-            inputs=("images",),
+            takes_one_of=("images", "release"),
             in_place_of_inputs="packaged",
             outputs=("release",),
             needs=frozenset({"engine", "network", "credentials", "docker-config"}),

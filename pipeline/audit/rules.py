@@ -10,7 +10,8 @@
    rules, it has found its gate open before, and nothing came in between.
 6. It succeeded only if its last phase did, or that of the attempt whose result it adopts or takes over, and handed on what its
    kind declares.
-7. What a deployment proposed, and what it found running once it succeeded, is what the release that it was given pins.
+7. What a deployment proposed, and what it found running once it succeeded, is what the release that it was given pins. A release
+   that was copied is the one that it was copied from, but for addresses, derived again (`pipeline.audit.relocations`).
 8. What it takes over from an older run is what its opening says, and what that run's record has; it then does nothing itself.
    Its plan is the older one's, or for a promotion or a rollback just the part of that which is for the environment it names.
 9. A run is complete once each stage has succeeded, or cannot be reached as one that it needs has not.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pipeline import plan as plans
-from pipeline.audit import chains, logs, rules, scans
+from pipeline.audit import chains, logs, relocations, rules, scans
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import VerificationFailed
 from pipeline.gates import rollbacks
@@ -205,6 +205,9 @@ class RunAudit:
             if plan.stages[attempt.stage].kind == "scan" and attempt.outcome == "succeeded":
                 self._scan(plan.stages[attempt.stage], attempt)
         for attempt in known:
+            if plan.stages[attempt.stage].kind == "package" and "release" in attempt.inputs:
+                self._copy(attempt)
+        for attempt in known:
             self._log(run, attempt)
 
     def _inheritance(self, run: Run, attempts: list[Attempt]) -> None:
@@ -307,6 +310,22 @@ class RunAudit:
             inputs = {each.path: each.sha256 for each in artifacts.manifest(self.store, given["artifact"])}
             about = f"{name}.json"
             self.found += scans.given(key, attempt.facts, json.loads(self.blobs.read(inputs[about], about)))
+
+    def _copy(self, attempt: Attempt) -> None:
+        """Look at a release that was copied, once it was."""
+        key = f"{self.base}/{attempt.name}"
+        with reading(key, self.found):
+            if attempt.outcome == "succeeded":
+                given, made = (
+                    self._files(attempt.inputs["release"]["artifact"]),
+                    self._files(attempt.outputs["release"]),
+                )
+                self.found += relocations.copied(key, given, made)
+
+    def _files(self, sha256: str) -> dict[str, bytes]:
+        """Give the files of a small artifact by their paths."""
+        listed = artifacts.manifest(self.store, sha256)
+        return {each.path: self.blobs.read(each.sha256, each.path) for each in listed}
 
     def _log(self, run: Run, attempt: Attempt) -> None:
         name = runs.log_name(run.id, attempt.stage, attempt.number)

@@ -97,7 +97,9 @@ def inputs(stage: Stage) -> tuple[str, ...]:
 def alternatives(stage: Stage) -> tuple[str, ...]:
     """The artifacts of which a stage takes exactly one."""
     kind = KINDS.get(stage.uses)
-    return kind.takes_one_of if kind else ()
+    if kind is None or kind.in_place_of_inputs in stage.options:
+        return ()
+    return kind.takes_one_of
 
 
 def _names(value: Any) -> list[str]:
@@ -166,7 +168,8 @@ def _sources(
 def _one_of(
     name: str, stage: Stage, needed: Mapping[str, Stage], draft: Draft, positions: Positions
 ) -> dict[str, str] | Problem:
-    """The one artifact that a stage takes of several: what `inputs:` says, else what the stages in its own needs output."""
+    """The one artifact that a stage takes of several: what `inputs:` says, else what the stages in its own needs output, else the only
+    one that there is."""
     wanted = alternatives(stage)
     place = positions.key("stages", name)
     given = [each for each in wanted if each in stage.inputs]
@@ -180,7 +183,8 @@ def _one_of(
         return {given[0]: said}
     direct = [(each, need) for need in dict.fromkeys(stage.needs) for each in wanted if each in outputs(needed[need])]
     if not direct:
-        return _nobody(name, wanted, draft, place)
+        far = [(each, other) for other in needed for each in wanted if each in outputs(needed[other])]
+        return dict(far) if len(far) == 1 else _nobody(name, wanted, draft, place)
     if len(direct) > 1:
         listed = " or ".join(f"{each!r} from {need!r}" for each, need in direct)
         hint = f"Say which: inputs: {{{direct[-1][0]}: {direct[-1][1]}}}"

@@ -170,7 +170,7 @@ def _option_default(option: Option) -> str:
 def _taken(kind: Kind) -> str:
     if not kind.takes_one_of:
         return _listed(kind.inputs)
-    return f"{' or '.join(f'`{name}`' for name in kind.takes_one_of)}, of whichever a stage in its own `needs` gives"
+    return f"{' or '.join(f'`{name}`' for name in kind.takes_one_of)}, of whichever a stage in its own `needs` gives, else of the only one there is"
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -74,7 +74,7 @@ def load(request: Request, work: Path, target: Target, before: Mapping[str, str]
             hint=f"Add to the environment {target.environment}: `bucket: NAME`. It is made if there is none.",
         )
     problems = precheck.check(release.stacks, target.environment, target.parameters, target.capabilities)
-    problems += releases.not_lambdas(release)
+    problems += releases.not_lambdas(release, target)
     if problems:
         raise InvalidInput(problems)
     return release

@@ -99,13 +99,20 @@ def load(directory: Path) -> Release:
     return Release(document["digest"], images, stacks)
 
 
-def not_lambdas(release: Release) -> list[Problem]:
-    """The images that Lambda does not take, as they are in no registry of Amazon ECR."""
+def not_lambdas(release: Release, target: Target) -> list[Problem]:
+    """The images that Lambda does not take, as they are in no registry of Amazon ECR, or in one of another region."""
     hint = "Copy it to a repository of Amazon ECR in the function's account or one that shares it, and name it there."
     return [
         Problem(f"{name}: Lambda runs images of Amazon ECR alone, and this one is {image.uri}", hint=hint)
         for name, image in sorted(release.images.items())
         if image.account is None
+    ] + [
+        Problem(
+            f"{name}: Lambda in {target.region} runs images of that region alone, and this one is {image.uri}",
+            hint=f"Copy the release there, by a stage of its own: {{uses: package, needs: [...], environment: {target.environment}}}",
+        )
+        for name, image in sorted(release.images.items())
+        if image.region not in (None, target.region)
     ]
 
 

@@ -92,11 +92,11 @@ class Functions:
         return reference
 
 
-def pinned(uri: str) -> str:
-    """An image's AWS-shaped name by digest. Raises NoSuchImage."""
+def pinned(uri: str, region: str | None = None) -> str:
+    """An image's AWS-shaped name by digest. Raises NoSuchImage, also for one in another region than the function's, if that is said."""
     host, _, rest = uri.partition("/")
     match = ECR_HOST.fullmatch(host)
-    if match is None:
+    if match is None or region not in (None, match["region"]):
         raise NoSuchImage(f"Source image {uri} is not valid. Provide a valid source image.")
     name, _, digest = rest.partition("@")
     name, _, tag = name.partition(":")

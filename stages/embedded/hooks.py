@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ministack import app
 from ministack.core.persistence import save_all
-from ministack.core.responses import error_response_json, get_account_id
+from ministack.core.responses import error_response_json, get_account_id, get_region
 from ministack.services import cloudformation, lambda_svc
 from ministack.services.cloudformation import engine, handlers, provisioners
 
@@ -107,7 +107,7 @@ def _refusing(call: Callable[..., Any], code: Callable[..., Json]) -> Callable[.
 
 def _require_image(code: Json) -> None:
     if uri := code.get("ImageUri"):
-        pinned(str(uri))
+        pinned(str(uri), get_region())
 
 
 def _know_accounts() -> None:

@@ -1,4 +1,4 @@
-"""Push the images and write the packaged template, its ImageUri values pinned by digest."""
+"""Push the images and write the packaged template, its ImageUri values pinned by digest; or copy what was packaged elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stages.aws.ecr import Making
 from stages.contract import Result
 from stages.images import engine
 from stages.log import log
-from stages.package import artifacts, carriers, handed, publish, release, repositories
+from stages.package import artifacts, carriers, handed, publish, release, relocate, repositories
 from stages.package.progress import Progress
 from stages.package.registries import READERS, Registries
 
@@ -32,6 +32,8 @@ def apply(request: Request, work: Path) -> Result:
     """
     if request.options.get("packaged"):
         return _adopt(request, work)
+    if "release" in request.inputs:
+        return relocate.apply(request, work)
     images = handed.read(work / request.inputs["images"])
     pinned = {image.function: image for image in images.images if carriers.is_pinned(image)}
     ours = [image for image in images.images if image.function not in pinned]

@@ -48,20 +48,20 @@ class Bucket:
         return s3.put(self._session, self._name, key, content, self._kms_key)
 
 
-def need_bucket(images: Images) -> bool:
-    """Whether anything of the application goes to S3."""
-    return bool(images.artifacts) or len(images.application.stacks) > 1
-
-
 def bucket_name(images: Images, request: Request) -> str | None:
     """The bucket to use, None if none is needed. Raises StageError if there is none where one is."""
-    if not need_bucket(images):
+    what = [f"{each.artifact.id} names {each.artifact.file}" for each in images.artifacts]
+    what += [f"{path} is a nested template" for path in images.application.stacks if path]
+    return bucket_for(what, request)
+
+
+def bucket_for(what: list[str], request: Request) -> str | None:
+    """The bucket to use for what goes to S3, None if nothing does. Raises StageError if there is none where one is needed."""
+    if not what:
         return None
     name = request.options.get("bucket") or (request.target.bucket if request.target else None)
     if name and request.target:
         return str(name)
-    what = [f"{each.artifact.id} names {each.artifact.file}" for each in images.artifacts]
-    what += [f"{path} is a nested template" for path in images.application.stacks if path]
     where = f"the environment {request.target.environment}" if request.target else "the stage an environment with"
     raise StageError(
         f"some of the application goes to S3, and there is no bucket: {'; '.join(what)}",

@@ -55,8 +55,13 @@ class Push:
     @property
     def tag(self) -> str:
         """A tag for people. It holds the config digest, so another image has another tag, and tags need not move."""
-        function = re.sub(r"[^a-z0-9]+", "-", self.functions[0].lower()).strip("-")[:100]
-        return f"{function}-{self.config.removeprefix('sha256:')[:12]}"
+        return tag(self.functions[0], self.config)
+
+
+def tag(function: str, digest: str) -> str:
+    """A tag of a function's name and the beginning of a digest."""
+    name = re.sub(r"[^a-z0-9]+", "-", function.lower()).strip("-")[:100]
+    return f"{name}-{digest.removeprefix('sha256:')[:12]}"
 
 
 def pushes(configs: dict[str, str], places: dict[str, Place]) -> list[Push]:

@@ -165,6 +165,24 @@ def test_what_its_own_needs_give_decides(load: Load, needs: str, more: str, wire
     assert load(scans(needs, more)).wiring["scan"] == wired
 
 
+COPIES = f"""{ENVIRONMENTS}
+stages:
+  build: {{uses: build, with: {{template: t}}}}
+  look: {{uses: command, needs: [build], with: {{run: [x]}}}}
+  package: {{uses: package, needs: [look], environment: r}}
+  after: {{uses: command, needs: [package], with: {{run: [x]}}}}
+  copy: {{uses: package, needs: [NEEDS], environment: r}}
+"""
+
+
+def test_what_is_far_is_taken_where_it_is_the_only_one(load: Load, problems: Problems) -> None:
+    wiring = load(COPIES.replace("NEEDS", "package")).wiring
+    assert wiring["package"] == {"images": "build"}
+    assert wiring["copy"] == {"release": "package"}
+    [problem] = problems(COPIES.replace("NEEDS", "after"))
+    assert problem.message == "no stage that 'copy' itself needs outputs 'images' or 'release'"
+
+
 @pytest.mark.parametrize(
     ("needs", "more", "message", "hint"),
     [

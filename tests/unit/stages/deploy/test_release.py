@@ -185,8 +185,15 @@ def test_an_image_of_a_registry_that_lambda_does_not_take(directory: Path) -> No
         lambda document: document["functions"]["HelloWorldFunction"].update(image=uri, manifest="sha256:" + "1" * 64),
         template=TEMPLATE.replace("IMAGE", uri),
     )
-    (problem,) = not_lambdas(load(directory))
+    (problem,) = not_lambdas(load(directory), TARGET)
     assert problem.message.startswith("HelloWorldFunction: Lambda runs images of Amazon ECR alone")
+
+
+def test_an_image_of_another_region_is_none_for_lambda(directory: Path) -> None:
+    assert not_lambdas(load(directory), TARGET) == []
+    (problem,) = not_lambdas(load(directory), replace(TARGET, region="us-east-1"))
+    assert "Lambda in us-east-1 runs images of that region alone" in problem.message
+    assert "uses: package" in (problem.hint or "")
 
 
 LOOP_OF_STACKS = """\

@@ -12,6 +12,7 @@ from pipeline import plan as plans
 from pipeline.errors import VerificationFailed
 from pipeline.gates import rules as gate_rules
 from pipeline.record import artifacts, chain, ledger, runs
+from pipeline.record.ledger import Ledger
 from stages.contract import Target
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from pipeline.gates.rules import Rules
     from pipeline.plan import Auth, PlannedStage
-    from pipeline.record.ledger import Ledger
     from pipeline.record.store import Store
 
 READS = "propose"
@@ -51,7 +51,11 @@ def of_store(store: Store, known: set[str], trust: Any = None) -> Iterator[Place
     for each in store.names("ledgers"):
         name = f"ledgers/{each}"
         if name not in known:
-            yield _of_ledger(store, name, ledger.read(store, name, trust))
+            try:
+                book = ledger.read(store, name, trust)
+            except VerificationFailed:  # whoever asks for what it tells will be told why there is nothing
+                book = Ledger(name)
+            yield _of_ledger(store, name, book)
 
 
 def _of_ledger(store: Store, name: str, book: Ledger) -> Place:

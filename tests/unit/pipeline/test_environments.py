@@ -18,6 +18,7 @@ from pipeline.errors import VerificationFailed, Waiting
 from pipeline.gates.freezes import Freeze
 from pipeline.gates.rules import NOBODY
 from pipeline.record import artifacts, ledger
+from pipeline.record.writer import event_key
 
 if TYPE_CHECKING:
     from support.plans import House
@@ -206,6 +207,16 @@ def test_a_store_alone_tells_what_its_plans_call_the_environment(house: House) -
     assert run_id in towpath(house, "production").stdout
     said = towpath(house, "produktion", code=2).stderr
     assert "Did you mean 'production'?" in said
+
+
+def test_a_ledger_that_does_not_hold_hides_no_other(house: House) -> None:
+    deploy(house, "a")
+    broken = house.store.root / "ledgers/aws.444444444444.eu-central-1.other/000000"
+    broken.parent.mkdir()
+    broken.with_name(event_key("x", 0).rpartition("/")[2]).write_text("{}")
+    said = towpath(house, code=4)
+    assert "demo" in said.stdout
+    assert "ledgers/aws.444444444444.eu-central-1.other/00000000.json is not a DSSE envelope" in said.stderr
 
 
 @pytest.mark.parametrize(

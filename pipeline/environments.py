@@ -107,6 +107,7 @@ def told(place: Place, book: Ledger) -> dict[str, Any]:
         "rules": {"text": words(rules), **rules.as_json()} if rules else None,
         "current": done[-1] if done else None,
         "lock": book.lock,
+        "hold": book.hold.as_json() if book.hold else None,
         "unfinished": [each for each in history if each["outcome"] is None],
         "history": [each for each in history if each["outcome"]][: -HISTORY - 1 : -1],
         "events": [_event(each) for each in book.events if each.type not in _KNOWN][: -HISTORY - 1 : -1],
@@ -149,18 +150,12 @@ def _deployment(intent: chain.Event, end: chain.Event | None) -> dict[str, Any]:
         "at": end.at if end else intent.at,
         "release": data.get("release"),
         "commit": data.get("commit"),
-        "asked_for_by": asked_for_by(data),
+        "asked_for_by": ledger.asked_for_by(data.get("requester")),
+        "way": data.get("way"),
         "approved_by": [each["person"] for each in data.get("approvals", [])],
         "subject": data.get("subject"),
         "functions": functions or {},
     }
-
-
-def asked_for_by(intent: dict[str, Any]) -> str:
-    """Give who asked for a deployment, by the best name there is."""
-    asked = intent.get("requester")
-    requester = asked if isinstance(asked, dict) else {}
-    return next((str(requester[name]) for name in ("email", "login", "user") if requester.get(name)), "?")
 
 
 def _event(event: chain.Event) -> dict[str, Any]:

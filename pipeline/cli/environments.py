@@ -331,7 +331,7 @@ def _print_past(state: dict[str, Any]) -> None:
             [
                 [
                     "  " + _at(each["at"]),
-                    each["outcome"],
+                    _outcome(each),
                     each["run"],
                     each["stage"],
                     _digest(each["release"]),
@@ -350,11 +350,21 @@ def _facts(data: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in data.items() if isinstance(value, (str, int)) and value != "")
 
 
+def _outcome(deployment: dict[str, Any]) -> str:
+    way = deployment["way"] or {}
+    words = {"rollback": "back to what run {} deployed", "promote": "promoted from run {}"}
+    told = words.get(way.get("kind", ""), "").format(way.get("run"))
+    return f"{deployment['outcome']}, {told}" if told else str(deployment["outcome"])
+
+
 def _held(state: dict[str, Any]) -> Iterator[str]:
     """Tell of what is in the way of the next deployment."""
     lock = state["lock"]
     if lock:
         yield f"locked by {lock['by']} since {_at(lock['at'])}: {lock['reason']}"
+    hold = state["hold"]
+    if hold:
+        yield f"held since {_at(hold['at'])}, when run {hold['run']} went back to an older release, asked for by {hold['by']}"
     yield from map(_unfinished, state["unfinished"])
 
 

@@ -124,6 +124,15 @@ def test_a_change_of_rules_is_told_as_it_is(house: House) -> None:
     assert (event["type"], event["data"]["kind"]) == ("rules.changed", "weaker")
 
 
+def test_what_went_back_is_told_and_that_it_holds_up_what_comes_next(house: House) -> None:
+    first = deploy(house, "a")
+    second = deploy(house, "a", way={"kind": "rollback", "run": first})
+    state = told(house)
+    assert (state["hold"]["run"], state["current"]["way"]["run"]) == (second, first)
+    assert f"when run {second} went back to an older release" in towpath(house).stdout
+    assert f"succeeded, back to what run {first} deployed" in towpath(house, "demo").stdout
+
+
 def test_who_has_locked_it_is_told(house: House) -> None:
     deploy(house, "a")
     locked = {"by": "dora@example.com", "reason": "an incident"}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ASKED = (
     "the stack's template, as written and as processed",
-    "its parameters and tags",
+    "its parameters, tags, service role and topics",
     "the image that each function runs",
     "who began the stack's last operation",
 )
@@ -99,7 +99,8 @@ def compare(
     differs = [
         *_templates(proposal["template"], stack["template"]),
         *_values("parameter", _shown(proposal), {k: v for k, v in stack["parameters"].items() if k not in secret}),
-        *_values("tag", proposal["execution"]["tags"], found["tags"]),
+        *_values("tag", proposal["execution"]["tags"], stack["tags"]),
+        *_values("the stack's", _options(proposal["execution"]), _options(stack, proposal["execution"])),
         *_images(current["functions"], stack["functions"]),
         *_operation(current, proposal, found["last"], tokens),
         *_resources(found["resources"] or []),
@@ -129,6 +130,15 @@ def _values(what: str, recorded: dict[str, Any], found: dict[str, Any]) -> list[
         for name in sorted({*recorded, *found})
         if _text(recorded.get(name)) != _text(found.get(name))
     ]
+
+
+_OPTIONS = {"service_role": "service role", "notification_arns": "topics"}
+"""What else a stack has, by its name in a proposal and in words."""
+
+
+def _options(of: dict[str, Any], said: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Give these, as far as the proposal has `said` anything of them: an older one has not."""
+    return {what: of[name] or None for name, what in _OPTIONS.items() if name in (said or of)}
 
 
 def _text(value: Any) -> str | None:

@@ -12,6 +12,7 @@ from pipeline import plan as plans
 from pipeline.errors import VerificationFailed
 from pipeline.gates import rules as gate_rules
 from pipeline.record import artifacts, chain, ledger, runs
+from pipeline.record.ledger import Ledger
 from stages.contract import Target
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from pipeline.gates.rules import Rules
     from pipeline.plan import Auth, PlannedStage
-    from pipeline.record.ledger import Ledger
     from pipeline.record.store import Store
 
 READS = "propose"
@@ -51,7 +51,11 @@ def of_store(store: Store, known: set[str], trust: Any = None) -> Iterator[Place
     for each in store.names("ledgers"):
         name = f"ledgers/{each}"
         if name not in known:
-            yield _of_ledger(store, name, ledger.read(store, name, trust))
+            try:
+                book = ledger.read(store, name, trust)
+            except VerificationFailed:  # whoever asks for what it tells will be told why there is nothing
+                book = Ledger(name)
+            yield _of_ledger(store, name, book)
 
 
 def _of_ledger(store: Store, name: str, book: Ledger) -> Place:
@@ -103,6 +107,7 @@ def told(place: Place, book: Ledger) -> dict[str, Any]:
         "rules": {"text": words(rules), **rules.as_json()} if rules else None,
         "current": done[-1] if done else None,
         "lock": book.lock,
+        "hold": book.hold.as_json() if book.hold else None,
         "unfinished": [each for each in history if each["outcome"] is None],
         "history": [each for each in history if each["outcome"]][: -HISTORY - 1 : -1],
         "events": [_event(each) for each in book.events if each.type not in _KNOWN][: -HISTORY - 1 : -1],
@@ -145,18 +150,12 @@ def _deployment(intent: chain.Event, end: chain.Event | None) -> dict[str, Any]:
         "at": end.at if end else intent.at,
         "release": data.get("release"),
         "commit": data.get("commit"),
-        "asked_for_by": asked_for_by(data),
+        "asked_for_by": ledger.asked_for_by(data.get("requester")),
+        "way": data.get("way"),
         "approved_by": [each["person"] for each in data.get("approvals", [])],
         "subject": data.get("subject"),
         "functions": functions or {},
     }
-
-
-def asked_for_by(intent: dict[str, Any]) -> str:
-    """Give who asked for a deployment, by the best name there is."""
-    asked = intent.get("requester")
-    requester = asked if isinstance(asked, dict) else {}
-    return next((str(requester[name]) for name in ("email", "login", "user") if requester.get(name)), "?")
 
 
 def _event(event: chain.Event) -> dict[str, Any]:

@@ -31,7 +31,7 @@ Then write into the environment, with the ARNs that are its outputs:
   auth:
     method: {method}
     roles: {{{roles}}}
-"""
+{more}"""
 
 
 @click.command()
@@ -44,14 +44,16 @@ Then write into the environment, with the ARNs that are its outputs:
 @click.option(
     "--github-environment",
     metavar="NAME",
-    help="Only jobs that name this environment of GitHub's. Default: the environment's own name.",
+    help='Which environment of GitHub\'s a job must name to apply or invoke; "" if none, and then those of the branch may. Default: ENV.',
 )
 @click.option("--gitlab", metavar="GROUP/PROJECT", help="Jobs of this project may assume the roles.")
 @click.option("--gitlab-host", metavar="HOST", default="gitlab.com", show_default=True, help="Where that GitLab is.")
 @click.option(
     "--branch",
     metavar="NAME",
-    help="Only jobs of this branch; on GitHub instead of those of an environment. On GitLab [default: main]",
+    default="main",
+    show_default=True,
+    help="Jobs of this branch may propose, package and scan; on GitLab also apply and invoke.",
 )
 @click.option(
     "--audience", metavar="TEXT", help="What tokens are for. [default: sts.amazonaws.com; https://HOST of GitLab]"
@@ -80,6 +82,11 @@ Then write into the environment, with the ARNs that are its outputs:
     multiple=True,
     help="A managed policy that `apply` needs for what the stack makes besides functions, their roles, logs and APIs. May be repeated.",
 )
+@click.option(
+    "--service-role",
+    is_flag=True,
+    help="Make a role that CloudFormation acts as on the stack, so that `apply` may do nothing but execute. The environment's `service-role` names it then.",
+)
 @click.option("--boundary", metavar="ARN", help="The permissions boundary that every role of the stack must have.")
 @click.option("--kms", is_flag=True, help="Encrypt repository and bucket with a key of their own.")
 @click.option(
@@ -98,12 +105,13 @@ def bootstrap(
     github_environment: str | None,
     gitlab: str | None,
     gitlab_host: str,
-    branch: str | None,
+    branch: str,
     audience: str | None,
     oidc_provider: str | None,
     principals: tuple[str, ...],
     pullers: tuple[str, ...],
     policies: tuple[str, ...],
+    service_role: bool,
     boundary: str | None,
     kms: bool,
     hook: Literal["stack", "account", "none"],
@@ -130,9 +138,10 @@ def bootstrap(
         raise UsageError("--github and --gitlab both say who may assume the roles", hint="Make a template for each.")
     trust = templates.Trust(principals=principals)
     if github:
-        trust = _of_github(github, github_environment or environment, branch, audience, oidc_provider)
+        named = environment if github_environment is None else github_environment
+        trust = _of_github(github, named, branch, audience, oidc_provider)
     elif gitlab:
-        trust = _of_gitlab(gitlab, gitlab_host, branch or "main", audience, oidc_provider)
+        trust = _of_gitlab(gitlab, gitlab_host, branch, audience, oidc_provider)
     if (github or gitlab) and principals:
         raise UsageError("--principal is for roles that no CI system's token assumes", hint="Leave it out.")
     wanted = templates.Wanted(
@@ -147,6 +156,7 @@ def bootstrap(
         kms=kms,
         hook=hook,
         boundary=boundary,
+        service_role=templates.MAKE if service_role else found.service_role,
     )
     if not (wanted.stack or wanted.repository):
         hint = "A `stack` is deployed, a `repository` is pushed to."
@@ -167,6 +177,7 @@ def bootstrap(
         stack=f"towpath-{environment}",
         method="github-oidc" if github else "gitlab-oidc" if gitlab else "ambient",
         roles=", ".join(f"{each}: …" for each in roles),
+        more="  service-role: …\n" if service_role and wanted.stack else "",
     )
     click.echo(templates.text(wanted, head), nl=False)
 
@@ -210,9 +221,7 @@ def _own(repository: str | None) -> str | None:
     return None if not repository or "." in first or ":" in first or first == "localhost" else repository
 
 
-def _of_github(
-    repository: str, environment: str, branch: str | None, audience: str | None, provider: str | None
-) -> Trust:
+def _of_github(repository: str, environment: str, branch: str, audience: str | None, provider: str | None) -> Trust:
     """What the token of a job says of itself; since 2026 with the ids of owner and repository, so that no other can have its name.
 
     https://docs.github.com/en/actions/reference/security/oidc#example-subject-claims
@@ -222,8 +231,10 @@ def _of_github(
 
     if not _GITHUB.fullmatch(repository):
         raise UsageError(f"--github is OWNER/REPO or OWNER@ID/REPO@ID, not {repository!r}")
-    subject = f"repo:{repository}:" + (f"ref:refs/heads/{branch}" if branch else f"environment:{environment}")
-    return Trust(GITHUB, audience or "sts.amazonaws.com", (subject,), provider)
+    of_branch = f"repo:{repository}:ref:refs/heads/{branch}"
+    of_environment = f"repo:{repository}:environment:{environment}" if environment else of_branch
+    before = () if of_branch == of_environment else (of_branch,)
+    return Trust(GITHUB, audience or "sts.amazonaws.com", (of_environment,), provider, before)
 
 
 def _of_gitlab(project: str, host: str, branch: str, audience: str | None, provider: str | None) -> Trust:

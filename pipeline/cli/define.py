@@ -83,6 +83,9 @@ def _print_plan(plan: Plan) -> None:
             click.echo(
                 f"  acts on {stage.target.environment}: {where}, account {stage.target.account}, {stage.target.region}{what}"
             )
+        if stage.auth:
+            roles = ", ".join(f"{key} {role.rpartition('/')[2]}" for key, role in stage.auth.roles.items())
+            click.echo(f"  signs in by {stage.auth.method}, with the roles: {roles}")
         for name, secret in stage.secrets.items():
             where = f" of {secret.target.environment}" if secret.target else ""
             click.echo(f"  secret  {name} from {secret.place} {secret.name}{where}")

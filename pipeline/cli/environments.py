@@ -95,11 +95,12 @@ def environments(
         _differ(places, environment, other, as_json=as_json)
         return
     chosen = [places.named(environment)] if environment else list(places.all.values())
-    states = [places.state(each, in_detail=bool(environment) or drift) for each in chosen]
+    states, broken = places.states(chosen, in_detail=bool(environment) or drift)
     if drift:
-        _ask(places, chosen, states)
-    _print(states, in_detail=bool(environment), as_json=as_json)
-    _leave(states)
+        _ask(places, [each for each in chosen if each.name in states], list(states.values()))
+    if states:
+        _print(list(states.values()), in_detail=bool(environment), as_json=as_json)
+    _leave(list(states.values()), broken)
 
 
 class _Places:
@@ -133,6 +134,18 @@ class _Places:
         from pipeline.record import ledger
 
         return ledger.read(self.store, place.ledger, self.trust)
+
+    def states(
+        self, places: list[Place], *, in_detail: bool
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, VerificationFailed]]:
+        """Give what is told of each, and why nothing is told of others: what does not hold of one hides no other."""
+        told, broken = {}, {}
+        for each in places:
+            try:
+                told[each.name] = self.state(each, in_detail=in_detail)
+            except VerificationFailed as error:
+                broken[each.name] = error
+        return told, broken
 
     def state(self, place: Place, *, in_detail: bool) -> dict[str, Any]:
         from pipeline import environments
@@ -228,8 +241,12 @@ def _access(place: Place, endpoint: str | None) -> tuple[Access, Lender | None]:
     return Access(role=place.auth.roles[READS]), credentials.Lender(fetch)
 
 
-def _leave(states: list[dict[str, Any]]) -> None:
-    """Raise for what was found changed, or could not be asked; the last is told first, as it is in the way of the other."""
+def _leave(states: list[dict[str, Any]], broken: dict[str, VerificationFailed]) -> None:
+    """Raise for a record that does not hold, for what could not be asked, for what was found changed: the first of these."""
+    if broken:
+        error, *others = broken.values()
+        also = "".join(f"\n{each.message}" for each in others)
+        raise VerificationFailed(f"{error.message}{also}", where=error.where, hint=error.hint)
     asked = [(each["environment"], each["drift"]) for each in states if each.get("drift")]
     for _, drift in asked:
         if "error" in drift:
@@ -267,9 +284,7 @@ def _row(state: dict[str, Any], *, asked: bool) -> list[str]:
     where = [state["environment"], state["target"]["stack"] or "-"]
     ran = ["nothing yet" if state["target"]["stack"] else "-", *["-"] * 5]
     if current:
-        approved = ", ".join(current["approved_by"]) or "nobody"
         ran = [_digest(current["release"]), _at(current["at"]), current["run"], _commit(current), *_people(current)]
-        ran[-1] = approved
     changed = [_changed(state["drift"])] if asked else []
     return [*where, *ran, *changed, state["rules"]["text"] if state["rules"] else "-"]
 
@@ -316,7 +331,7 @@ def _print_past(state: dict[str, Any]) -> None:
             [
                 [
                     "  " + _at(each["at"]),
-                    each["outcome"],
+                    _outcome(each),
                     each["run"],
                     each["stage"],
                     _digest(each["release"]),
@@ -335,11 +350,21 @@ def _facts(data: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in data.items() if isinstance(value, (str, int)) and value != "")
 
 
+def _outcome(deployment: dict[str, Any]) -> str:
+    way = deployment["way"] or {}
+    words = {"rollback": "back to what run {} deployed", "promote": "promoted from run {}"}
+    told = words.get(way.get("kind", ""), "").format(way.get("run"))
+    return f"{deployment['outcome']}, {told}" if told else str(deployment["outcome"])
+
+
 def _held(state: dict[str, Any]) -> Iterator[str]:
     """Tell of what is in the way of the next deployment."""
     lock = state["lock"]
     if lock:
         yield f"locked by {lock['by']} since {_at(lock['at'])}: {lock['reason']}"
+    hold = state["hold"]
+    if hold:
+        yield f"held since {_at(hold['at'])}, when run {hold['run']} went back to an older release, asked for by {hold['by']}"
     yield from map(_unfinished, state["unfinished"])
 
 

@@ -30,13 +30,16 @@ if TYPE_CHECKING:
 OWN = "towpath"
 """What the keys of uploads begin with, unless a stage says another prefix."""
 GITHUB = "token.actions.githubusercontent.com"
+MAKE = "make"
 _FOR_STACK = ("Propose", "Apply", "Invoke")
+_CHANGING = ("Apply", "Invoke")
 _FOR_IMAGES = ("Package", "Scan")
 
 
 @dataclass(frozen=True)
 class Trust:
-    """Who may assume the roles: jobs whose token says one of these subjects, or the principals of AWS that are named.
+    """Who may assume the roles: jobs whose token says one of these subjects, or the principals of AWS that are named. Those of `before`
+    may as well, where nothing is changed yet that runs: jobs that propose or package need not be of an environment of the CI system's.
 
     `issuer` is the host of who signs the tokens, `audience` what they are for; `provider` is the ARN of the account's provider for it,
     if there is one already.
@@ -46,6 +49,7 @@ class Trust:
     audience: str = ""
     subjects: tuple[str, ...] = ()
     provider: str | None = None
+    before: tuple[str, ...] = ()
     principals: tuple[str, ...] = ()
 
 
@@ -57,7 +61,7 @@ class Wanted:
     `pullers` are the accounts whose functions run images of the repository, `stack_policies` ARNs of managed policies that `apply` needs
     for what the stack makes besides functions, their roles, logs and APIs. `hook` says which stacks it judges: CloudFormation takes names
     of stacks alone, so those nested in one are judged only if all of the account are. `boundary` is the permissions boundary that roles
-    of the stack must have.
+    of the stack must have. `service_role` is the ARN of the role that CloudFormation acts as on the stack, `MAKE` if it is to be made.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Wanted:
     kms: bool = False
     hook: Literal["stack", "account", "none"] = "stack"
     boundary: str | None = None
+    service_role: str | None = None
 
 
 def template(wanted: Wanted) -> Json:
@@ -87,13 +92,22 @@ def template(wanted: Wanted) -> Json:
     roles = [*(_FOR_STACK if wanted.stack else ()), *(_FOR_IMAGES if wanted.repository else ())]
     for role in roles:
         resources[role] = _role(wanted, role)
+    if wanted.service_role == MAKE and wanted.stack:
+        resources["ServiceRole"] = _service_role(wanted)
     if wanted.hook != "none" and wanted.stack:
         resources |= _hook(wanted)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"What Towpath needs for the environment {wanted.name}: roles by phase, and what they act on",
         "Resources": resources,
-        "Outputs": {role: {"Value": _arn(role), "Description": f"auth.roles.{role.lower()}"} for role in roles},
+        "Outputs": {
+            **{role: {"Value": _arn(role), "Description": f"auth.roles.{role.lower()}"} for role in roles},
+            **(
+                {"ServiceRole": {"Value": _arn("ServiceRole"), "Description": "service-role"}}
+                if "ServiceRole" in resources
+                else {}
+            ),
+        },
     }
 
 
@@ -145,14 +159,15 @@ def _provider(trust: Trust) -> Json:
     }
 
 
-def _trusts(trust: Trust) -> Json:
+def _trusts(trust: Trust, role: str) -> Json:
     if not trust.issuer:
         principals: Any = list(trust.principals) or _sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")
         return _policy(
             {"Effect": "Allow", "Principal": {"AWS": principals}, "Action": ["sts:AssumeRole", "sts:TagSession"]}
         )
-    says = {f"{trust.issuer}:aud": trust.audience, f"{trust.issuer}:sub": list(trust.subjects)}
-    like = any("*" in each for each in trust.subjects)
+    subjects = [*trust.subjects, *(() if role in _CHANGING else trust.before)]
+    says = {f"{trust.issuer}:aud": trust.audience, f"{trust.issuer}:sub": subjects}
+    like = any("*" in each for each in subjects)
     return _policy(
         {
             "Effect": "Allow",
@@ -172,10 +187,10 @@ def _role(wanted: Wanted, role: str) -> Json:
         "RoleName": f"{wanted.name}-{role.lower()}",
         "Description": f"Towpath, environment {wanted.name}: what {role.lower()} may do",
         "MaxSessionDuration": 3600,
-        "AssumeRolePolicyDocument": _trusts(wanted.trust),
+        "AssumeRolePolicyDocument": _trusts(wanted.trust, role),
         "Policies": [{"PolicyName": role.lower(), "PolicyDocument": _policy(*may)}],
     }
-    if role == "Apply" and wanted.stack_policies:
+    if role == "Apply" and wanted.stack_policies and not wanted.service_role:
         properties["ManagedPolicyArns"] = list(wanted.stack_policies)
     return {"Type": "AWS::IAM::Role", "Properties": properties}
 
@@ -205,7 +220,10 @@ def _reading(wanted: Wanted) -> list[Json]:
     actions = ("DescribeStacks", "DescribeStackEvents", "GetTemplate", "ListStackResources")
     may = [
         _allow([f"cloudformation:{each}" for each in actions], _nested(wanted)),
-        _allow(["cloudformation:DescribeChangeSet", "cloudformation:GetTemplate"], _changing(wanted)),
+        _allow(
+            ["cloudformation:DescribeChangeSet", "cloudformation:GetTemplate"],
+            [*_changing(wanted), _stack(wanted, "-*")],
+        ),
         _allow(["lambda:GetFunction", "lambda:GetFunctionConfiguration"], _functions(wanted)),
         _allow(["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], _pulled(wanted)),
     ]
@@ -226,10 +244,17 @@ def _propose(wanted: Wanted) -> list[Json]:
         *_reading(wanted),
         _allow(["cloudformation:CreateChangeSet", "cloudformation:TagResource"], _stack(wanted)),
         _allow(["cloudformation:DeleteChangeSet"], _changing(wanted)),
+        _allow(
+            ["cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet"], _stack(wanted, "-*"), Condition=_VIA
+        ),
         _allow(["cloudformation:CreateChangeSet"], _sub(f"{_TRANSFORMS}*")),
         _allow(["cloudformation:DetectStackDrift", "cloudformation:DescribeStackResourceDrifts"], _stack(wanted)),
         _allow(["cloudformation:DescribeStackDriftDetectionStatus", "cloudformation:DetectStackResourceDrift"], "*"),
     ]
+    if wanted.service_role:
+        to_it = {"StringEquals": {"iam:PassedToService": "cloudformation.amazonaws.com"}}
+        own = _arn("ServiceRole") if wanted.service_role == MAKE else wanted.service_role
+        may.append(_allow(["iam:PassRole"], own, Condition=to_it))
     if wanted.bucket:  # a template that is too large for a call goes through it
         may += _writing(wanted)
     return may
@@ -238,34 +263,55 @@ def _propose(wanted: Wanted) -> list[Json]:
 _TRANSFORMS = "arn:${AWS::Partition}:cloudformation:${AWS::Region}:aws:transform/"
 
 
+_VIA = {"ForAnyValue:StringEquals": {"aws:CalledVia": ["cloudformation.amazonaws.com"]}}
+
+
 def _apply(wanted: Wanted) -> list[Json]:
-    only = {"ForAnyValue:StringEquals": {"aws:CalledVia": ["cloudformation.amazonaws.com"]}}
-    iam: Json = {"Condition": only}
-    if wanted.boundary:  # no role without it, so that no template makes a role that may more
-        bounded = {"StringEquals": {"iam:PermissionsBoundary": wanted.boundary}}
-        iam = {"Condition": {**only, **bounded}}
-    role = _sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/{wanted.stack}-*")
-    logs = _sub(
-        "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda/" + f"{wanted.stack}-*"
-    )
-    made = ("CreateRole", "PutRolePolicy", "AttachRolePolicy", "PutRolePermissionsBoundary")
-    other = ("GetRole", "GetRolePolicy", "DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "TagRole", "UntagRole", "UpdateRole", "UpdateAssumeRolePolicy")  # fmt: skip
-    passed = {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
+    rolling = ("TagResource", "ContinueUpdateRollback", "RollbackStack")
     return [
         *_reading(wanted),
         _allow(["cloudformation:ExecuteChangeSet"], _changing(wanted)),
-        _allow(
-            [f"cloudformation:{each}" for each in ("TagResource", "ContinueUpdateRollback", "RollbackStack")],
-            _stack(wanted),
-        ),
-        _allow(["cloudformation:*"], _stack(wanted, "-*"), Condition=only),
-        _allow(["lambda:*"], _functions(wanted), Condition=only),
-        _allow(["lambda:*EventSourceMapping*"], "*", Condition=only),
-        _allow([f"iam:{each}" for each in made], role, **iam),
-        _allow([f"iam:{each}" for each in other], role, Condition=only),
-        _allow(["iam:PassRole"], role, Condition={**only, **passed}),
-        _allow(["logs:*"], logs, Condition=only),
-        _allow(["apigateway:*"], _sub("arn:${AWS::Partition}:apigateway:${AWS::Region}::/*"), Condition=only),
+        _allow([f"cloudformation:{each}" for each in rolling], _stack(wanted)),
+        *([] if wanted.service_role else _changes(wanted, _VIA)),
+    ]
+
+
+def _service_role(wanted: Wanted) -> Json:
+    by = {"Effect": "Allow", "Principal": {"Service": "cloudformation.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    pulls = _allow(["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], _pulled(wanted))
+    properties: Json = {
+        "RoleName": f"{wanted.name}-cloudformation",
+        "Description": f"Towpath, environment {wanted.name}: what CloudFormation may do to the stack",
+        "AssumeRolePolicyDocument": _policy(by),
+        "Policies": [{"PolicyName": "stack", "PolicyDocument": _policy(pulls, *_changes(wanted, {}))}],
+    }
+    if wanted.stack_policies:
+        properties["ManagedPolicyArns"] = list(wanted.stack_policies)
+    return {"Type": "AWS::IAM::Role", "Properties": properties}
+
+
+def _changes(wanted: Wanted, only: Json) -> list[Json]:
+    """What a stack of functions, their roles, logs and APIs makes and changes, under the condition `only`."""
+
+    def allow(actions: list[str], resources: Any, **more: Any) -> Json:
+        condition = {**only, **more}
+        return _allow(actions, resources, **({"Condition": condition} if condition else {}))
+
+    role = _sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/{wanted.stack}-*")
+    logs = f"arn:${{AWS::Partition}}:logs:${{AWS::Region}}:${{AWS::AccountId}}:log-group:/aws/lambda/{wanted.stack}-*"
+    made = ("CreateRole", "PutRolePolicy", "AttachRolePolicy", "PutRolePermissionsBoundary")
+    other = ("GetRole", "GetRolePolicy", "DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "TagRole", "UntagRole", "UpdateRole", "UpdateAssumeRolePolicy")  # fmt: skip
+    # No role without the boundary, so that no template makes one that may more.
+    bounded = {"StringEquals": {"iam:PermissionsBoundary": wanted.boundary}} if wanted.boundary else {}
+    return [
+        allow(["cloudformation:*"], _stack(wanted, "-*")),
+        allow(["lambda:*"], _functions(wanted)),
+        allow(["lambda:*EventSourceMapping*"], "*"),
+        allow([f"iam:{each}" for each in made], role, **bounded),
+        allow([f"iam:{each}" for each in other], role),
+        allow(["iam:PassRole"], role, StringEquals={"iam:PassedToService": "lambda.amazonaws.com"}),
+        allow(["logs:*"], _sub(logs)),
+        allow(["apigateway:*"], _sub("arn:${AWS::Partition}:apigateway:${AWS::Region}::/*")),
     ]
 
 

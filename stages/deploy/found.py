@@ -32,7 +32,6 @@ def look(session: Session) -> Json:
     return {
         "stack": base,
         "status": stack["StackStatus"],
-        "tags": {each["Key"]: each["Value"] for each in stack.get("Tags", [])},
         "last": _last(session, stack["StackId"]),
         "resources": resources,
         "not_asked": [{"what": "what CloudFormation's drift detection finds in the resources", "why": why}]

@@ -19,7 +19,7 @@ CURRENT = {
 PROPOSAL = {
     "template": {"original": "sha256:o", "processed": "sha256:p"},
     "parameters": {"Level": {"value": "1"}, "Token": {"digest": "scrypt:aa"}},
-    "execution": {"tags": {"application": "demo"}},
+    "execution": {"tags": {"application": "demo"}, "service_role": None, "notification_arns": []},
     "nothing_to_do": False,
 }
 FOUND: dict[str, Any] = {
@@ -28,9 +28,11 @@ FOUND: dict[str, Any] = {
         "template": {"original": "sha256:o", "processed": "sha256:p"},
         "parameters": {"Level": "1", "Token": "****"},
         "functions": {"Hello": {"image": IMAGE}},
+        "tags": {"application": "demo"},
+        "service_role": None,
+        "notification_arns": [],
     },
     "status": "UPDATE_COMPLETE",
-    "tags": {"application": "demo"},
     "last": {"status": "UPDATE_COMPLETE", "at": "2026-11-26T01:02:20+00:00", "token": min(TOKENS)},
     "resources": [],
     "not_asked": [],
@@ -65,7 +67,9 @@ def test_what_is_as_recorded() -> None:
         ({"stack__template": {"original": "sha256:o", "processed": "sha256:q"}}, ["the processed template"]),
         ({"stack__parameters": {"Level": "2", "Token": "****"}}, ["parameter Level"]),
         ({"stack__parameters": {"Level": "1", "More": "1"}}, ["parameter More"]),
-        ({"tags": {}}, ["tag application"]),
+        ({"stack__tags": {}}, ["tag application"]),
+        ({"stack__service_role": "arn:aws:iam::1:role/x"}, ["the stack's service role"]),
+        ({"stack__notification_arns": ["arn:aws:sns:::x"]}, ["the stack's topics"]),
         ({"stack__functions": {"Hello": {"image": IMAGE[:-1] + "b"}}}, ["the image of Hello"]),
         ({"stack__functions": {"Hello": {"missing": True}}}, ["the image of Hello"]),
         ({"stack__functions": {}}, ["the image of Hello"]),
@@ -80,6 +84,11 @@ def test_what_is_as_recorded() -> None:
 )
 def test_each_change_outside_is_named(changed: dict[str, Any], what: list[str]) -> None:
     assert differs(**changed) == what
+
+
+def test_what_an_older_record_says_nothing_of_is_not_compared() -> None:
+    older = {**PROPOSAL, "execution": {"tags": {"application": "demo"}}}
+    assert compare(older, stack__service_role="arn:aws:iam::1:role/x")["differs"] == []
 
 
 def test_a_function_of_an_archive_is_said_not_to_be_compared() -> None:

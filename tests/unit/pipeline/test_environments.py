@@ -18,6 +18,7 @@ from pipeline.errors import VerificationFailed, Waiting
 from pipeline.gates.freezes import Freeze
 from pipeline.gates.rules import NOBODY
 from pipeline.record import artifacts, ledger
+from pipeline.record.writer import event_key
 
 if TYPE_CHECKING:
     from support.plans import House
@@ -123,6 +124,15 @@ def test_a_change_of_rules_is_told_as_it_is(house: House) -> None:
     assert (event["type"], event["data"]["kind"]) == ("rules.changed", "weaker")
 
 
+def test_what_went_back_is_told_and_that_it_holds_up_what_comes_next(house: House) -> None:
+    first = deploy(house, "a")
+    second = deploy(house, "a", way={"kind": "rollback", "run": first})
+    state = told(house)
+    assert (state["hold"]["run"], state["current"]["way"]["run"]) == (second, first)
+    assert f"when run {second} went back to an older release" in towpath(house).stdout
+    assert f"succeeded, back to what run {first} deployed" in towpath(house, "demo").stdout
+
+
 def test_who_has_locked_it_is_told(house: House) -> None:
     deploy(house, "a")
     locked = {"by": "dora@example.com", "reason": "an incident"}
@@ -206,6 +216,16 @@ def test_a_store_alone_tells_what_its_plans_call_the_environment(house: House) -
     assert run_id in towpath(house, "production").stdout
     said = towpath(house, "produktion", code=2).stderr
     assert "Did you mean 'production'?" in said
+
+
+def test_a_ledger_that_does_not_hold_hides_no_other(house: House) -> None:
+    deploy(house, "a")
+    broken = house.store.root / "ledgers/aws.444444444444.eu-central-1.other/000000"
+    broken.parent.mkdir()
+    broken.with_name(event_key("x", 0).rpartition("/")[2]).write_text("{}")
+    said = towpath(house, code=4)
+    assert "demo" in said.stdout
+    assert "ledgers/aws.444444444444.eu-central-1.other/00000000.json is not a DSSE envelope" in said.stderr
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def printed(tmp_path: Path) -> Any:
 
 def trusted(text: str) -> Any:
     made = yaml.safe_load(text)["Resources"]
-    return made["Propose"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Condition"]
+    return made["Apply"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Condition"]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def trusted(text: str) -> Any:
     [
         (("--github", "octo/shop"), "repo:octo/shop:environment:production", "sts.amazonaws.com"),
         (("--github", "octo/shop", "--github-environment", "live"), "repo:octo/shop:environment:live", None),
-        (("--github", "octo/shop", "--branch", "main"), "repo:octo/shop:ref:refs/heads/main", None),
+        (("--github", "octo/shop", "--github-environment", ""), "repo:octo/shop:ref:refs/heads/main", None),
         (("--github", "octo@12/shop@34"), "repo:octo@12/shop@34:environment:production", None),
         (("--gitlab", "a/b/c"), "project_path:a/b/c:ref_type:branch:ref:main", "https://gitlab.com"),
         (
@@ -71,6 +71,16 @@ def test_roles_trust_jobs_of_that_repository_and_environment_or_branch(
     (aud, sub) = sorted(said)
     assert said[sub] == [subject]
     assert audience in (None, said[aud])
+
+
+def test_jobs_of_the_branch_may_propose_and_only_those_of_the_environment_apply(printed: Any) -> None:
+    made = yaml.safe_load(printed("production", "--github", "octo/shop", "--branch", "live")[0])["Resources"]
+    found = {}
+    for role in ("Propose", "Apply", "Invoke"):
+        [statement] = made[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        found[role] = statement["Condition"]["StringEquals"]["token.actions.githubusercontent.com:sub"]
+    own = "repo:octo/shop:environment:production"
+    assert found == {"Propose": [own, "repo:octo/shop:ref:refs/heads/live"], "Apply": [own], "Invoke": [own]}
 
 
 def test_change_sets_are_those_of_the_stages_that_deploy_there(printed: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import json
 from typing import Any
@@ -69,6 +70,26 @@ def test_what_a_stack_changes_only_cloudformation_may() -> None:
             assert each["Condition"]["ForAnyValue:StringEquals"] == via
     bounded = bootstrap.template(Wanted("shop", JOBS, stack="shop", boundary="arn:aws:iam::1:policy/b"))
     assert "iam:PermissionsBoundary" in json.dumps(bounded["Resources"]["Apply"])
+
+
+def test_with_a_service_role_apply_only_executes_and_cloudformation_alone_has_that_role() -> None:
+    made = bootstrap.template(dataclasses.replace(WHOLE, service_role=bootstrap.MAKE))
+    [policy] = made["Resources"]["Apply"]["Properties"]["Policies"]
+    assert not {"lambda:*", "iam:CreateRole"} & {
+        one for each in policy["PolicyDocument"]["Statement"] for one in each["Action"]
+    }
+    own = made["Resources"]["ServiceRole"]["Properties"]
+    [trusted] = own["AssumeRolePolicyDocument"]["Statement"]
+    assert trusted["Principal"] == {"Service": "cloudformation.amazonaws.com"}
+    assert "lambda:*" in json.dumps(own)
+    [passed] = [
+        each
+        for each in made["Resources"]["Propose"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+        if "iam:PassRole" in each["Action"]
+    ]
+    assert passed["Resource"] == {"Fn::GetAtt": ["ServiceRole", "Arn"]}
+    there = bootstrap.template(dataclasses.replace(WHOLE, service_role="arn:aws:iam::1:role/there"))
+    assert "ServiceRole" not in there["Resources"]
 
 
 @pytest.mark.parametrize(

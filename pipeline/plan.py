@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 BEST_EFFORT = "best-effort"
-GATED = frozenset({"deploy", "recover", "command"})
+GATED = frozenset({"deploy", "delete", "recover", "command"})
 """Kinds that change something at their target; looking and packaging have no gate."""
 
 ISOLATIONS = ("required", BEST_EFFORT, "none")

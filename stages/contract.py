@@ -94,6 +94,10 @@ OnFailure = Literal["rollback", "do-nothing", "delete"]
 """What becomes of a stack when an operation on it fails. `delete` is for a stack that is being made; an update rolls back then."""
 
 
+COMMAND = "command"
+"""What the environment of a command is called that names none of a pipeline."""
+
+
 @dataclass(frozen=True)
 class Target:
     """What a stage acts on: an environment of the definition. It is identity, and part of what people approve.

@@ -281,6 +281,34 @@ KINDS: dict[str, Kind] = {
             by_command=True,
         ),
         Kind(
+            "delete",
+            "Delete the environment's stack: propose what goes and what stays, then delete just that.",
+            options=(
+                Option(
+                    "images",
+                    "boolean",
+                    "Whether the images go too that its functions run and nothing else does: no function of the account in the "
+                    "region, in any version, and nobody of another account.",
+                    default=False,
+                ),
+                Option(
+                    "also", "strings", "Further images that go if nothing uses them, by digest: what it ran before."
+                ),
+                Option("keep", "strings", "Images that stay, by digest: what deployments elsewhere use."),
+                Option(
+                    "retain",
+                    "strings",
+                    "Resources to let go of, by logical id: only of a stack whose deletion has failed.",
+                    flag="retain-resources",
+                ),
+            ),
+            phases=("propose", "apply"),
+            needs=frozenset({"network", "credentials"}),
+            environment="required",
+            outside="what CloudFormation has begun to delete goes on there, and `towpath resume` follows it to its end",
+            by_command=True,
+        ),
+        Kind(
             "invoke",
             "Call deployed functions and endpoints, and compare the answers with what is expected.",
             options=(

@@ -55,6 +55,13 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help=f"What the template may do, such as CAPABILITY_IAM{listed}.",
             ),
             click.option("--tags", multiple=True, metavar="KEY=VALUE", help=f"Tags of the stack{listed}."),
+            click.option("--role-arn", metavar="ARN", help="The role that CloudFormation acts with."),
+            click.option(
+                "--notification-arns",
+                multiple=True,
+                metavar="ARN",
+                help=f"SNS topics that are told of the stack's events{listed}.",
+            ),
             click.option("--s3-bucket", metavar="NAME", help="The bucket for what goes to S3; made if missing."),
             click.option("--s3-prefix", metavar="PREFIX", help="What the keys of uploads begin with."),
             click.option(
@@ -93,6 +100,16 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--fail-on-empty-changeset/--no-fail-on-empty-changeset",
                 default=None,
                 help="Exit with 1 if there is nothing to change.",
+            ),
+            click.option(
+                "--disable-rollback/--no-disable-rollback",
+                default=None,
+                help="Leave what a deployment that fails has done.",
+            ),
+            click.option(
+                "--on-failure",
+                type=click.Choice(told.ON_FAILURE),
+                help="What becomes of a stack whose deployment fails.",
             ),
             click.option(
                 "--force-upload", is_flag=True, help="Not needed: what is there already is known by its digest."

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import samconfig
-from pipeline.cli import common, direct, guided, progress, run, targets
+from pipeline.cli import common, confirming, direct, guided, run, targets
 from pipeline.cli import settings as told
-from pipeline.errors import InvalidDefinition, Rejected, StageFailed, UsageError
-from stages.contract import InvalidInput, Problem, StageError
+from pipeline.errors import InvalidDefinition, StageFailed, UsageError
+from stages.contract import COMMAND, InvalidInput, Problem, StageError
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.context import Context
     from pipeline.implicit import Step
     from pipeline.plan import SecretSource
-    from stages.contract import Proposal, Target
+    from stages.contract import OnFailure, Proposal
     from stages.template import Application
     from stages.template.overview import Parameter
 
@@ -138,9 +136,10 @@ def ask(before: Settings, found: Template, project: Path, config_file: str | Non
         return again.application, again.unplaced
 
     file = Path(config_file) if config_file else samconfig.find(project) or project / samconfig.DEFAULT_FILE
+    here = Path.cwd()
     asked = guided.ask(
         dataclasses.replace(before, region=region),
-        file,
+        file.relative_to(here) if file.is_relative_to(here) else file,
         environment or samconfig.DEFAULT_ENVIRONMENT,
         found.parameters,
         load,
@@ -172,10 +171,18 @@ def place(settings: Settings, project: Path, environment: str | None) -> targets
             stack=settings.stack_name,
             tags=settings.tags,
             capabilities=settings.capabilities,
+            service_role=settings.role_arn,
+            notification_arns=settings.notification_arns,
+            on_failure=_on_failure(settings),
             bucket=settings.s3_bucket or (f"towpath-{target.account}-{target.region}" if settings.resolve_s3 else None),
         ),
         settings.profile,
     )
+
+
+def _on_failure(settings: Settings) -> OnFailure:
+    words: dict[str | None, OnFailure] = {"DELETE": "delete", "DO_NOTHING": "do-nothing"}
+    return "do-nothing" if settings.disable_rollback else words.get(settings.on_failure, "rollback")
 
 
 # What does not fit
@@ -195,27 +202,27 @@ def refuse_contradictions(
         }
         if as_json:
             raise UsageError(f"{asks} asks, and --json is for programs", hint=hints[asks])
-        _refuse_without_terminal(asks, hints[asks])
-    for name in ("role_arn", "notification_arns", "disable_rollback", "on_failure"):
-        if getattr(settings, name):
-            raise UsageError(f"{name} is not known to deployments yet", hint="Remove it from the configuration.")
+        confirming.refuse_without_terminal(asks, hints[asks])
+    if settings.disable_rollback and settings.on_failure:
+        raise UsageError(
+            "--disable-rollback and --on-failure say both what becomes of a failed deployment", hint="Leave out one."
+        )
     if settings.resolve_image_repos and settings.image_repository:
         raise UsageError("--resolve-image-repos and --image-repository say both where images go", hint="Leave out one.")
-    own = ("stack_name", "region", "profile", "aws", "parameter_overrides", "capabilities", "tags")
+    own = (
+        *("stack_name", "region", "profile", "aws", "parameter_overrides", "capabilities", "tags"),
+        *("role_arn", "notification_arns", "disable_rollback", "on_failure"),
+    )
     twice = [told.flag(name) for name in own if given.get(name) not in (None, ())]
     if environment and (twice or guided):
         said = twice[0] if twice else "--guided"
         raise UsageError(f"--environment says what {said} would", hint=f"Leave out {said}, or --environment.")
 
 
-def _refuse_without_terminal(option: str, hint: str) -> None:
-    guided.refuse_without_terminal(option, hint)
-
-
 def refuse_mistakes(settings: Settings, found: Template, where: targets.Environment) -> None:
     """Raise UsageError, InvalidDefinition for what the template lacks: all that can be told before anything is built."""
-    if where.target.environment == targets.COMMAND:
-        problems = list(_parameter_problems(settings.parameter_overrides, found))
+    if where.target.environment == COMMAND:
+        problems = list(_parameter_problems(settings.parameter_overrides, found, where))
         if problems:
             raise InvalidDefinition(problems)
     named = settings.image_repository or settings.resolve_image_repos or where.target.repository
@@ -228,7 +235,7 @@ def refuse_mistakes(settings: Settings, found: Template, where: targets.Environm
         raise UsageError(f"some of {found.file} goes to S3, and there is no bucket", hint=hint)
 
 
-def _parameter_problems(given: Mapping[str, str], found: Template) -> Iterator[Problem]:
+def _parameter_problems(given: Mapping[str, str], found: Template, where: targets.Environment) -> Iterator[Problem]:
     from difflib import get_close_matches
 
     for name in given:
@@ -237,8 +244,10 @@ def _parameter_problems(given: Mapping[str, str], found: Template) -> Iterator[P
             known = f"It has: {', '.join(found.parameters)}." if found.parameters else "It has none."
             hint = f"Did you mean {close[0]}?" if close else known
             yield Problem(f"--parameter-overrides: the template has no parameter {name}", found.file, hint=hint)
+    missing = [name for name, each in found.parameters.items() if name not in given and each.default is None]
+    stands = {each["ParameterKey"] for each in (targets.stack(where) or {}).get("Parameters", [])} if missing else set()
     for name, each in found.parameters.items():
-        if name not in given and each.default is None:
+        if name in missing and name not in stands:  # what stands in the stack is kept
             hint = f"Say it: --parameter-overrides {name}=VALUE, or be asked: --guided"
             yield Problem(f"the parameter {name} has no default, and no value", found.file, hint=hint)
         value = given.get(name)
@@ -261,34 +270,29 @@ def go(settings: Settings, found: Template, where: targets.Environment, at: Reco
     from pipeline.cli.opening import begin
     from pipeline.standings import Wish
 
-    rules = where.rules or _rules_in_force(where.target, at)
-    plan, files = implicit.compile_plan("deploy", _steps(settings, found, where, rules), at.project)
+    store = common.open_store(at.store, at.project, create=True)
+    rules = where.rules or targets.rules_in_force(where.target, store, common.trusted(at.keys.trust))
+    steps = _steps(settings, found, where, rules, carrier="engine" if store.local else "oci-layout")
+    plan, files = implicit.compile_plan("deploy", steps, at.project)
     context = begin(plan, files, at.project, at.store, at.keys, output=at.output)
     if settings.no_execute_changeset or settings.confirm_changeset:
-        proposal = _propose(context, at)
+        proposal = confirming.propose(context, STAGE, at.output)
         if not proposal.subject["nothing_to_do"]:
             if settings.no_execute_changeset:
                 _leave(context, proposal, at)
                 return
+            confirming.show(context, proposal)
             _confirm(context, proposal, at)
     run.drive(context, Wish(), 1, output=at.output)
     _tell(context, settings, at)
 
 
-def _rules_in_force(target: Target, at: Record) -> dict[str, Any]:
-    """The rules that the target's ledger has: who deploys without a pipeline is held to them, and changes none of them."""
-    from pipeline.gates.rules import NOBODY
-    from pipeline.record import ledger
-
-    store = common.open_store(at.store, at.project, create=True)
-    book = ledger.read(store, ledger.name_of(target), common.trusted(at.keys.trust))
-    return book.rules or NOBODY.as_json()
-
-
-def _steps(settings: Settings, found: Template, where: targets.Environment, rules: dict[str, Any]) -> list[Step]:
+def _steps(
+    settings: Settings, found: Template, where: targets.Environment, rules: dict[str, Any], *, carrier: str
+) -> list[Step]:
     from pipeline.implicit import Step
 
-    own = where.target.environment == targets.COMMAND
+    own = where.target.environment == COMMAND
     shown = {name: value for name, value in settings.parameter_overrides.items() if name not in found.secret}
     secrets = _secrets(settings, found)
     target = dataclasses.replace(where.target, parameters=shown) if own else where.target
@@ -305,11 +309,11 @@ def _steps(settings: Settings, found: Template, where: targets.Environment, rule
     options = {name: value for name, value in packaging.items() if value is not None}
     steps = [
         Step("package", options, target, where.profile, contents={found.file: found.data}, auth=where.auth),
-        Step("deploy", {}, target, where.profile, rules, secrets, auth=where.auth),
+        Step(STAGE, {}, target, where.profile, rules, secrets, auth=where.auth),
     ]
     if not found.packaged:
         deciding = {name: value for name, value in target.parameters.items() if name in found.deciding}
-        steps.insert(0, Step("build", {"template": found.file, "parameters": deciding}))
+        steps.insert(0, Step("build", {"template": found.file, "parameters": deciding, "carrier": carrier}))
     return steps
 
 
@@ -324,69 +328,24 @@ def _secrets(settings: Settings, found: Template) -> dict[str, SecretSource]:
     return named
 
 
-def _propose(context: Context, at: Record) -> Proposal:
-    """Go as far as the change set, and give what it would do. Raises Waiting if people have to approve."""
-    from pipeline import engine
-    from pipeline.errors import TowpathError
-    from pipeline.standings import Wish
-
-    context.propose_only = True
-    try:
-        with progress.live(context.reporter, stops_short=True):
-            engine.drive(context, Wish(), 1)
-    except TowpathError:
-        run.report_on(context, output=at.output)
-        raise
-    context.propose_only = False
-    last = context.run.last(STAGE)
-    if last is None or last.proposal is None:
-        raise AssertionError("deploy went through, and proposed nothing")
-    return last.proposal
-
-
 def _leave(context: Context, proposal: Proposal, at: Record) -> None:
     """Tell of a change set that is made and left."""
     run.report_on(context, output=at.output)
     if not at.output.as_json:
-        click.echo(progress.plain(f"\n{proposal.view}"))
+        confirming.show(context, proposal)
         click.echo(
-            f"The change set {proposal.handle['name']} is made, and not executed: {proposal.handle['change_set_arn']}"
+            f"\nThe change set {proposal.handle['name']} is made, and not executed: {proposal.handle['change_set_arn']}"
         )
         click.echo(f"To execute it: towpath stage apply {STAGE} --run {context.run.id}")
 
 
-def _show(context: Context, proposal: Proposal) -> None:
-    """Print what a change set does, where the log did not."""
-    if isinstance(context.reporter, progress.Live):
-        click.echo(f"\n{progress.plain(proposal.view)}", err=True)
-
-
 def _confirm(context: Context, proposal: Proposal, at: Record) -> None:
     """Ask whether the change set is to be executed. Raises Rejected if not: it is deleted then, and the run is over."""
-    from pipeline import engine
-    from pipeline.standings import Wish
-
-    _show(context, proposal)
-    try:
-        if click.confirm(click.style("Deploy this changeset?", bold=True), default=False, err=True):
-            return
-    except click.Abort:
-        left = f"the change set {proposal.handle['name']} is left; to execute it: towpath stage apply {STAGE} --run {context.run.id}"
-        click.echo(f"\n{left}", err=True)
-        raise
-    context.declined = _who()
-    left = _withdraw(context, proposal)
-    with suppress(Rejected):
-        engine.drive(context, Wish(), 1)
-    run.report_on(context, output=at.output)
-    raise Rejected(f"declined: nothing was deployed; {left}", hint="To deploy after all, begin anew: towpath deploy")
-
-
-def _who() -> str:
-    try:
-        return f"{getpass.getuser()}, at the terminal"
-    except (KeyError, OSError):
-        return "whoever is at the terminal"
+    name = proposal.handle["name"]
+    left = f"the change set {name} is left; to execute it: towpath stage apply {STAGE} --run {context.run.id}"
+    if not confirming.confirm("Deploy this changeset?", left):
+        what = f"nothing was deployed; {_withdraw(context, proposal)}"
+        confirming.decline(context, what, "To deploy after all, begin anew: towpath deploy", at.output)
 
 
 def _withdraw(context: Context, proposal: Proposal) -> str:
@@ -414,7 +373,7 @@ def _tell(context: Context, settings: Settings, at: Record) -> None:
         return
     if not proposals[-1].subject["nothing_to_do"]:
         if not settings.confirm_changeset:
-            _show(context, proposals[-1])
+            confirming.show(context, proposals[-1])
         return
     text = f"No changes to deploy. Stack {proposals[-1].subject['target']['stack']} is up to date"
     if settings.fail_on_empty_changeset:

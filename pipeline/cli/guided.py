@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import click
 from pipeline import samconfig
 from pipeline.cli import settings as told
 from pipeline.cli.progress import plain
-from pipeline.errors import Rejected, UsageError
+from pipeline.errors import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,17 +32,6 @@ class Asked:
     settings: Settings
     file: Path | None
     environment: str
-
-
-def has_terminal() -> bool:
-    """Whether somebody can be asked, and sees what."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def refuse_without_terminal(option: str, hint: str) -> None:
-    """Raise UsageError where an option wants to ask and there is nobody to."""
-    if not has_terminal():
-        raise UsageError(f"{option} asks, and there is no terminal", hint=hint)
 
 
 def ask(
@@ -69,6 +57,8 @@ def ask(
     _say("\t#Shows you resources changes to be deployed and require a 'Y' to initiate deploy")
     confirm = _yes("Confirm changes before deploy", default=bool(before.confirm_changeset))
     capabilities = _capabilities(before.capabilities)
+    _say("\t#Preserves the state of previously provisioned resources when an operation fails")
+    disable_rollback = _yes("Disable rollback", default=bool(before.disable_rollback))
     for endpoint in overview.open_endpoints(application):
         if not _yes(f"{plain(endpoint)} has no authentication. Is this okay?", default=False):
             hint = "Give its event, or its API, `Auth`. Nothing was built, deployed or saved."
@@ -83,6 +73,8 @@ def ask(
         parameter_overrides=values,
         confirm_changeset=confirm,
         capabilities=capabilities,
+        disable_rollback=disable_rollback,
+        on_failure=None if disable_rollback else before.on_failure,
         resolve_s3=None if before.s3_bucket else True,
         s3_prefix=before.s3_prefix or stack,
         **_repositories(before, unplaced),

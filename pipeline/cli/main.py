@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("direct", "Build the functions' images, without a pipeline."),
     "package": ("direct", "Build, push the images and write the packaged template, without a pipeline."),
     "deploy": ("deploy", "Deploy a template, built or packaged, without a pipeline."),
+    "delete": ("delete", "Delete a stack, and on wish the images that only it used."),
     "run": ("run", "Run the pipeline."),
     "resume": ("run", "Go on with a run that was stopped, killed or failed."),
     "rerun": ("run", "Do stages of an older run again, in a new run that takes over the rest."),

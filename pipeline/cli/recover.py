@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli import common
+from pipeline.cli import common, targets
 from pipeline.cli.ci import output as outputs
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.cli.ci.output import Output
     from pipeline.implicit import Step
-    from pipeline.record.store import Store
-    from pipeline.signing.signers import Trust
-    from stages.contract import Target
 
 STAGE = "recover"
-_EMBEDDED = ("000000000000", "us-east-1")
-"""Account and region of commands without an environment on the embedded AWS."""
 
 
 @click.command()
@@ -79,8 +74,9 @@ def recover(
     if environment:
         step = _of_environment(environment, folder)
     else:
-        target = _target(str(stack_name), region, profile, embedded=aws == "embedded")
-        rules = _in_force(target, common.open_store(store, folder, create=True), common.trusted(trust))
+        found = targets.embedded(region) if aws == "embedded" else targets.ourselves(profile, region)
+        target = dataclasses.replace(found, stack=stack_name)
+        rules = targets.rules_in_force(target, common.open_store(store, folder, create=True), common.trusted(trust))
         step = implicit.Step(STAGE, target=target, profile=profile, rules=rules)
     step = dataclasses.replace(step, options={"skip": list(skip)} if skip else {})
     plan, files = implicit.compile_plan(STAGE, [step], folder)
@@ -102,24 +98,3 @@ def _of_environment(name: str, project: Path) -> Step:
         f"no stage of {project / 'pipeline.yaml'} deploys to an environment {name!r}",
         hint=f"They deploy to: {', '.join(known)}." if known else "Name the stack: towpath recover --stack-name NAME",
     )
-
-
-def _in_force(target: Target, store: Store, trust: Trust | None) -> dict[str, Any]:
-    """The rules of a target that no pipeline says anything of: those in its ledger, and nobody's approval where it has none."""
-    from pipeline.gates.rules import NOBODY
-    from pipeline.record import ledger
-
-    return ledger.read(store, ledger.name_of(target), trust).rules or NOBODY.as_json()
-
-
-def _target(name: str, region: str | None, profile: str | None, *, embedded: bool) -> Target:
-    from stages.aws import session
-    from stages.contract import StageError, Target
-
-    if embedded:
-        return Target("command", _EMBEDDED[0], region or _EMBEDDED[1], embedded=True, stack=name)
-    try:
-        account, found, partition = session.who_we_are(profile, region)
-    except StageError as error:
-        raise UsageError(error.message, hint=error.hint) from error
-    return Target("command", account, found, partition, stack=name)

@@ -6,28 +6,29 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UsageError
-from stages.contract import StageError, Target
+from pipeline.errors import StageFailed, UsageError
+from stages.contract import COMMAND, Access, StageError, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from pipeline.plan import Auth
+    from pipeline.record.store import Store
+    from pipeline.signing.signers import Trust
 
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/.+")
 _HOST = re.compile(r"(localhost|[^/]*[.:][^/]*)/.+")
 
 
-COMMAND = "command"
-"""What the environment of a command is called that has none of a pipeline."""
 EMBEDDED_ACCOUNT = "000000000000"
 EMBEDDED_REGION = "us-east-1"
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment of a pipeline: its target, profile, the rules that it wants for its target, and all roles that it signs in by."""
+    """Where a command acts: the target, the profile, and for an environment of a pipeline the rules that it wants there, and all
+    roles that it signs in by."""
 
     target: Target
     profile: str | None = None
@@ -112,3 +113,31 @@ def ourselves(profile: str | None, region: str | None) -> Target:
 def embedded(region: str | None) -> Target:
     """The account that a command without a pipeline has on the embedded AWS."""
     return Target(COMMAND, EMBEDDED_ACCOUNT, region or EMBEDDED_REGION, embedded=True)
+
+
+def stack(place: Environment) -> dict[str, Any] | None:
+    """What CloudFormation says of a target's stack; None if there is none. Raises StageFailed."""
+    import click
+
+    from pipeline import embedded as aws
+    from stages.aws import cloudformation, session
+
+    target = place.target
+    try:
+        url = aws.endpoint(lambda text: click.echo(text, err=True)) if target.embedded else None
+        client = session.connect(target, Access(url, place.profile)).cloudformation
+        found = cloudformation.describe_stack(client, str(target.stack))
+    except StageError as error:
+        raise StageFailed(error.message, hint=error.hint) from error
+    return None if found is None or found["StackStatus"] == "DELETE_COMPLETE" else found
+
+
+def rules_in_force(target: Target, store: Store, trust: Trust | None) -> dict[str, Any]:
+    """The rules that a target's ledger has, nobody's approval where it has none.
+
+    Whoever acts on the target without a pipeline is held to them, and changes none of them.
+    """
+    from pipeline.gates.rules import NOBODY
+    from pipeline.record import ledger
+
+    return ledger.read(store, ledger.name_of(target), trust).rules or NOBODY.as_json()

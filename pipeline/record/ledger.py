@@ -57,7 +57,7 @@ class Ledger:
     `rules` is the JSON form of the rules in force, None before the target is enrolled. `used` are the digests of the
     approvals that a finished deployment has consumed. `intents` are the deployments that were intended and are not finished, by
     run and stage; there may be several, since what died half-way keeps nobody else out. `current` is the last `deploy`
-    that succeeded: programs of the user's pass the same gate, and replace nothing. `hold` is the rollback since which nothing else
+    that succeeded, None once a `delete` has: programs of the user's pass the same gate, and replace nothing. `hold` is the rollback since which nothing else
     may be deployed, None where nothing is held. `lock` says by whom, since when and why nothing is deployed there, if somebody said
     so; `abandoned` are runs of which somebody said that their runner is dead.
     """
@@ -343,7 +343,8 @@ def _finished(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
     if data["outcome"] != "succeeded":
         return {"intents": left}
     used = ledger.used | {each["statement"] for each in intent["approvals"]}
-    current = {**intent, **data} if intent["kind"] == "deploy" else ledger.current
+    stands = {"deploy": {**intent, **data}, "delete": None}
+    current = stands.get(intent["kind"], ledger.current)
     made = _deployment(event, intent)
     goes_back = intent["kind"] == "deploy" and made.way is not None and made.way.get("kind") == "rollback"
     hold = made if goes_back else ledger.hold

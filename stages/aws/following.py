@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stages.aws import cloudformation, retry
 from stages.aws.cloudformation import Events
-from stages.contract import StageError
+from stages.contract import COMMAND, StageError
 from stages.log import log
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ TOKEN_WITHIN_S = 15.0
 WINDOW_S = 300.0
 """How long a network may be away before we stop to follow: nothing is lost by waiting, as CloudFormation goes on alone."""
 _STACK = "AWS::CloudFormation::Stack"
-_COMMAND = "command"
-"""What the environment of a command is called that names none of a pipeline."""
 
 
 @dataclass
@@ -226,7 +224,7 @@ def _is_for_another(event: Json) -> bool:
 
 def recovery(target: Target) -> str:
     """The command that frees the stack of a target when it is stuck."""
-    if target.environment != _COMMAND:
+    if target.environment != COMMAND:
         return f"towpath recover {target.environment}"
     where = "--aws embedded " if target.embedded else ""
     return f"towpath recover --stack-name {target.stack} {where}--region {target.region}"

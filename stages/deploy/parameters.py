@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from stages.contract import COMMAND
 from stages.deploy.precheck import declared_parameters, scalar, secret_parameters
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def problems(template: Template, target: Target, before: Mapping[str, str]) -> I
             environment, stack = target.environment, " and the stack has none to keep" if before else ""
             message = f"the parameter {name} has no default, the environment {environment} does not set it{stack}"
             hint = f"Add to `parameters` of the environment {environment}: `{name}: ...`"
+            if environment == COMMAND:
+                hint = f"Give it with --parameter-overrides {name}=VALUE"
             yield template.problem(declared[name], message, hint)
 
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from stages.contract import Problem
+from stages.contract import COMMAND, Problem
 from stages.deploy.release import below
 from stages.template.resources import LANGUAGE_EXTENSIONS, LOOP
 from stages.template.tree import Mapping, Scalar, Sequence, walk
@@ -128,6 +128,11 @@ def scalar(node: Node | None) -> str | None:
     return node.value if isinstance(node, Scalar) else None
 
 
+def add(environment: str, line: str, options: str) -> str:
+    """What to do where an environment lacks something: a line for it, or options for a command that names none."""
+    return f"Give it with {options}" if environment == COMMAND else f"Add to the environment {environment}: `{line}`"
+
+
 # Macros
 
 
@@ -156,7 +161,7 @@ def _capability_problems(stacks: dict[str, Stack], environment: str, stated: lis
     missing = [wanted for wanted in first if wanted not in stated]
     line = f"capabilities: [{', '.join([*stated, *missing])}]"
     for wanted in missing:
-        yield replace(first[wanted], hint=f"Add to the environment {environment}: `{line}`")
+        yield replace(first[wanted], hint=add(environment, line, f"--capabilities {' '.join([*stated, *missing])}"))
 
 
 def _needed(template: Template, *, nested: bool) -> Iterator[tuple[str, Node, str]]:

@@ -42,6 +42,7 @@ def propose(request: Request, work: Path) -> Result:
     nothing = proposal.subject["nothing_to_do"]
     log("nothing to change" if nothing else f"{len(proposal.subject['changes'])} changes proposed", stack=target.stack)
     facts = {"nothing_to_do": nothing, "changes": len(proposal.subject["changes"])}
+    facts |= {} if nothing else {"change_set": proposal.handle["change_set_arn"]}
     return Result("succeeded", facts=facts, proposal=proposal)
 
 
@@ -71,7 +72,7 @@ def load(request: Request, work: Path, target: Target, before: Mapping[str, str]
         raise StageError(
             f"{releases.TEMPLATE} has {len(release.template.data):,} bytes, and CloudFormation takes at most "
             f"{LIMITS.template_body_bytes:,} in a call; larger ones go through S3",
-            hint=f"Add to the environment {target.environment}: `bucket: NAME`. It is made if there is none.",
+            hint=f"{precheck.add(target.environment, 'bucket: NAME', '--s3-bucket NAME')}. It is made if there is none.",
         )
     problems = precheck.check(release.stacks, target.environment, target.parameters, target.capabilities)
     problems += releases.not_lambdas(release, target)

@@ -117,3 +117,49 @@ def test_two_stacks_whose_names_differ_in_case_share_no_repository() -> None:
     names = {settings.application_of(each) for each in ("Shop", "shop", "SHOP")}
     assert len(names) == 3
     assert all(name == name.lower() for name in names)
+
+
+def test_what_sam_init_writes_is_read(tmp_path: Path) -> None:
+    """The file of `sam init --package-type Image`, AWS SAM CLI 1.170."""
+    (tmp_path / "samconfig.toml").write_text(SAM_INIT)
+    notes: list[str] = []
+    found = settings.merge(settings.load(tmp_path, None, None), {}, notes.append)
+    assert found == settings.Settings(
+        stack_name="sam-app",
+        capabilities=["CAPABILITY_IAM"],
+        confirm_changeset=True,
+        resolve_s3=True,
+        resolve_image_repos=True,
+    )
+    assert notes == []
+
+
+SAM_INIT = """\
+version = 0.1
+
+[default]
+[default.global.parameters]
+stack_name = "sam-app"
+
+[default.build.parameters]
+parallel = true
+
+[default.validate.parameters]
+lint = true
+
+[default.deploy.parameters]
+capabilities = "CAPABILITY_IAM"
+confirm_changeset = true
+resolve_s3 = true
+resolve_image_repos = true
+
+[default.package.parameters]
+resolve_s3 = true
+resolve_image_repos = true
+
+[default.sync.parameters]
+watch = true
+
+[default.local_start_api.parameters]
+warm_containers = "EAGER"
+"""

@@ -62,6 +62,11 @@ def find(folder: Path) -> Path | None:
     return next((path for suffix in SUFFIXES if (path := folder / f"{NAME}{suffix}").is_file()), None)
 
 
+def environments(file: Path) -> list[str]:
+    """Give the environments of a file, in its order. Raises UsageError."""
+    return [key for key, value in _document(file).items() if isinstance(value, dict)]
+
+
 def read(file: Path, environment: str | None, command: str) -> Config:
     """Read what a file gives a command in an environment; the default one may be missing. Raises UsageError."""
     document = _document(file)

@@ -23,6 +23,7 @@ _NAME = "my-app"
 _FUNCTION = "hello"
 _ENVIRONMENTS = ("staging", "production")
 _REGION = "eu-central-1"
+_IGNORED = "/.towpath/\n"
 
 _runtime = click.option("--runtime", type=click.Choice(list(RUNTIMES)), help="What the functions are written in.")
 _api = click.option("--api/--no-api", default=None, help="Whether the function is behind an API of Amazon API Gateway.")
@@ -63,6 +64,11 @@ _no_input = click.option("--no-input", is_flag=True, help="Ask nothing: what is 
 @click.option("--region", metavar="REGION", help="The region of all environments.  [default: eu-central-1]")
 @_base_image
 @click.option("--project", metavar="DIR", help="The folder to write to.  [default: a new one, called as the project]")
+@click.option(
+    "--from-sam",
+    is_flag=True,
+    help="Add a pipeline to the SAM project that is there, from its template and samconfig.toml, which stay as they are.",
+)
 @_no_input
 @common.as_json
 @click.pass_context
@@ -80,6 +86,7 @@ def init(
     region: str | None,
     base_image: str | None,
     project: str | None,
+    from_sam: bool,
     no_input: bool,
     as_json: bool,
 ) -> None:
@@ -94,6 +101,10 @@ def init(
             raise UsageError(
                 f"--{given.replace('_', '-')} stands before {context.invoked_subcommand}", hint="Write it after it."
             )
+        return
+    if from_sam:
+        _only(context, "name", "accounts", "region", "ci", "project", "from_sam", "no_input", "as_json")
+        _add_to_sam(Path(project or "."), name, accounts, region, ci or "none", as_json=as_json)
         return
     from pipeline.init import render, writing
 
@@ -171,6 +182,23 @@ def init_function(
     _tell(folder, [*sorted(wanted.new), *wanted.changed], notes, as_json=as_json)
 
 
+def _add_to_sam(
+    project: Path, name: str | None, accounts: tuple[str, ...], region: str | None, ci: str, *, as_json: bool
+) -> None:
+    from pipeline.init import render, sam, writing
+
+    found = sam.read(project, sam.Asked(name, accounts, region), _REGION, _person())
+    files = render.from_sam(found, ci)
+    notes = list(found.notes)
+    ignored = project / ".gitignore"
+    if not ignored.exists():
+        files[".gitignore"] = _IGNORED.encode()
+    elif ".towpath" not in ignored.read_text(encoding="utf-8", errors="replace"):
+        notes.append(f"Add to .gitignore: {_IGNORED.strip()}")
+    writing.add(project, files)
+    _tell(project, sorted(files), notes, as_json=as_json)
+
+
 def _only_template(definition: Definition) -> str:
     """Give the template that the pipeline builds. Raises UsageError if that is not one."""
     found = _option(definition, "build", "template")
@@ -222,6 +250,14 @@ def _machine() -> str:
 
 def _is_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def _only(context: click.Context, *names: str) -> None:
+    """Refuse options that are for a new project alone."""
+    wrong = next((each for each in context.params if each not in names and _is_given(context, each)), None)
+    if wrong:
+        hint = "What functions there are, and how they are built, the project's template says."
+        raise UsageError(f"--{wrong.replace('_', '-')} is not for --from-sam", hint=hint)
 
 
 def _tell(folder: Path, files: list[str], notes: list[str], *, as_json: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -46,21 +45,29 @@ def embedded_status(*, as_json: bool) -> None:
 
 
 @click.command()
+@common.file
 @common.project
+@common.store
 @common.as_json
-def doctor(project: str, *, as_json: bool) -> None:
-    """Check what Towpath needs on this machine; each bad line names the command that repairs it.
+def doctor(file: str | None, project: str, store: str | None, *, as_json: bool) -> None:
+    """Check what Towpath needs: this machine, and of a project its store, its registries and who we are in its accounts.
 
-    Exit code 1 if anything is bad.
+    Each bad line names the command that repairs it. Exit code 1 if anything is bad.
     """
-    from pipeline import doctor as checks
+    from pipeline import doctor as examining
+    from pipeline.doctor import machine
+    from pipeline.doctor import project as projects
 
-    findings = checks.examine(Path(project))
+    path = common.definition_file(file, project)
+    folder = path.absolute().parent
+    wanted = [*machine.checks(folder), *projects.checks(path, lambda: common.open_store(store, folder))]
+    findings = []
+    for finding in examining.examine(wanted):
+        findings.append(finding)
+        if not as_json:
+            _print_finding(finding)
     if as_json:
         common.print_json([vars(each) for each in findings])
-    else:
-        for finding in findings:
-            _print_finding(finding)
     if any(each.state == "bad" for each in findings):
         sys.exit(1)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "init": ("init", "Make a project, or add a function to one."),
+    "init": ("init", "Make a project, or add a pipeline or a function to one."),
     "validate": ("define", "Check the definition and the files it names."),
     "plan": ("define", "Show what a run would do, without doing it."),
     "schema": ("define", "Print the JSON Schema of pipeline.yaml."),

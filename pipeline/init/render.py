@@ -16,27 +16,41 @@ from pipeline.init import choices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
     from importlib.resources.abc import Traversable
 
     from pipeline.init.choices import Choices, Function
     from pipeline.init.runtimes import Runtime
+    from pipeline.init.sam import Project as SamProject
 
 _SUFFIX = ".j2"
+_SHARED = frozenset(
+    {
+        "pipeline.d/people.yaml",
+        "pipeline.d/allowed_signers",
+        "advisories/README.md",
+        "advisories/GHSA-j8r2-6x86-q33q.json",
+    }
+)
+"""What a SAM project gets as a new one does."""
 
 
 def project(chosen: Choices, machine: str) -> dict[str, bytes]:
     """Give every file of a new project, by its path in it. `machine` is the architecture that we run on."""
-    values = vars(chosen) | {
-        "machine": machine,
-        "runner": "ubuntu-24.04-arm" if chosen.architecture == "arm64" else "ubuntu-24.04",
-        "partition": choices.partition,
-    }
+    values = vars(chosen) | {"machine": machine, "ecosystem": chosen.runtime.ecosystem} | _for_ci(chosen.architecture)
     found = _folder("project", values)
     if chosen.ci != "none":
         found |= _folder(chosen.ci, values)
     for each in chosen.functions:
         found |= function(each, chosen.runtime, chosen.base_image, api=chosen.api)
     return found
+
+
+def from_sam(found: SamProject, ci: str) -> dict[str, bytes]:
+    """Give every file that a SAM project gets, by its path in it."""
+    values = vars(found) | {"ecosystem": ""} | _for_ci("x86_64", smoke=False)
+    shared = _folder("project", values, only=_SHARED)
+    return shared | _folder("sam", values) | (_folder(ci, values) if ci != "none" else {})
 
 
 def function(named: Function, runtime: Runtime, base_image: str, *, api: bool) -> dict[str, bytes]:
@@ -49,16 +63,22 @@ def function(named: Function, runtime: Runtime, base_image: str, *, api: bool) -
 def template(named: Function, *, api: bool) -> bytes:
     """Give a template that has just this function, to take its entries from."""
     values = {"name": "x", "architecture": "x", "functions": [named], "api": api}
-    return _folder("project", values, only="template.yaml")["template.yaml"]
+    return _folder("project", values, only={"template.yaml"})["template.yaml"]
 
 
 def smoke(named: Function, *, api: bool) -> str:
     """Give what is asked of a function, as entries of a requests file."""
-    text = _folder("project", {"functions": [named], "api": api}, only="smoke.yaml")["smoke.yaml"].decode()
+    text = _folder("project", {"functions": [named], "api": api}, only={"smoke.yaml"})["smoke.yaml"].decode()
     return text[text.index("\n- ") :]
 
 
-def _folder(name: str, values: dict[str, Any], only: str | None = None) -> dict[str, bytes]:
+def _for_ci(architecture: str, *, smoke: bool = True) -> dict[str, Any]:
+    """What workflows need to know besides. `smoke`: whether a deployment is followed by a test."""
+    runner = "ubuntu-24.04-arm" if architecture == "arm64" else "ubuntu-24.04"
+    return {"runner": runner, "partition": choices.partition, "smoke": smoke}
+
+
+def _folder(name: str, values: dict[str, Any], only: AbstractSet[str] = frozenset()) -> dict[str, bytes]:
     root = files("pipeline.init") / "templates"
     for part in name.split("/"):
         root /= part
@@ -66,7 +86,7 @@ def _folder(name: str, values: dict[str, Any], only: str | None = None) -> dict[
     return {
         target: _filled(file.read_text(encoding="utf-8"), values) if path.endswith(_SUFFIX) else file.read_bytes()
         for target, path, file in named
-        if only in (None, target)
+        if not only or target in only
     }
 
 

@@ -26,7 +26,7 @@ def new_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write a new project. Raises UsageError if anything is in the way."""
     there = _held(folder)
     if there:
-        hint = "Name another place: --project FOLDER"
+        hint = "Name another place with --project FOLDER; to add a pipeline to a SAM project that is there: --from-sam"
         raise UsageError("the folder is not empty, and nothing is overwritten", where=str(folder / there[0]), hint=hint)
     add(folder, files)
 

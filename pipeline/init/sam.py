@@ -1,0 +1,245 @@
+"""A pipeline for a SAM project that is there: its template and its samconfig.toml are read, and never written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from pipeline import beneath, samconfig
+from pipeline.errors import InvalidDefinition, UsageError
+from pipeline.init import choices
+from pipeline.init.choices import ARTIFACTS, Place
+from stages import template as templates
+from stages.contract import InvalidInput
+from stages.limits import LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pipeline.init.choices import Person
+
+TEMPLATES = ("template.yaml", "template.yml", "template.json")
+_ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
+_CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
+_ON_FAILURE = {"ROLLBACK": "", "DELETE": "delete", "DO_NOTHING": "do-nothing"}
+_COMMANDS = ("build", "package", "deploy")
+"""Whose options say something of a pipeline; what a later one says wins."""
+
+
+@dataclass(frozen=True)
+class Environment(Place):
+    """An environment as a configuration has it."""
+
+    stack: str = ""
+    capabilities: tuple[str, ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    service_role: str = ""
+    notification_arns: tuple[str, ...] = ()
+    on_failure: str = ""
+    profile: str = ""
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a SAM project says of itself. `notes` are what it does not say, or says in a way that has to be decided by people."""
+
+    name: str
+    template: str
+    config: str
+    artifacts: Environment
+    environments: tuple[Environment, ...]
+    repository: str
+    repositories: Mapping[str, str]
+    application: str
+    bucket: str
+    build_parameters: Mapping[str, str]
+    person: Person | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was said on the command line."""
+
+    name: str | None
+    accounts: Sequence[str]
+    region: str | None
+
+
+def read(folder: Path, asked: Asked, default_region: str, person: Person | None) -> Project:
+    """Read a SAM project. Raises UsageError if it is none, InvalidDefinition if its template has mistakes."""
+    file = samconfig.find(folder)
+    configs = _configs(file)
+    template = _template(folder, configs)
+    notes: list[str] = []
+    name = choices.name(asked.name) if asked.name else _name(configs, folder)
+    overrides = {each: _pairs(values, "parameter_overrides") for each, values in configs.items()}
+    application, build_parameters = _application(folder, template, next(iter(overrides.values())))
+    images = _images(configs, notes)
+    found = next(filter(None, map(_ECR.fullmatch, images.values())), None)
+    named = {each: _label(each) for each in configs}
+    region = asked.region or next((values["region"] for values in configs.values() if values.get("region")), None)
+    region = str(region or (found[2] if found else None) or default_region)
+    accounts = [found[1], *asked.accounts] if found else list(asked.accounts)
+    places = {each.name: each for each in choices.places(choices.environments(list(named.values())), accounts, region)}
+    environments = tuple(
+        _environment(places[named[each]], values, overrides[each], asked, name) for each, values in configs.items()
+    )
+    if not accounts:
+        notes.append(
+            "No account is known: pipeline.d/environments.yaml has invented ones. Write yours there before you take out `aws: embedded`."
+        )
+    first = next(iter(configs.values()))
+    artifacts = _artifacts(places[ARTIFACTS], found, environments[0])
+    repositories = {key: _short(value, artifacts) for key, value in images.items() if key}
+    resolves = bool(first.get("resolve_image_repos")) and not images
+    needs_bucket = len(application.stacks) > 1 or bool(templates.artifacts(application))
+    bucket = str(first.get("s3_bucket") or "") or (
+        f"{name}-{artifacts.account}-{artifacts.region}"[:63] if needs_bucket else ""
+    )
+    if not application.functions:
+        notes.append(f"{template} has no function that is a container image: `build` and `scan` have nothing to do.")
+    if any(values.get("confirm_changeset") for values in configs.values()):
+        notes.append(
+            "`confirm_changeset` asks whoever deploys. In a pipeline people approve: see `approvals` in pipeline.d/environments.yaml."
+        )
+    return Project(
+        name=name,
+        template=template,
+        config=file.name if file else "",
+        artifacts=artifacts,
+        environments=environments,
+        repository="" if resolves else _short(images.get("", name), artifacts),
+        repositories=repositories,
+        application=name if resolves else "",
+        bucket=bucket,
+        build_parameters=build_parameters,
+        person=person,
+        notes=tuple(notes),
+    )
+
+
+def _configs(file: Path | None) -> dict[str, dict[str, Any]]:
+    """The options of each environment of the configuration; of one without any if there is none."""
+    if file is None:
+        return {samconfig.DEFAULT_ENVIRONMENT: {}}
+    found = {}
+    for environment in samconfig.environments(file):
+        values: dict[str, Any] = {}
+        for command in _COMMANDS:
+            values |= samconfig.read(file, environment, command).values
+        found[environment] = values
+    return found or {samconfig.DEFAULT_ENVIRONMENT: {}}
+
+
+def _template(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> str:
+    """The template's path from the project, as the configuration says or as SAM finds it. Raises UsageError."""
+    said = [str(values.get("template_file") or values.get("template") or "") for values in configs.values()]
+    named = [each for each in said if each and ".aws-sam" not in PurePosixPath(each).parts]
+    for each in [*named, *TEMPLATES]:
+        if (folder / each).is_file():
+            return Path(each).as_posix()
+    hint = "Call it in the folder of a SAM project, or name that folder: --project FOLDER"
+    raise UsageError(f"there is no {named[0] if named else TEMPLATES[0]}", where=str(folder), hint=hint)
+
+
+def _application(
+    folder: Path, template: str, overrides: Mapping[str, str]
+) -> tuple[templates.Application, dict[str, str]]:
+    """The application, and the parameters without which its images are not known. Raises InvalidDefinition."""
+
+    def load(parameters: dict[str, str]) -> tuple[templates.Application, list[Any]]:
+        return templates.load(lambda name: _bytes(folder, name), template, parameters)
+
+    try:
+        application, problems = load({})
+        needed: dict[str, str] = {}
+        if problems and overrides:
+            again, fewer = load(dict(overrides))
+            if len(fewer) < len(problems):
+                application, problems, needed = again, fewer, dict(overrides)
+    except InvalidInput as error:
+        raise InvalidDefinition(error.problems) from error
+    if problems:
+        raise InvalidDefinition(problems)
+    return application, needed
+
+
+def _bytes(folder: Path, name: str) -> bytes:
+    try:
+        return beneath.read(folder, name, LIMITS.yaml_bytes).data
+    except beneath.Refused as error:
+        raise templates.Unreadable(f"cannot be read: {error}") from error
+
+
+def _images(configs: Mapping[str, Mapping[str, Any]], notes: list[str]) -> dict[str, str]:
+    """The repositories that the first environment names: by function, and by an empty name the one for all."""
+    found = []
+    for values in configs.values():
+        named = _pairs(values, "image_repositories")
+        if values.get("image_repository"):
+            named[""] = str(values["image_repository"])
+        found.append(named)
+    if any(each and each != found[0] for each in found):
+        notes.append(
+            "Environments name other repositories. Images are pushed once, to the first one's, and deployed from there."
+        )
+    return next(filter(None, found), {})
+
+
+def _environment(
+    place: Place, values: Mapping[str, Any], parameters: Mapping[str, str], asked: Asked, name: str
+) -> Environment:
+    capabilities = samconfig.words(values.get("capabilities") or "CAPABILITY_IAM")
+    return Environment(
+        name=place.name,
+        account=place.account,
+        region=str(asked.region or values.get("region") or place.region),
+        stack=str(values.get("stack_name") or f"{name}-{place.name}"),
+        capabilities=tuple(each for each in capabilities if each in _CAPABILITIES),
+        parameters=parameters,
+        tags=_pairs(values, "tags"),
+        service_role=str(values.get("role_arn") or ""),
+        notification_arns=tuple(samconfig.words(values.get("notification_arns") or [])),
+        on_failure="do-nothing"
+        if values.get("disable_rollback")
+        else _ON_FAILURE.get(str(values.get("on_failure")), ""),
+        profile=str(values.get("profile") or ""),
+    )
+
+
+def _artifacts(place: Place, ecr: re.Match[str] | None, first: Environment) -> Environment:
+    """Where images are held: where the configuration has their repositories, else beside the first stack."""
+    if ecr:
+        return Environment(place.name, ecr[1], ecr[2], profile=first.profile)
+    return Environment(place.name, place.account, first.region, profile=first.profile)
+
+
+def _short(repository: str, artifacts: Place) -> str:
+    """A repository by its name alone, if it is in the registry of the artifacts."""
+    match = _ECR.fullmatch(repository)
+    here = match and (match[1], match[2]) == (artifacts.account, artifacts.region)
+    return match[3] if match and here else repository
+
+
+def _pairs(values: Mapping[str, Any], key: str) -> dict[str, str]:
+    return samconfig.pairs(values[key], key) if values.get(key) else {}
+
+
+def _name(configs: Mapping[str, Mapping[str, Any]], folder: Path) -> str:
+    """The name of the first stack, or the folder's, as far as either can be one."""
+    candidates: Iterable[str] = (
+        *(str(each.get("stack_name") or "") for each in configs.values()),
+        folder.absolute().name,
+    )
+    made = (re.sub(r"[^a-z0-9]+", "-", each.lower()).strip("-")[:30].strip("-") for each in candidates)
+    return next((each for each in made if len(each) > 1 and each[0].isalpha()), "sam-app")
+
+
+def _label(environment: str) -> str:
+    """An environment's name as a stage's can hold it."""
+    made = re.sub(r"[^a-z0-9]+", "-", environment.lower()).strip("-")[:13].strip("-")
+    return made if made and made[0].isalpha() else f"e-{made}"[:13].strip("-")

@@ -57,6 +57,7 @@ def look(_event: Any, context: Any) -> Any:
         "arn": context.invoked_function_arn,
         "left_ms": context.get_remaining_time_in_millis(),
         "memory_mb": context.memory_limit_in_mb,
+        "custom": context.client_context and context.client_context.custom,
         "environment": dict(os.environ),
     }
 

@@ -171,6 +171,46 @@ def start_api(*, host: str, port: int, most: int, watch: bool, **options: Any) -
         _until_ended(asked, served, answering, watch=watch)
 
 
+@local.command("generate-event", context_settings={"ignore_unknown_options": True})
+@click.argument("source", required=False)
+@click.argument("type_", metavar="TYPE", required=False)
+@click.argument("options", metavar="[--OPTION VALUE]...", nargs=-1, type=click.UNPROCESSED)
+@click.option("--list", "listed", is_flag=True, help="List the events that there are, with their options.")
+def generate_event(source: str | None, type_: str | None, options: tuple[str, ...], *, listed: bool) -> None:
+    """Print an event as an AWS service sends it: towpath local generate-event s3 put --bucket photos --key a.jpg
+
+    Without TYPE, the events of SOURCE are listed.
+    """
+    from stages.local import events
+
+    if listed or source is None or type_ is None:
+        found = [each for each in events.kinds() if source in (None, each.source)]
+        if not found:
+            known = ", ".join(sorted({each.source for each in events.kinds()}))
+            raise UsageError(f"there is no source {source!r} of events", hint=f"There is: {known}")
+        for each in found:
+            click.echo(f"{each.source} {each.type}: {each.help}")
+            click.echo("    " + " ".join(f"--{name}" for name in each.options))
+        return
+    with runnable.told():
+        common.print_json(events.make(source, type_, _pairs(options)))
+
+
+def _pairs(options: tuple[str, ...]) -> dict[str, str]:
+    """Take `--name value` and `--name=value` apart. Raises UsageError."""
+    found: dict[str, str] = {}
+    rest = iter(options)
+    for each in rest:
+        name, equals, value = each.removeprefix("--").partition("=")
+        if not each.startswith("--"):
+            raise UsageError(f"{each!r} is no option", hint="Write: --OPTION VALUE; --list names them")
+        given = value if equals else next(rest, None)
+        if given is None:
+            raise UsageError(f"--{name} has no value", hint=f"Write: --{name} VALUE")
+        found[name] = given
+    return found
+
+
 def _described(api: Api, url: str) -> str:
     """Tell of an API, and of its routes."""
     kinds = {"rest": "Api", "http": "HttpApi", "url": "function URL"}

@@ -100,7 +100,7 @@ class _Handler(BodyHandler):
 
     def _take(self, parts: list[str], body: bytes | None) -> None:
         if parts == ["init", "error"]:
-            self.server.exchange.fail_init(body or error_payload("Runtime.InitError", "no body was given"))
+            self.server.exchange.fail_init(body or self._unsaid("Runtime.InitError"))
             self._accepted()
         elif len(parts) == 3 and parts[0] == "invocation" and parts[2] in ("response", "error"):
             self._take_answer(parts[1], parts[2], body)
@@ -112,10 +112,16 @@ class _Handler(BodyHandler):
             self.server.exchange.answer(request_id, Answer("too-large"))
             message = f"Exceeded maximum allowed payload size ({LIMITS.payload_bytes} bytes)."
             self._send(413, error_payload("RequestEntityTooLarge", message))
-        elif self.server.exchange.answer(request_id, Answer("response" if name == "response" else "error", body)):
+        elif self.server.exchange.answer(
+            request_id, Answer("response", body) if name == "response" else Answer("error", body or self._unsaid())
+        ):
             self._accepted()
         else:
             self._send(400, error_payload("InvalidRequestID", "Invalid request ID"))
+
+    def _unsaid(self, error_type: str = "Unhandled") -> bytes:
+        """The error of a runtime that says no more of it than its type, if that."""
+        return error_payload(self.headers.get("Lambda-Runtime-Function-Error-Type") or error_type, "")
 
     def _pass_on(self) -> None:
         """Let the function call the AWS that there is."""

@@ -172,6 +172,8 @@ def options(
         "user": _USER,
         "read_only": True,
         "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={function.storage_mb}m"},  # noqa: S108 - Lambda's one place to write
+        "ipc_mode": "none",  # no /dev/shm, as Lambda has none
+        "ulimits": [{"Name": "nofile", "Soft": LIMITS.open_files, "Hard": LIMITS.open_files}],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "mem_limit": memory,

@@ -32,6 +32,7 @@ class RuntimeLimits:
     init_s: float = 10.0
     """Before it counts against the function's own timeout. An environment that has not asked for work after both is given up."""
     processes: int = 1024
+    open_files: int = 1024
     log_bytes: int = 1_048_576
     """Kept of one invocation's log: its end."""
     idle_s: float = 300.0

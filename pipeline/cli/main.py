@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "Prove what a run left, or read it."),
     "bundle": ("bundle", "Carry runs from one store to another in one file."),
     "prune": ("prune", "Remove what runs left and nobody needs any more."),
+    "local": ("local", "Run functions on this machine, in containers of the images that were built."),
     "embedded": ("machine", "Start, stop or look at the AWS that runs on this machine."),
     "doctor": ("machine", "Check what Towpath needs on this machine."),
 }

@@ -16,7 +16,7 @@ from stages.aws.names import ECR_HOST, engine_reference
 from stages.contract import Access, StageError
 from stages.embedded import ecr
 from stages.runtime.container import network
-from stages.runtime.model import Function, Outcome
+from stages.runtime.model import Call, Function, Outcome
 from stages.runtime.pool import Pool, remove_leftovers
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Functions:
             engine, pool = self._ready()
             function = function_of(config, self._image(engine, config["ImageUri"]))
             payload = json.dumps(event, ensure_ascii=False).encode()
-            return result(pool.invoke(function, payload, request_id=request_id, arn=config.get("FunctionArn")))
+            return result(pool.invoke(function, Call(payload, request_id, config.get("FunctionArn"))))
         except (DockerException, NoSuchImage, StageError) as error:
             hint = error.hint if isinstance(error, StageError) else None
             _logger.warning("%s: %s %s", config.get("FunctionName"), error, hint or "")

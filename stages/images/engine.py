@@ -16,7 +16,7 @@ from stages.images.refusals import refused, retried
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from docker import APIClient
+    from docker import APIClient, DockerClient
 
     from stages.contract import Json
     from stages.images.logins import Login
@@ -135,6 +135,15 @@ def connect(connections: int = 10) -> APIClient:
         )
     except (DockerException, OSError) as error:
         raise StageError(f"no container engine answers at {address}", hint=_remedy(error), cls="retryable") from error
+
+
+def connect_docker(connections: int = 10) -> DockerClient:
+    """As `connect`, for who runs containers."""
+    import docker
+
+    client = docker.DockerClient.__new__(docker.DockerClient)
+    client.api = connect(connections)
+    return client
 
 
 def host() -> str:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import http.client
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from stages.runtime.bodies import BodyHandler
 from stages.runtime.exchange import Answer
 from stages.runtime.model import LIMITS, error_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from stages.runtime.exchange import Exchange
 
 _ROOT = "/2018-06-01/runtime/"
-_PIECE_BYTES = 65_536
 _CALL_BYTES = 64 * 1024 * 1024
 _CALL_S = 60.0
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "expect", "te", "upgrade"})
@@ -68,23 +66,20 @@ class RuntimeApi(ThreadingHTTPServer):
         """A container that ends breaks its connections: nothing to say about."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(BodyHandler):
     server: RuntimeApi
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # one packet for an answer: unbuffered, Nagle's algorithm and delayed ACKs cost 88 ms each time
-    disable_nagle_algorithm = True
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - http.server's name
         if not self.path.startswith(_ROOT):
             self._pass_on()
         elif self._admitted():
             self._give_work()
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - as above
         if not self.path.startswith(_ROOT):
             self._pass_on()
         elif self._admitted():
-            self._take(self.path.removeprefix(_ROOT).split("/"), self._body(LIMITS.payload_bytes))
+            self._take(self.path.removeprefix(_ROOT).split("/"), self.body(LIMITS.payload_bytes))
 
     def _give_work(self) -> None:
         given = self.server.exchange.next() if self.path == f"{_ROOT}invocation/next" else None
@@ -99,11 +94,13 @@ class _Handler(BaseHTTPRequestHandler):
             "Lambda-Runtime-Invoked-Function-Arn": invocation.arn,
             "Lambda-Runtime-Trace-Id": invocation.trace_id,
         }
+        if invocation.client_context:
+            headers["Lambda-Runtime-Client-Context"] = invocation.client_context
         self._send(200, invocation.payload, headers)
 
     def _take(self, parts: list[str], body: bytes | None) -> None:
         if parts == ["init", "error"]:
-            self.server.exchange.fail_init(body or error_payload("Runtime.InitError", "no body was given"))
+            self.server.exchange.fail_init(body or self._unsaid("Runtime.InitError"))
             self._accepted()
         elif len(parts) == 3 and parts[0] == "invocation" and parts[2] in ("response", "error"):
             self._take_answer(parts[1], parts[2], body)
@@ -115,16 +112,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.exchange.answer(request_id, Answer("too-large"))
             message = f"Exceeded maximum allowed payload size ({LIMITS.payload_bytes} bytes)."
             self._send(413, error_payload("RequestEntityTooLarge", message))
-        elif self.server.exchange.answer(request_id, Answer("response" if name == "response" else "error", body)):
+        elif self.server.exchange.answer(
+            request_id, Answer("response", body) if name == "response" else Answer("error", body or self._unsaid())
+        ):
             self._accepted()
         else:
             self._send(400, error_payload("InvalidRequestID", "Invalid request ID"))
+
+    def _unsaid(self, error_type: str = "Unhandled") -> bytes:
+        """The error of a runtime that says no more of it than its type, if that."""
+        return error_payload(self.headers.get("Lambda-Runtime-Function-Error-Type") or error_type, "")
 
     def _pass_on(self) -> None:
         """Let the function call the AWS that there is."""
         if not self._admitted():
             return
-        body = self._body(_CALL_BYTES)
+        body = self.body(_CALL_BYTES)
         if self.server.aws is None or body is None:
             self._unknown()
             return
@@ -142,34 +145,6 @@ class _Handler(BaseHTTPRequestHandler):
             connection.close()
 
     do_PUT = do_DELETE = do_HEAD = do_PATCH = do_OPTIONS = _pass_on  # noqa: N815 - http.server's names
-
-    def _body(self, limit: int) -> bytes | None:
-        """The request's body, or None if it is larger than `limit`; then it is read to its end all the same."""
-        kept = bytearray()
-        too_large = False
-        for piece in self._pieces():
-            too_large = too_large or len(kept) + len(piece) > limit
-            if not too_large:
-                kept += piece
-        return None if too_large else bytes(kept)
-
-    def _pieces(self) -> Iterator[bytes]:
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            while size := int(self.rfile.readline(128).split(b";")[0], 16):
-                yield from self._exactly(size)
-                self.rfile.readline(8)
-            while self.rfile.readline(_PIECE_BYTES).strip():  # trailers
-                pass
-        else:
-            yield from self._exactly(int(self.headers.get("Content-Length") or 0))
-
-    def _exactly(self, size: int) -> Iterator[bytes]:
-        while size > 0:
-            piece = self.rfile.read(min(size, _PIECE_BYTES))
-            if not piece:
-                raise ConnectionError("the body ended early")
-            size -= len(piece)
-            yield piece
 
     def _admitted(self) -> bool:
         if self.server.admits(self.client_address[0]):

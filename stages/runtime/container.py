@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 NetworkMode = Literal["bridge", "host"]
 NETWORK_VARIABLE = "TOWPATH_FUNCTION_NETWORK"
 _BRIDGE = "towpath-functions"
+_SENT_S = 0.001
 _USER = "993:990"  # as AWS: no user of the image, no rights
 
 
@@ -115,11 +117,13 @@ def start(
         container.reload()
     except ImageNotFound as error:
         raise BrokenImage("ImageNotFound", f"the engine does not have the image {function.image}") from error
-    except APIError as error:
+    except BaseException as error:
         if output is not None:
             output.close()
         if container is not None:
             container.remove(force=True)
+        if not isinstance(error, APIError):
+            raise
         kind = (
             "Runtime.InvalidWorkingDir"
             if "chdir" in str(error) or "mkdir" in str(error)
@@ -127,6 +131,25 @@ def start(
         )
         raise BrokenImage(kind, str(error.explanation or error)) from error
     return container, output
+
+
+def remove(engine: docker.DockerClient, container: Container, *, waits: bool = True) -> None:
+    """End a container and remove it; if not `waits`, the engine is asked to, and its answer is not waited for."""
+    import requests
+
+    if waits:
+        container.remove(force=True)
+        return
+    url = f"{engine.api.base_url}/v{engine.api.api_version}/containers/{container.id}"
+    with contextlib.suppress(requests.Timeout):
+        engine.api.delete(url, params={"force": True}, timeout=_SENT_S)
+
+
+def address(running: Container, where: Network) -> str:
+    """The address that a container calls from."""
+    if where.mode == "host":
+        return where.address
+    return str(running.attrs["NetworkSettings"]["Networks"][where.name]["IPAddress"])
 
 
 def options(
@@ -149,6 +172,8 @@ def options(
         "user": _USER,
         "read_only": True,
         "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={function.storage_mb}m"},  # noqa: S108 - Lambda's one place to write
+        "ipc_mode": "none",  # no /dev/shm, as Lambda has none
+        "ulimits": [{"Name": "nofile", "Soft": LIMITS.open_files, "Hard": LIMITS.open_files}],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "mem_limit": memory,
@@ -157,6 +182,7 @@ def options(
         "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
         "stdin_open": False,
         "detach": True,
+        "ports": {f"{port}/tcp": ("127.0.0.1", port) for port in function.ports},
     }
 
 
@@ -181,4 +207,5 @@ def environment(function: Function, api: str, command: list[str]) -> dict[str, s
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": f"[{function.version}]{function.identity[:32]}",
         "AWS_LAMBDA_RUNTIME_API": api,
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
     }

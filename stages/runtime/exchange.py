@@ -24,6 +24,8 @@ class Invocation:
     timeout_s: float
     arn: str
     trace_id: str = ""
+    client_context: str = ""
+    """JSON, as a caller's SDK sent it."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,21 @@ class Exchange:
         The invocation's own time starts when the runtime, which has `asking_timeout_s` to ask for work, is given it.
         """
         with self._changed:
-            if not self._changed.wait_for(self._decided_or_asking, asking_timeout_s):
-                return Answer("never-asked")
-            if not self._asking:
-                return self._ending()
+            failed = self.ready(asking_timeout_s)
+            if failed:
+                return failed
             self._invocation, self._taken, self._answer = invocation, False, None
             self._changed.notify_all()
             self._changed.wait_for(self._decided, invocation.timeout_s)
             self._invocation = None
             return self._ending()
+
+    def ready(self, timeout_s: float) -> Answer | None:
+        """Wait until the runtime asks for work: None then, else how it ended instead."""
+        with self._changed:
+            if not self._changed.wait_for(self._decided_or_asking, timeout_s):
+                return Answer("never-asked")
+            return None if self._asking else self._ending()
 
     @property
     def is_gone(self) -> bool:

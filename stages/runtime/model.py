@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Literal
 
 OutcomeKind = Literal[
@@ -30,10 +32,13 @@ class RuntimeLimits:
     init_s: float = 10.0
     """Before it counts against the function's own timeout. An environment that has not asked for work after both is given up."""
     processes: int = 1024
+    open_files: int = 1024
     log_bytes: int = 1_048_576
     """Kept of one invocation's log: its end."""
     idle_s: float = 300.0
     """How long an environment waits for its next invocation before it is removed."""
+    quiet_s: float = 0.015
+    """A log is whole once nothing more has come for so long: the engine passes lines on a little late."""
 
 
 LIMITS = RuntimeLimits()
@@ -44,7 +49,7 @@ class Function:
     """A function as configured. `image` is what the engine knows it by: an id, or a reference by digest.
 
     `command`, `entrypoint` and `working_directory` replace the image's own, as ImageConfig does; None keeps them.
-    `variables` are the function's, `credentials` what AWS's SDKs find in it.
+    `variables` are the function's, `credentials` what AWS's SDKs find in it. `ports` are published on this machine's loopback.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Function:
     command: list[str] | None = None
     entrypoint: list[str] | None = None
     working_directory: str | None = None
+    ports: tuple[int, ...] = ()
 
     @property
     def arn(self) -> str:
@@ -67,10 +73,24 @@ class Function:
         arn = f"arn:aws:lambda:{self.region}:{self.account}:function:{self.name}"
         return arn if self.version == "$LATEST" else f"{arn}:{self.version}"
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """A digest over everything: two environments with equal identities are interchangeable."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a function. `arn` is the one that was called, if that is not the function's own: an alias.
+
+    `client_context` is JSON, `trace_id` X-Ray's header; without one there is a new one.
+    """
+
+    payload: bytes
+    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    arn: str | None = None
+    client_context: str = ""
+    trace_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,25 +15,40 @@ from stages.runtime.exchange import Exchange, Invocation
 from stages.runtime.model import LIMITS, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import docker
-    from docker.models.containers import Container
 
     from stages.runtime.container import Network, Output
-    from stages.runtime.model import Function
+    from stages.runtime.exchange import Answer
+    from stages.runtime.model import Call, Function, OutcomeKind
 
-_LOG_QUIET_S = 0.015
 _LOG_WAIT_S = 0.3
 
 
 class Sandbox:
-    """Runs one invocation at a time. Raises BrokenImage when made of an image that cannot be started."""
+    """Runs one invocation at a time. Raises BrokenImage when made of an image that cannot be started.
 
-    def __init__(self, engine: docker.DockerClient, function: Function, where: Network, labels: dict[str, str]) -> None:
+    `hearer` gives what takes the container's output, as it comes.
+    """
+
+    def __init__(
+        self,
+        engine: docker.DockerClient,
+        function: Function,
+        where: Network,
+        labels: dict[str, str],
+        *,
+        hearer: Callable[[Function], Callable[[bytes], None]] | None = None,
+        quiet_s: float = LIMITS.quiet_s,
+    ) -> None:
         self.function = function
+        self._engine = engine
+        self._heard = hearer(function) if hearer else None
         self._begun = time.monotonic()
         self._warm = False
         self._stale = False
-        self._log = _Log()
+        self._log = _Log(quiet_s)
         self._exit: Exit | None = None
         self._exchange = Exchange()
         self._api = RuntimeApi(self._exchange, where.address, where.aws)
@@ -42,47 +57,77 @@ class Sandbox:
         except BaseException:
             self._api.close()
             raise
-        self._api.only(_address(self._container, where))
+        self._api.only(container.address(self._container, where))
         threading.Thread(target=self._follow, args=(output,), daemon=True, name="function-log").start()
 
     @property
     def reusable(self) -> bool:
         return not self._stale and not self._exchange.is_gone
 
-    def invoke(self, payload: bytes, request_id: str, arn: str) -> Outcome:
-        """Run one invocation and wait for what comes of it."""
+    def ready(self) -> Outcome | None:
+        """Wait until the runtime has been initialised: None then, else what went wrong."""
+        answer = self._exchange.ready(self._init_s)
+        if answer is None:
+            return None
+        self._stale = True
+        kind, body = self._judged(answer, "init")
+        return Outcome(kind, body, self._log.take(), "init", duration_ms=(time.monotonic() - self._begun) * 1000)
+
+    def invoke(self, call: Call, answered: Callable[[Outcome], None] | None = None) -> Outcome:
+        """Run one invocation and wait for what comes of it, and for its log.
+
+        `answered` is given the outcome as soon as there is one, its log not yet taken.
+        """
         function = self.function
-        invocation = Invocation(request_id, payload, function.timeout_s, arn, _trace_id())
+        arn = call.arn or function.arn
+        invocation = Invocation(
+            call.request_id, call.payload, function.timeout_s, arn, call.trace_id or _trace_id(), call.client_context
+        )
         called = time.monotonic()
-        answer = self._exchange.invoke(invocation, LIMITS.init_s + function.timeout_s)
+        answer = self._exchange.invoke(invocation, self._init_s)
         ended = time.monotonic()
         self._stale = answer.ending not in ("response", "error")
         asked, cold = self._exchange.asked_at or ended, not self._warm
         self._warm = True
-        kind, body = judge(
-            answer, self._exit, function=function, request_id=request_id, api=self._api.address, log=self._log.peek()
-        )
-        return Outcome(
-            kind,
-            body,
-            self._log.take(),
-            request_id,
-            duration_ms=(ended - max(called, asked)) * 1000,
-            init_ms=(asked - self._begun) * 1000 if cold else None,
-        )
+        kind, body = self._judged(answer, call.request_id)
+        duration_ms = (ended - max(called, asked)) * 1000
+        init_ms = (asked - self._begun) * 1000 if cold else None
+        if answered:
+            answered(Outcome(kind, body, "", call.request_id, duration_ms, init_ms))
+        return Outcome(kind, body, self._log.take(), call.request_id, duration_ms, init_ms)
 
-    def close(self) -> None:
-        """End the container and remove it."""
+    def close(self, *, waits: bool = True) -> None:
+        """End the container and remove it; if not `waits`, the engine is still at it when this returns."""
         self._stale = True
-        self._api.close()
+        self._heard = None
         with contextlib.suppress(Exception):  # it may be gone, or the engine may be: nothing is left to do about it
-            self._container.remove(force=True)
+            container.remove(self._engine, self._container, waits=waits)
+        if waits:
+            self._api.close()
+
+    @property
+    def _init_s(self) -> float:
+        """How long the runtime has to ask for work."""
+        return LIMITS.init_s + self.function.timeout_s
+
+    def _judged(self, answer: Answer, request_id: str) -> tuple[OutcomeKind, bytes]:
+        return judge(
+            answer,
+            self._exit,
+            function=self.function,
+            request_id=request_id,
+            api=self._api.address,
+            log=self._log.peek(),
+        )
 
     def _follow(self, output: Output) -> None:
         """Read what the container writes to its end, which is the container's end, and say how it ended."""
         try:
             for piece in output:
                 self._log.add(piece)
+                heard = self._heard
+                if heard:
+                    heard(piece)
             self._container.wait()
             self._container.reload()
             state = self._container.attrs["State"]
@@ -93,12 +138,6 @@ class Sandbox:
         self._exchange.lost()
 
 
-def _address(running: Container, where: Network) -> str:
-    if where.mode == "host":
-        return where.address
-    return str(running.attrs["NetworkSettings"]["Networks"][where.name]["IPAddress"])
-
-
 def _trace_id() -> str:
     root = f"1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]}"
     return f"Root={root};Parent={uuid.uuid4().hex[:16]};Sampled=0"
@@ -107,7 +146,8 @@ def _trace_id() -> str:
 class _Log:
     """What was written since it was last taken: its end, if it is long."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet_s: float) -> None:
+        self._quiet_s = quiet_s
         self._lock = threading.Lock()
         self._kept = bytearray()
 
@@ -121,12 +161,12 @@ class _Log:
             return self._kept.decode("utf-8", "replace")
 
     def take(self) -> str:
-        """What there is, once nothing more has come for a moment: the engine passes lines on a little late."""
+        """What there is, once nothing more has come for a moment."""
         deadline = time.monotonic() + _LOG_WAIT_S
         size = -1
         while size != len(self._kept) and time.monotonic() < deadline:
             size = len(self._kept)
-            time.sleep(_LOG_QUIET_S)
+            time.sleep(self._quiet_s)
         with self._lock:
             text = self._kept.decode("utf-8", "replace")
             self._kept.clear()

@@ -111,9 +111,15 @@ def global_problems(template: Template) -> Iterator[Problem]:
 
 def own_or_global(template: Template, resource: Resource, name: str) -> Node | None:
     """A property of a function, its default taken from Globals as SAM takes it."""
-    own, section = find(resource.node, ("Properties", name)), _global_function(template)
-    if own is not None or section is None or resource.type != SERVERLESS:
-        return own
+    own = find(resource.node, ("Properties", name))
+    return global_default(template, resource, name) if own is None else own
+
+
+def global_default(template: Template, resource: Resource, name: str) -> Node | None:
+    """What Globals says of a property of a function, unless the function ignores it."""
+    section = _global_function(template)
+    if section is None or resource.type != SERVERLESS:
+        return None
     ignored = resource.node.get("IgnoreGlobals")
     names = [text(item) for item in ignored.items] if isinstance(ignored, Sequence) else [text(ignored)]
     return None if "*" in names or name in names else section.get(name)

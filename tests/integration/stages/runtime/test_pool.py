@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stages.runtime.container import network
-from stages.runtime.model import Function
+from stages.runtime.model import Call, Function
 from stages.runtime.pool import Pool, remove_leftovers
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ def containers(engine: docker.DockerClient, labels: dict[str, str]) -> list[str]
     return [str(each.id) for each in engine.containers.list(all=True, filters={"label": f"{key}={value}"})]
 
 
-def event(do: str, **more: Any) -> bytes:
-    return json.dumps({"do": do, **more}).encode()
+def event(do: str, **more: Any) -> Call:
+    return Call(json.dumps({"do": do, **more}).encode())
 
 
 def test_a_handlers_answer_and_its_log(pool: Pool, function: Function) -> None:
-    outcome = pool.invoke(function, b'{"path":"/hello"}', request_id="r-1")
+    outcome = pool.invoke(function, Call(b'{"path":"/hello"}', "r-1"))
     assert outcome.kind == "succeeded"
     assert json.loads(json.loads(outcome.payload)["body"]) == {"message": "hello", "path": "/hello"}
     assert outcome.log == "handling\n"
@@ -68,7 +68,7 @@ def test_an_environment_is_kept_warm_and_used_again(pool: Pool, function: Functi
 def test_it_runs_as_lambda_runs_it(pool: Pool, function: Function) -> None:
     mine = dataclasses.replace(function, variables={"STAGE": "test", "AWS_REGION": "nowhere"})
     alias = f"{function.arn}:live"
-    seen = json.loads(pool.invoke(mine, event("look"), arn=alias).payload)
+    seen = json.loads(pool.invoke(mine, Call(event("look").payload, arn=alias)).payload)
     assert seen["uid"] == 993
     assert seen["capabilities"] == 0
     assert seen["arn"] == alias
@@ -95,7 +95,7 @@ def test_a_handler_that_raises(pool: Pool, function: Function) -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "kind", "error_type"),
+    ("call", "kind", "error_type"),
     [
         (event("leave"), "exited", "Runtime.ExitError"),
         (event("eat"), "out-of-memory", "Runtime.OutOfMemory"),
@@ -104,10 +104,10 @@ def test_a_handler_that_raises(pool: Pool, function: Function) -> None:
     ],
 )
 def test_endings_that_cost_the_environment(
-    pool: Pool, function: Function, payload: bytes, kind: str, error_type: str
+    pool: Pool, function: Function, call: Call, kind: str, error_type: str
 ) -> None:
     mine = dataclasses.replace(function, timeout_s=1.5 if kind == "timeout" else 20)
-    outcome = pool.invoke(mine, payload)
+    outcome = pool.invoke(mine, call)
     assert (outcome.kind, json.loads(outcome.payload)["errorType"]) == (kind, error_type)
     assert outcome.duration_ms < 15_000
     after = pool.invoke(mine, event("count"))
@@ -126,14 +126,14 @@ BROKEN: list[tuple[dict[str, Any], str, str, str]] = [
 @pytest.mark.parametrize("case", BROKEN)
 def test_images_that_do_not_start(pool: Pool, function: Function, case: tuple[dict[str, Any], str, str, str]) -> None:
     changes, kind, error_type, message = case
-    outcome = pool.invoke(dataclasses.replace(function, **changes), b"{}")
+    outcome = pool.invoke(dataclasses.replace(function, **changes), Call(b"{}"))
     error = json.loads(outcome.payload)
     assert (outcome.kind, error["errorType"]) == (kind, error_type)
     assert message in error["errorMessage"]
 
 
 def test_a_command_in_place_of_the_images(pool: Pool, function: Function) -> None:
-    assert pool.invoke(dataclasses.replace(function, command=["handler.count"]), b"{}").payload == b"1"
+    assert pool.invoke(dataclasses.replace(function, command=["handler.count"]), Call(b"{}")).payload == b"1"
 
 
 def test_each_runs_in_an_environment_of_its_own(
@@ -148,9 +148,9 @@ def test_each_runs_in_an_environment_of_its_own(
 def test_a_changed_function_replaces_its_idle_environments(
     pool: Pool, function: Function, engine: docker.DockerClient, labels: dict[str, str]
 ) -> None:
-    pool.invoke(function, b"{}")
+    pool.invoke(function, Call(b"{}"))
     [before] = containers(engine, labels)
-    pool.invoke(dataclasses.replace(function, variables={"NEW": "1"}), b"{}")
+    pool.invoke(dataclasses.replace(function, variables={"NEW": "1"}), Call(b"{}"))
     [after] = containers(engine, labels)
     assert before != after
     pool.drop("111122223333", "hello")
@@ -161,7 +161,7 @@ def test_what_a_killed_process_left_is_removed(
     engine: docker.DockerClient, function: Function, labels: dict[str, str]
 ) -> None:
     pool = Pool(engine, network(engine), labels)
-    pool.invoke(function, b"{}")
+    pool.invoke(function, Call(b"{}"))
     assert remove_leftovers(engine, {"towpath.test": "another"}) == 0
     assert remove_leftovers(engine, labels) == 1
     assert containers(engine, labels) == []

@@ -97,6 +97,20 @@ def test_errors_of_handler_and_initialisation(
     assert exchange.invoke(Invocation("r2", b"", 5, ARN), 5) == Answer("init-error", b'{"errorType":"I"}')
 
 
+@pytest.mark.parametrize(
+    ("headers", "error_type"),
+    [({"Lambda-Runtime-Function-Error-Type": "Own.Error"}, "Own.Error"), ({}, "Unhandled")],
+)
+def test_an_error_without_a_body(
+    runtime: Runtime, exchange: Exchange, threads: ThreadPoolExecutor, headers: dict[str, str], error_type: str
+) -> None:
+    ending = threads.submit(exchange.invoke, Invocation("r1", b"", 5, ARN), 5)
+    runtime.call("GET", NEXT)
+    runtime.call("POST", "/2018-06-01/runtime/invocation/r1/error", b"", headers=headers)
+    answer = ending.result(5)
+    assert (answer.ending, json.loads(answer.body)["errorType"]) == ("error", error_type)
+
+
 def test_a_response_larger_than_lambda_takes(runtime: Runtime, exchange: Exchange, threads: ThreadPoolExecutor) -> None:
     ending = threads.submit(exchange.invoke, Invocation("r1", b"", 5, ARN), 5)
     runtime.call("GET", NEXT)

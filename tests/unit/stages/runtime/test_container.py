@@ -21,6 +21,7 @@ def test_a_container_is_as_tight_as_lambdas() -> None:
     assert made["cap_drop"] == ["ALL"]
     assert made["security_opt"] == ["no-new-privileges:true"]
     assert made["user"] == "993:990"
+    assert made["pids_limit"] == 1024
     assert made["mem_limit"] == made["memswap_limit"] == "256m"
     assert list(made["tmpfs"]) == ["/tmp"]  # noqa: S108 - Lambda's one place to write
     assert made["network"] == "towpath-functions"

@@ -1,0 +1,185 @@
+"""What a command of `local` is to run: the functions of a template as configured, each with the image that was built of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import common
+from pipeline.errors import InvalidDefinition, StageFailed, UsageError
+from stages.contract import InvalidInput, StageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pipeline.built import Built
+    from stages.local.functions import Configured
+    from stages.local.images import Wanted
+    from stages.template import Application, Function
+
+TEMPLATES = ("template.yaml", "template.yml", "template.json")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options that all commands of `local` which run something take."""
+
+    project: Path
+    store: str | None
+    template: str
+    overrides: dict[str, str]
+    variables: str | None
+    region: str | None
+    profile: str | None
+    build: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """An application, those of its functions that are to be run, and the build that their images are of, if they are of one."""
+
+    application: Application
+    functions: list[tuple[Configured, Wanted]]
+    built: Built | None
+
+
+def asks(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of `Asked`."""
+    options = (
+        click.option(
+            *("-t", "--template"),
+            metavar="FILE",
+            help="The template, from the project's folder. Default: template.yaml",
+        ),
+        click.option(
+            *("-n", "--env-vars", "variables"),
+            metavar="FILE",
+            help='Environment variables, as AWS SAM CLI takes them: {"MyFunction": {"KEY": "value"}, "Parameters": {...}}; '
+            "Parameters are for all functions.",
+        ),
+        click.option(
+            *("--parameter-overrides", "overrides"),
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A value for a parameter of the template; may be repeated.",
+        ),
+        click.option("--build", is_flag=True, help="Build what changed first."),
+        click.option(
+            "--region",
+            metavar="REGION",
+            help="The region that functions are told. Default: $AWS_REGION, else us-east-1",
+        ),
+        click.option(
+            "--profile",
+            metavar="PROFILE",
+            help="Give functions the credentials of this profile. Default: those in the environment.",
+        ),
+        common.project,
+        common.store,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def asked(options: dict[str, Any]) -> Asked:
+    """Give the options by name. Raises UsageError."""
+    project = Path(options["project"]).absolute()
+    template = options["template"] or next((each for each in TEMPLATES if (project / each).is_file()), None)
+    if template is None:
+        hint = "Name it: --template FILE, from the project's folder. A project elsewhere: --project FOLDER"
+        raise UsageError(f"there is no {TEMPLATES[0]} in {project}", hint=hint)
+    overrides = {}
+    for each in options["overrides"]:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            hint = "Write: --parameter-overrides NAME=VALUE"
+            raise UsageError(f"--parameter-overrides {each!r} has no value", hint=hint)
+        overrides[name] = value
+    rest = {name: options[name] for name in ("store", "variables", "region", "profile", "build")}
+    return Asked(project=project, template=template, overrides=overrides, **rest)
+
+
+def find(asked: Asked, name: str | None = None, image: str | None = None, *, every: bool = False) -> Found:
+    """Give what is to be run: one function, or every one of the template. Raises StageError, TowpathError."""
+    from stages.local import credentials, functions, images, variables
+
+    place = functions.Place(credentials.region(asked.region), asked.overrides)
+    application = functions.load(asked.project, asked.template, place)
+    chosen = application.functions if every else [functions.choose(application, name)]
+    file = asked.variables
+    ids = [each.id for each in application.functions]
+    given = variables.read(read_json(file, "the variables"), file, ids) if file else {}
+    configured = [
+        functions.configure(application, each, place, variables.given_for(each.id, given, file)) for each in chosen
+    ]
+    built = _built(asked, chosen) if image is None else None
+    documents = built.images if built else None
+    return Found(application, [(each, images.wanted(each.function, image, documents)) for each in configured], built)
+
+
+def _built(asked: Asked, chosen: list[Function]) -> Built | None:
+    """Find the last build, if a function is of an image that was built."""
+    from stages.template import BuiltImage
+
+    if not any(isinstance(each.image, BuiltImage) or each.image.kind == "archive" for each in chosen):
+        return None
+    from pipeline import built
+
+    return built.latest(common.open_store(asked.store, asked.project, create=True), asked.template)
+
+
+def build(asked: Asked) -> None:
+    """Build as `towpath build` does; what did not change is not built again. Raises StageFailed."""
+    argv = [sys.executable, "-m", "pipeline.cli", "build", "--template", asked.template]
+    argv += ["--project", str(asked.project), *(["--store", asked.store] if asked.store else [])]
+    for name, value in asked.overrides.items():
+        argv += ["--parameter-overrides", f"{name}={value}"]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise StageFailed("the build failed, so there is nothing new to run")
+
+
+def changes(asked: Asked, found: Found) -> list[str]:
+    """Say of which functions the source is no longer what was built."""
+    if found.built is None:
+        return []
+    from stages.local import changes as sources
+
+    entries = {each.id: found.built.images["functions"].get(each.id, {}) for each, _ in found.functions}
+    stage, cache = found.built.stage, asked.project / ".towpath" / "cache" / "build"
+    changed = sources.since(asked.project, stage.options, sorted(stage.secrets), entries, cache)
+    return [f"{name} has changed since run {found.built.run} built it: --build builds it first" for name in changed]
+
+
+def read_json(file: str, what: str) -> bytes:
+    """Read JSON from a file, or from standard input. Raises UsageError."""
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        json.loads(data)
+    except OSError as error:
+        raise UsageError(f"cannot read {what}: {error.strerror}", where=file) from error
+    except ValueError as error:
+        at = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        where = "standard input" if file == "-" else file
+        raise UsageError(f"{what} is no JSON: {error}", where=f"{where}{at}") from error
+    return data
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn errors of `stages` into ours."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidDefinition(error.problems) from error
+    except StageError as error:
+        kind = UsageError if error.cls == "invalid" else StageFailed
+        raise kind(error.message, hint=error.hint, where=error.where) from error

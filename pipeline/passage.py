@@ -68,6 +68,8 @@ class Passage:
 
     def _held(self, proposal: Proposal) -> Outcome | None:
         context = self.context
+        if not context.propose_only:
+            self._take_up_reviews()
         gate = gating.look(context.store, context.plan, context.run, self.stage, proposal, trust=context.trust)
         proposes_only = context.propose_only or bool(self.ahead)
         if not proposes_only:
@@ -95,6 +97,14 @@ class Passage:
             )
         gating.enter(context.store, gate, context.run, (self.stage.kind, self.number), context.key)
         return None
+
+    def _take_up_reviews(self) -> None:
+        """Write down what others have reviewed since: whoever did, may have no key that writes ledgers."""
+        context, target = self.context, self.stage.target
+        if target and (context.trust is None or context.trust.key("gate", context.key.public.fingerprint)):
+            from pipeline import reviews  # late, as hardly ever somebody broke the glass
+
+            reviews.take_up(context.store, gating.ledger_name(self.stage), context.key, context.trust)
 
     def told_apart(self, result: Result) -> Result:
         """Where the target has moved, look in the ledger whether it was another run's deployment: that is nobody's tampering."""

@@ -175,6 +175,14 @@ class Approvals(_Model):
         return _seconds(self.expires)
 
 
+class BreakGlass(_Model):
+    """Who may have a deployment let through that the rules hold up."""
+
+    people: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=200)] = Field(
+        alias="from", description="Who may: names of people and groups."
+    )
+
+
 class Freeze(_Model):
     """A time in which nothing is applied to an environment."""
 
@@ -324,6 +332,11 @@ class Environment(_Model):
     scan: Literal["required", "none"] = Field(
         default="none", description="`required`: the images of a release must have passed a scan."
     )
+    break_glass: BreakGlass | None = Field(
+        default=None,
+        alias="break-glass",
+        description="Who may, in an emergency, waive approvals, a freeze or the scan for one deployment. If not said, nobody.",
+    )
     freeze: Annotated[tuple[Freeze, ...], Field(strict=False, max_length=50)] = Field(
         default=(), description="When nothing is deployed to it."
     )
@@ -456,6 +469,7 @@ MODELS: dict[tuple[str, ...], type[_Model]] = {
     ("parameters", "*"): Parameter,
     ("environments", "*"): Environment,
     ("environments", "*", "approvals"): Approvals,
+    ("environments", "*", "break-glass"): BreakGlass,
     ("environments", "*", "freeze", "*"): Freeze,
     ("environments", "*", "auth"): Auth,
     ("environments", "*", "auth", "roles"): Roles,

@@ -49,6 +49,11 @@ def freeze() -> str:
     return _keys(schema()["$defs"]["Freeze"])
 
 
+def glass() -> str:
+    """The table of the keys of who may break the glass."""
+    return _keys(schema()["$defs"]["BreakGlass"])
+
+
 def secret() -> str:
     """The table of the keys of a secret."""
     return _keys(schema()["$defs"]["Secret"])
@@ -78,6 +83,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "approvals": approvals,
     "person": person,
     "freeze": freeze,
+    "glass": glass,
     "secret": secret,
     "stage": stage,
     "kinds": kinds,

@@ -252,6 +252,14 @@ def _decide(
     for key in keys:
         opened.put_new(key, document)
     after = [_find(opened, run.id, planned.name, trusted) for _, planned, _ in proposed]
+    if decision == "approve":
+        _tell(
+            opened,
+            run,
+            [planned.name for _, planned, _ in proposed],
+            {"statement": sha256, "person": who},
+            Path(project),
+        )
     if as_json:
         told = {"statement": sha256, "person": who, "document": f"{opened.location}/{keys[0]}"}
         stages = [_as_json(*each) for each in after]
@@ -260,6 +268,38 @@ def _decide(
     click.echo(f"\n{who}: {decision} is signed and in the inbox:\n  {opened.location}/{keys[0]}")
     for each in after:
         print_gate(*each)
+
+
+def _tell(store: Store, run: Run, stages: list[str], said: dict[str, str], project: Path) -> None:
+    """Tell those whom the project's own definition names that somebody approved.
+
+    Never those whom a plan in the store names: whoever can write there would have us read secrets of this machine, and send them.
+    Who cannot be told now is told by whoever goes on with the run.
+    """
+    from pipeline import compiling, embedded
+    from pipeline.errors import TowpathError
+    from pipeline.notifications import notices
+    from pipeline.notifications.notifier import Notifier
+
+    try:
+        definition, folder = common.load(project / "pipeline.yaml")
+    except TowpathError:
+        return
+    channels = [compiling.channel(definition, each) for each in definition.notifications]
+    if not channels:
+        return
+
+    def warn(text: str) -> None:
+        click.echo(f"{text}; whoever goes on with the run does", err=True)
+
+    def endpoint() -> str:
+        return embedded.endpoint(warn)
+
+    notifier = Notifier(store, channels, project=folder, endpoint=endpoint, key=b"", warn=warn)
+    _, plan = load(store, run.id)
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    notifier.tell([notices.approved(plan, run, each, said, at) for each in stages], give_up=False)
+    notifier.close()
 
 
 def target_of(stage: PlannedStage) -> dict[str, str | None]:

@@ -164,7 +164,7 @@ def _refuse_to_sign(run: Run, name: str, gate: Gate) -> None:
         raise UsageError(f"nobody may break the glass here: {gate.ledger.name}", hint=hint)
     if gate.state == "rejected":
         raise Rejected(f"stage {name} of run {run.id}: {reasons}", hint="A reject stands. Start anew: towpath run")
-    if gate.state in ("outdated", "locked", "busy"):
+    if gate.state in ("outdated", "held", "locked", "busy"):
         raise Blocked(f"stage {name} of run {run.id} is {gate.state}, which nobody can waive: {reasons}")
     if gate.state == "open":
         raise UsageError(

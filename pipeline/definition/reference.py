@@ -54,6 +54,11 @@ def glass() -> str:
     return _keys(schema()["$defs"]["BreakGlass"])
 
 
+def notification() -> str:
+    """The table of the keys of a notification."""
+    return _keys(schema()["$defs"]["Notification"])
+
+
 def secret() -> str:
     """The table of the keys of a secret."""
     return _keys(schema()["$defs"]["Secret"])
@@ -84,6 +89,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "person": person,
     "freeze": freeze,
     "glass": glass,
+    "notification": notification,
     "secret": secret,
     "stage": stage,
     "kinds": kinds,

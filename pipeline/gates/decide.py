@@ -100,12 +100,16 @@ class Glass:
 
 @dataclass(frozen=True)
 class Refused:
-    """A document that does not count, and why. Who it says it is from is known only if it could be read that far."""
+    """A document that does not count, and why. Who it says it is from is known only if it could be read that far.
+
+    `voided`: it would have counted for what was proposed before.
+    """
 
     reason: str
     digest: str | None = None
     person: str | None = None
     decision: ApprovalDecision | GlassDecision | None = None
+    voided: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,12 +162,16 @@ def check(
             _not_twice(statement, used)
             until = _approval(statement, rules, (received_at, now), excluded or {})
     except (_Refusal, VerificationFailed) as error:
-        return Refused(str(error), statement.digest, person, decision)
+        return Refused(str(error), statement.digest, person, decision, isinstance(error, _Voided))
     return Counted(decision, person, reason, key, statement.digest, received_at, until, document)
 
 
 class _Refusal(Exception):
     """The document does not count; the message says why."""
+
+
+class _Voided(_Refusal):
+    """It is for another subject, and all before that holds."""
 
 
 def _key(
@@ -205,7 +213,7 @@ def _same_proposal(statement: Statement, proposal: Proposed) -> None:
     if covered.subject != proposal.subject:
         fields = proposal.differing.get(covered.subject)
         named = f"; these differ: {', '.join(fields)}" if fields else ""
-        raise _Refusal(f"it is for another subject: what would be done is no longer what was approved{named}")
+        raise _Voided(f"it is for another subject: what would be done is no longer what was approved{named}")
 
 
 def _approval(

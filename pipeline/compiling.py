@@ -13,7 +13,7 @@ from pipeline import beneath, sight
 from pipeline.definition import copies, resolve
 from pipeline.definition.model import Roles
 from pipeline.errors import InvalidDefinition
-from pipeline.plan import GATED, Auth, Plan, PlannedStage, SecretSource
+from pipeline.plan import GATED, Auth, Channel, Plan, PlannedStage, SecretSource
 from pipeline.record import digest
 from stages import safeyaml
 from stages.contract import Target
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from pipeline.definition import Definition, Environment, Stage
     from pipeline.definition.copies import Copy
+    from pipeline.definition.model import Notification
     from pipeline.plan import Place, Value
     from stages.contract import Problem
 
@@ -43,8 +44,9 @@ def compile_plan(definition: Definition, values: Mapping[str, Value], project: P
             problems += error.problems
     if problems:
         raise InvalidDefinition(problems)
+    told = [channel(definition, each) for each in definition.notifications]
     sources = {file: digest.of_bytes(data) for file, data in sorted(definition.files.items())}
-    return Plan(definition.name, dict(values), sources, stages, definition.isolation), contents
+    return Plan(definition.name, dict(values), sources, stages, definition.isolation, told), contents
 
 
 def _stage(
@@ -95,6 +97,27 @@ def _secret(definition: Definition, name: str) -> SecretSource:
 
 ROLES = tuple(Roles.model_fields)
 """The keys of all roles that an environment may have."""
+
+
+def channel(definition: Definition, each: Notification) -> Channel:
+    """Give whom a notification tells."""
+    named = {"url": each.url_secret, "secret": each.secret, "token": each.token}
+    made = Channel(
+        to=each.to,
+        on=list(each.on),
+        environments=list(each.environments),
+        url=each.url,
+        repository=each.repository,
+        topic=each.topic,
+        secrets={key: _secret(definition, name) for key, name in named.items() if name},
+    )
+    if each.environment is None:
+        return made
+    environment, target = definition.environments[each.environment], identity(definition, each.environment)
+    target = dataclasses.replace(target, stack=None)
+    return dataclasses.replace(
+        made, target=target, profile=environment.profile, auth=auth(environment, ("notifications",))
+    )
 
 
 def auth(environment: Environment, keys: Collection[str]) -> Auth | None:

@@ -10,7 +10,7 @@ import signal
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import attempt as attempts
 from pipeline import cancel, earlier
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from pipeline.context import Context
     from pipeline.gating import Gate
+    from pipeline.notifications.notifier import Notifier
     from pipeline.record.replay import Attempt, Run
     from pipeline.standings import Standing
 
@@ -54,6 +55,19 @@ def drive(context: Context, wish: Wish, jobs: int) -> Run:
         finally:
             drive.cancel()
             drive.pool.shutdown(wait=True)
+            drive.tell()
+            if drive.notifier:
+                drive.notifier.close()
+
+
+def notifier(context: Context) -> Notifier | None:
+    """Give who tells others of the run; None where nobody wants to know."""
+    if not context.plan.notifications:
+        return None
+    from pipeline.notifications.notifier import Notifier  # late, as most runs tell nobody
+
+    about: dict[str, Any] = {"project": context.project, "endpoint": context.endpoint, "key": context.key.public.raw}
+    return Notifier(context.store, context.plan.notifications, **about, warn=context.reporter.note)
 
 
 class _Drive:
@@ -73,6 +87,16 @@ class _Drive:
         self.failures: list[TowpathError] = []
         self.tried: set[str] = set()
         self.standings = Standings(context.plan, context.run, wish, self._alive, self._is_held)
+        self.notifier = notifier(context)
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell whoever wants to know what is recorded by now."""
+        if self.notifier:
+            try:
+                self.notifier.look(self.context.plan, self.context.run)
+            except TowpathError as error:  # a store that does not answer will fail what matters by itself
+                self.context.reporter.note(f"nobody is told: {error.message}")
 
     def walk(self) -> Run:
         wanted = self.wish.only if self.wish.only is not None else frozenset(self.context.plan.stages)
@@ -85,6 +109,7 @@ class _Drive:
             taken = {self.under_way.pop(future): future.result() for future in self._next()}
             for name, made in taken.items():
                 self._take(name, made)
+            self.tell()
             standings.run, standings.wish = self.context.run, self.wish
             elsewhere = [name for name, standing in found.items() if standing in ("running", "gated")]
             standings.look_again(found if None in taken.values() else [*taken, *elsewhere])

@@ -27,7 +27,7 @@ READS = "propose"
 HISTORY = 10
 """Deployments of the past that are told of an environment."""
 _KNOWN = frozenset({chain.CHAIN_OPENED, ledger.TARGET_ENROLLED, ledger.DEPLOYMENT_INTENDED, ledger.DEPLOYMENT_FINISHED})
-"""Events that `history`, `current` and `unfinished` tell of; all others are told as they are."""
+"""Events that `history`, `current` and `unfinished` tell of; all others, those of locks too, are told as they are."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ def told(place: Place, book: Ledger) -> dict[str, Any]:
         "lock": book.lock,
         "hold": book.hold.as_json() if book.hold else None,
         "unfinished": [each for each in history if each["outcome"] is None],
+        "to_review": [{"statement": of, **each} for of, each in book.glass.items()],
         "history": [each for each in history if each["outcome"]][: -HISTORY - 1 : -1],
         "events": [_event(each) for each in book.events if each.type not in _KNOWN][: -HISTORY - 1 : -1],
     }

@@ -23,7 +23,7 @@ from pipeline.record import artifacts, ledger, runs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pipeline.gates.decide import Counted, Decision
+    from pipeline.gates.decide import Counted, Decision, Glass, Received
     from pipeline.gates.rules import Change, Rules
     from pipeline.locks import Holder
     from pipeline.plan import Plan, PlannedStage
@@ -68,8 +68,8 @@ class Gate:
     `judged_by` are the rules that count: those in force where the wanted ones are weaker, else those wanted. `begun`: this
     very deployment was let through before, by an attempt that died; what has begun is finished, not asked for again. `newer`
     is the deployment that makes this one outdated. `clock` is what the store's clock said. `left` are deployments of other runs that have
-    begun and are not over, as their runners are dead. `origin` is the one that a rollback
-    goes back to, by the shorter rule. `hint` is the remedy where no approval opens it.
+    begun and are not over, as their runners are dead. `origin` is the one that a rollback goes back to, by the shorter rule. `hint` is the
+    remedy where no approval opens it. `glass` is who broke the glass, `waived` what holds only by that.
     """
 
     state: State
@@ -88,6 +88,13 @@ class Gate:
     left: tuple[Holder, ...] = ()
     origin: Deployment | None = None
     hint: str | None = None
+    glass: tuple[Glass, ...] = ()
+    waived: frozenset[str] = frozenset()
+
+
+def ledger_name(stage: PlannedStage) -> str:
+    """Give the name of the ledger of a stage's target."""
+    return ledger.name_of(_target(stage))
 
 
 def inbox(run_id: str, stage: str) -> str:
@@ -104,8 +111,7 @@ def look(
     store: Store, plan: Plan, run: Run, stage: PlannedStage, proposal: Proposal, *, trust: Trust | None = None
 ) -> Gate:
     """Say how the gate of a proposal stands now. Raises VerificationFailed for a ledger that does not hold."""
-    target = _target(stage)
-    book = ledger.read(store, ledger.name_of(target), trust)
+    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
     wanted = rules.from_json(stage.rules, f"the plan of run {run.id}")
     in_force = rules.from_json(book.rules, book.name) if book.rules else None
     origin = _origin(book, run, stage) if stage.kind == "deploy" else None
@@ -136,13 +142,46 @@ def look(
     barrier = _barrier(store, plan, run, stage, book)
     if barrier:
         return _with(found, barrier.state, barrier.reasons, newer=barrier.newer, hint=barrier.hint)
+    inbox_has = received(store, run.id, stage.name)
+    found = dataclasses.replace(found, glass=_broken(found, run, stage, inbox_has))
     missing = subjects.not_passed(subject, judged_by)
+    if missing and _waives(found, "scan"):
+        found, missing = _waived(found, "scan"), []
     refused = [f"the image {each} has no scan of this run that it passed" for each in missing]
     if rollbacks.is_rollback(run.data) and stage.kind == "deploy":
         refused += _not_what_ran(store, origin, proposal)
     if refused:
         return _with(found, "refused", refused)
-    return _timed(_decided(found, store, run, stage, target))
+    return _told_of_glass(_timed(_decided(found, store, run, stage, inbox_has)))
+
+
+def _broken(gate: Gate, run: Run, stage: PlannedStage, documents: Iterable[Received]) -> tuple[Glass, ...]:
+    """Give who broke the glass for just this, so that it counts."""
+    proposal = decide.Proposed(run.id, stage.name, statements.target_of(_target(stage)), gate.digest)
+    more: dict[str, Any] = {"proposal": proposal, "now": gate.clock, "used": gate.ledger.used}
+    found = [decide.broken(each.document, gate.judged_by, received_at=each.at, **more) for each in documents]
+    return tuple(each for each in found if isinstance(each, decide.Glass))
+
+
+def _waives(gate: Gate, check: str) -> bool:
+    return any(check in each.waives for each in gate.glass)
+
+
+def _waived(gate: Gate, check: str) -> Gate:
+    return dataclasses.replace(gate, waived=gate.waived | {check})
+
+
+def _told_of_glass(gate: Gate) -> Gate:
+    """Say of what is let through only because somebody broke the glass whose word that was. The rules stay as they are."""
+    if not gate.waived:
+        return gate
+    told = [
+        f"{each.person!r} broke the glass, which waives {', '.join(each.waives)}: {each.reason}" for each in gate.glass
+    ]
+    if gate.change and gate.change.kind == "weaker":
+        text = "breaking the glass changes no rules, and this would make them weaker: take those in force back into the definition"
+        return _with(gate, "refused", [*told, text, *gate.change.reasons])
+    return _with(gate, gate.state, [*told, *gate.reasons])
 
 
 def _timed(gate: Gate) -> Gate:
@@ -150,6 +189,8 @@ def _timed(gate: Gate) -> Gate:
     if gate.state not in ("open", "waiting"):
         return gate
     frozen = freezes.frozen(gate.judged_by.freezes, gate.clock)
+    if frozen and _waives(gate, "window"):
+        gate, frozen = _waived(gate, "window"), None
     against: dict[State, str] = {
         "locked": locks.describe(gate.ledger.lock) if gate.ledger.lock else "",
         "frozen": str(frozen or ""),
@@ -252,6 +293,12 @@ def superseded(store: Store, run: Run, stage: PlannedStage, trust: Trust | None 
     return None if last is None or (last.run, last.stage) == (origin, stage.name) else last
 
 
+def to_review(store: Store, run: Run, stage: PlannedStage, trust: Trust | None = None) -> list[dict[str, Any]]:
+    """Give what of a stage was let through by breaking the glass, and nobody has reviewed yet."""
+    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
+    return [each for each in book.glass.values() if (each["run"], each["stage"]) == (run.id, stage.name)]
+
+
 def _newer(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledger) -> Deployment | None:
     """Raises VerificationFailed for a ledger that is not what the run's opening had seen of it."""
     if not plan.releases(stage):
@@ -289,22 +336,28 @@ def lost_race(store: Store, run: Run, stage: PlannedStage, seen: int, trust: Tru
     return None
 
 
-def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: Target) -> Gate:
-    prefix = inbox(run.id, stage.name)
-    received: list[decide.Received] = []
+def received(store: Store, run_id: str, stage: str) -> list[Received]:
+    """Give what the inbox has for a stage of a run. It is a stranger's until a gate has looked at it."""
+    prefix = inbox(run_id, stage)
+    found: list[Received] = []
     for name in store.names(prefix):
         document, at = store.read(f"{prefix}/{name}"), store.written_at(f"{prefix}/{name}")
         if document is not None and at is not None:
-            received.append(decide.Received(document, _moment(at)))
+            found.append(decide.Received(document, _moment(at)))
+    return found
+
+
+def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, documents: Iterable[Received]) -> Gate:
+    approvals = [each for each in documents if not statements.is_of_glass(each.document)]
     decision = decide.decide(
-        received,
+        approvals,
         found.judged_by,
         proposal=decide.Proposed(
             run.id,
             stage.name,
-            statements.target_of(target),
+            statements.target_of(_target(stage)),
             found.digest,
-            _differing(store, found, [each.document for each in received]),
+            _differing(store, found, [each.document for each in approvals]),
         ),
         now=found.clock,
         requester=subjects.requesters(run.data),
@@ -317,6 +370,8 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, target: T
         reasons.insert(0, _goes_back(found.origin, found.proposal))
     if found.change and found.change.kind == "weaker":
         reasons.append("the rules would become weaker, so the old ones decide: " + "; ".join(found.change.reasons))
+    if decision.state == "waiting" and _waives(found, "approvals"):
+        return _with(_waived(found, "approvals"), "open", reasons, decision=decision)
     return _with(found, decision.state, reasons, decision=decision)
 
 
@@ -389,6 +444,11 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
         "after": [{"run": each.run, "stage": each.stage} for each in gate.left],
         **({"way": way} if (way := rollbacks.way(run.data)) else {}),
     }
+    if gate.waived:
+        used = [
+            _approval(store, each) | {"reason": each.reason} for each in gate.glass if gate.waived & set(each.waives)
+        ]
+        intent["break_glass"] = {"waived": sorted(gate.waived), "statements": used}
     return ledger.append(store, gate.ledger, [*entries, (ledger.DEPLOYMENT_INTENDED, intent)], key)
 
 
@@ -422,7 +482,7 @@ def _begun(store: Store, book: Ledger, run: Run, stage: PlannedStage, proposal: 
     return isinstance(recorded, dict) and decide.differences(recorded.get("proposal"), proposal.subject) == []
 
 
-def _approval(store: Store, counted: Counted) -> dict[str, Any]:
+def _approval(store: Store, counted: Counted | Glass) -> dict[str, Any]:
     """What the ledger says of a decision that counted; the document goes into the store beside it."""
     return {
         "statement": counted.digest,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pipeline.context import Context
-    from pipeline.gating import State
+    from pipeline.gating import Gate, State
     from pipeline.plan import PlannedStage
     from pipeline.record.replay import Outcome
     from pipeline.record.writer import ChainWriter
@@ -25,6 +25,27 @@ if TYPE_CHECKING:
 
 _LOOKS = 20
 """At a ledger that others write to: each time that one is put off, somebody else has got on."""
+
+
+def _people(gate: Gate) -> dict[str, Any]:
+    """What people had said by then, for whoever is to be told of it."""
+    decision = gate.decision
+    return {
+        "decisions": [
+            {"statement": each.digest, "person": each.person, "decision": each.decision}
+            for each in (decision.counted if decision else ())
+        ],
+        "voided": [
+            {"statement": each.digest, "person": each.person, "reason": each.reason}
+            for each in (decision.refused if decision else ())
+            if each.voided
+        ],
+        "glass": [
+            {"statement": each.digest, "person": each.person, "waives": list(each.waives), "reason": each.reason}
+            for each in gate.glass
+            if gate.waived & set(each.waives)
+        ],
+    }
 
 
 @dataclass
@@ -68,6 +89,8 @@ class Passage:
 
     def _held(self, proposal: Proposal) -> Outcome | None:
         context = self.context
+        if not context.propose_only:
+            self._take_up_reviews()
         gate = gating.look(context.store, context.plan, context.run, self.stage, proposal, trust=context.trust)
         proposes_only = context.propose_only or bool(self.ahead)
         if not proposes_only:
@@ -79,6 +102,7 @@ class Passage:
             "judged_by": gate.judged_by.digest,
             "ledger": gate.ledger.head,
             "clock": gate.clock.isoformat(),
+            **_people(gate),
         }
         is_open = gate.state == "open"
         told = [f"it is applied once these have succeeded: {', '.join(self.ahead)}"] if is_open and self.ahead else []
@@ -95,6 +119,14 @@ class Passage:
             )
         gating.enter(context.store, gate, context.run, (self.stage.kind, self.number), context.key)
         return None
+
+    def _take_up_reviews(self) -> None:
+        """Write down what others have reviewed since: whoever did, may have no key that writes ledgers."""
+        context, target = self.context, self.stage.target
+        if target and (context.trust is None or context.trust.key("gate", context.key.public.fingerprint)):
+            from pipeline import reviews  # late, as hardly ever somebody broke the glass
+
+            reviews.take_up(context.store, gating.ledger_name(self.stage), context.key, context.trust)
 
     def told_apart(self, result: Result) -> Result:
         """Where the target has moved, look in the ledger whether it was another run's deployment: that is nobody's tampering."""

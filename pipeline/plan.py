@@ -95,9 +95,7 @@ class PlannedStage:
     def as_json(self) -> dict[str, Any]:
         """Give the stage's JSON form, in which one without secrets says nothing of them, and so on."""
         form = {**dataclasses.asdict(self), "target": self.target.as_json() if self.target else None}
-        for name, source in self.secrets.items():
-            form["secrets"][name]["target"] = source.target.as_json() if source.target else None
-            form["secrets"][name] = _said(form["secrets"][name], "auth")
+        form["secrets"] = {name: _source_json(source) for name, source in self.secrets.items()}
         return _said(form, "secrets", "group", "after", "auth")
 
     @property
@@ -112,6 +110,32 @@ class PlannedStage:
 
 
 @dataclass(frozen=True)
+class Channel:
+    """Somewhere that is told of what happens: of what (`on`), and of which environments, if not of all.
+
+    `secrets` are those that it takes: `url` where the address is one, `secret` to sign with, `token` to sign in with. A topic of SNS is
+    reached at `target`, with `profile` or by a role of `auth`.
+    """
+
+    to: str
+    on: list[str]
+    environments: list[str] = field(default_factory=list)
+    url: str | None = None
+    repository: str | None = None
+    topic: str | None = None
+    target: Target | None = None
+    profile: str | None = None
+    auth: Auth | None = None
+    secrets: dict[str, SecretSource] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the JSON form, in which what is not said is left out."""
+        form = {**dataclasses.asdict(self), "target": self.target.as_json() if self.target else None}
+        form["secrets"] = {name: _source_json(source) for name, source in self.secrets.items()}
+        return _said(form, *(each for each in form if each not in ("to", "on")))
+
+
+@dataclass(frozen=True)
 class Plan:
     """The frozen graph. `stages` is in an order in which every stage stands after what it needs. `isolation` is one of `ISOLATIONS`."""
 
@@ -120,6 +144,7 @@ class Plan:
     definition: dict[str, str]
     stages: dict[str, PlannedStage]
     isolation: str = BEST_EFFORT
+    notifications: list[Channel] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Give the plan's JSON form. What is as it always was is left out, so that a plan keeps its digest."""
@@ -127,10 +152,11 @@ class Plan:
             "v": VERSION,
             **dataclasses.asdict(self),
             "stages": [each.as_json() for each in self.stages.values()],
+            "notifications": [each.as_json() for each in self.notifications],
         }
         if self.isolation == BEST_EFFORT:
             del made["isolation"]
-        return made
+        return _said(made, "notifications")
 
     def releases(self, stage: PlannedStage) -> bool:
         """Tell whether a stage stands or falls with a release: it deploys to its target, or another stage of the plan does."""
@@ -146,6 +172,11 @@ class Plan:
 def _said(form: dict[str, Any], *names: str) -> dict[str, Any]:
     """Leave out what of these says nothing."""
     return {name: value for name, value in form.items() if value or name not in names}
+
+
+def _source_json(source: SecretSource) -> dict[str, Any]:
+    form = {**dataclasses.asdict(source), "target": source.target.as_json() if source.target else None}
+    return _said(form, "auth")
 
 
 def _identity(target: Target) -> tuple[object, ...]:
@@ -180,7 +211,8 @@ def from_json(value: Any, what: str) -> Plan:
             raise VerificationFailed(f"{what} asks for the unknown isolation {value['isolation']!r}")
         named = {each.name: each for each in stages}
         isolation = value.get("isolation", BEST_EFFORT)
-        plan = Plan(value["name"], value["parameters"], value["definition"], named, isolation)
+        channels = [_channel(each) for each in value.get("notifications", [])]
+        plan = Plan(value["name"], value["parameters"], value["definition"], named, isolation, channels)
         if len(plan.stages) != len(stages) or digest.canonical(plan.as_json()) != digest.canonical(value):
             raise VerificationFailed(f"{what} is not in the form that plans are recorded in")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -194,6 +226,11 @@ def _target(value: dict[str, Any] | None) -> Target | None:
 
 def _source(value: dict[str, Any]) -> SecretSource:
     return SecretSource(**{**value, "target": _target(value["target"]), "auth": _auth(value)})
+
+
+def _channel(value: dict[str, Any]) -> Channel:
+    secrets = {name: _source(source) for name, source in value.get("secrets", {}).items()}
+    return Channel(**{**value, "target": _target(value.get("target")), "auth": _auth(value), "secrets": secrets})
 
 
 def _auth(value: dict[str, Any]) -> Auth | None:

@@ -36,15 +36,20 @@ class Places:
 
 
 def take(stage: PlannedStage, places: Places, key: bytes) -> dict[str, bytes]:
+    """Give the values of a stage's secrets by their names. Raises StageFailed."""
+    return values(stage.secrets, places, key)
+
+
+def values(sources: Mapping[str, SecretSource], places: Places, key: bytes) -> dict[str, bytes]:
     """Give the values by the secrets' names.
 
     `key` is the public half of the key that we seal with: the other half is never handed to a stage.
     Raises StageFailed that names each secret which cannot be had, and what to do about it.
     """
     sessions: dict[str, Session] = {}
-    values: dict[str, bytes] = {}
+    found: dict[str, bytes] = {}
     failures: list[StageFailed] = []
-    for name, source in stage.secrets.items():
+    for name, source in sources.items():
         try:
             if source.place == "variable":
                 value = _of_variable(source, places.ours)
@@ -52,7 +57,7 @@ def take(stage: PlannedStage, places: Places, key: bytes) -> dict[str, bytes]:
                 value = _of_file(source, places.project)
             else:
                 value = _of_aws(source, sessions, places)
-            values[name] = _usable(value, key)
+            found[name] = _usable(value, key)
         except StageFailed as error:
             failures.append(
                 StageFailed(f"the secret {name} {error.message}", hint=error.hint and f"{name}: {error.hint}")
@@ -60,7 +65,7 @@ def take(stage: PlannedStage, places: Places, key: bytes) -> dict[str, bytes]:
     if failures:
         hints = [each.hint for each in failures if each.hint]
         raise StageFailed("\n".join(each.message for each in failures), hint="\n".join(hints) or None)
-    return values
+    return found
 
 
 def _of_variable(source: SecretSource, ours: Mapping[str, str]) -> bytes:

@@ -101,6 +101,11 @@ class Limits:
     """CloudFormation's drift detection: some seconds for a small stack, minutes for one of hundreds of resources."""
     drift_ask_s: float = 900.0
     """All that is asked to find drift: twice the time of a detection, for a stack of hundreds of functions."""
+    notify_s: float = 5.0
+    """One try to tell somebody of something: who does not answer in that time keeps a deployment waiting."""
+    notify_tries: int = 3
+    notify_old_s: float = 86_400.0
+    """What happened longer ago is news to nobody: a record that was carried elsewhere tells it to no one again."""
     cancel_s: float = 15.0
     """Until who asked to stop gives up waiting: a look, the grace, and what it takes to write that down."""
 

@@ -15,9 +15,11 @@
 9. What an attempt found rejected, none that came after it was let through to do.
 10. Nothing older was put over something newer: what was let through was not outdated then, and what was held up as that, was.
 11. Where another run's deployment had begun and was not over, it says so: it came after one that had died.
-12. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
+12. What was let through by breaking the glass, was by those who might, and waives no more than they signed; the rules were not
+    made weaker by that. Its review is by somebody else who might. What nobody has reviewed yet is told.
+13. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
     the store's clock said then.
-12. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger; it was
+14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger; it was
     the last to be deployed since it was opened. While it holds up others, none was let through, and what was held up was held.
 """
 
@@ -225,13 +227,17 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         wanted = rules.from_json(stage.rules, key)
         in_force = book.entries[seen.length].before.rules
         goes_back = origin is not None and stage.kind == "deploy"
-        judged_by, wanted, _ = subjects.judge(
+        judged_by, wanted, change = subjects.judge(
             rules.from_json(in_force, book.name) if in_force else None, wanted, goes_back=goes_back
         )
         if rollbacks.is_rollback(run.data) and stage.kind == "deploy":
             found += _as_it_ran(key, origin, attempt, evidence)
         found += _rules_in_place(key, entry, judged_by, wanted)
-        if frozen := freezes.frozen(judged_by.freezes, seen.clock):
+        waived = _waived(data)
+        if waived and change and change.kind == "weaker":
+            found.append(broken(key, "made the rules weaker by breaking the glass"))
+        frozen = freezes.frozen(judged_by.freezes, seen.clock)
+        if frozen and "window" not in waived:
             found.append(broken(key, f"was let through at {seen.clock.isoformat()}, when the target was {frozen}"))
         found += _let_through(book, entry, evidence, attempt, seen, judged_by=judged_by, wanted=wanted)
         others = {which for which in entry.before.intents if which[0] != run.id}
@@ -343,7 +349,7 @@ def since_opened(book: Book, run: Run) -> list[Deployment]:
 
 
 def held_up(book: Book, attempt: Attempt, events: Iterable[Event], evidence: Evidence) -> list[Finding]:
-    """Rules 10 and 12 for an attempt that was held up."""
+    """Rules 10 and 13 for an attempt that was held up."""
     found: list[Finding] = []
     stage = evidence.plan.stages[attempt.stage]
     for event in events:
@@ -531,24 +537,28 @@ def _let_through(
         broken(key, f"what was let through is not what the run proposed: {field}")
         for field in decide.differences(_composed(evidence, attempt, subject, judged_by, wanted), subject)
     ]
-    unscanned = subjects.not_passed(subject, judged_by)
+    waived = _waived(entry.event.data)
+    unscanned = subjects.not_passed(subject, judged_by) if "scan" not in waived else []
     found += [broken(key, f"was let through, though no scan passed the image {config}") for config in unscanned]
     received = [
         decide.Received(evidence.documents[each["document"]], datetime.fromisoformat(each["received_at"]))
         for each in entry.event.data["approvals"]
     ]
     target = statements.target_of(stage.target) if stage.target else {}
+    proposal = decide.Proposed(run.id, stage.name, target, decide.subject_digest(subject))
+    used = book.entries[seen.length].before.used
+    found += _glass_broken(key, entry.event.data, evidence, judged_by, proposal=proposal, now=seen.clock, used=used)
     decision = decide.decide(
         received,
         judged_by,
-        proposal=decide.Proposed(run.id, stage.name, target, decide.subject_digest(subject)),
+        proposal=proposal,
         now=seen.clock,
         requester=subjects.requesters(run.data),
         authors=(run.data.get("authors") or {}).get(book.name),
-        used=book.entries[seen.length].before.used,
+        used=used,
         anybody=stage.kind == "deploy" and _origin(book, seen.length, run, stage) is not None,
     )
-    return found + _opened(key, decision, entry.event.data["approvals"])
+    return found + _opened(key, decision, entry.event.data["approvals"], may_wait="approvals" in waived)
 
 
 def _composed(evidence: Evidence, attempt: Attempt, subject: Any, judged_by: Rules, wanted: Rules) -> dict[str, Any]:
@@ -562,9 +572,71 @@ def _composed(evidence: Evidence, attempt: Attempt, subject: Any, judged_by: Rul
     return subjects.compose(attempt.stage, proposal, judged_by=judged_by, wanted=wanted, verdicts=verdicts, way=way)
 
 
-def _opened(key: str, decision: Decision, approvals: list[dict[str, Any]]) -> list[Finding]:
-    """Rule 6: the gate opens, and by just those who are recorded."""
-    if decision.state != "open":
+def _waived(data: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset((data.get("break_glass") or {}).get("waived", ()))
+
+
+def _glass_broken(
+    key: str, data: Mapping[str, Any], evidence: Evidence, judged_by: Rules, **more: Any
+) -> list[Finding]:
+    """Rule 12: ask again of each who broke the glass whether that counted, and of all together what they waived."""
+    found: list[Finding] = []
+    signed: set[str] = set()
+    for each in (data.get("break_glass") or {}).get("statements", []):
+        document, at = evidence.documents[each["document"]], datetime.fromisoformat(each["received_at"])
+        one = decide.broken(document, judged_by, received_at=at, **more)
+        if isinstance(one, decide.Refused):
+            found.append(broken(key, f"was let through by breaking the glass, which does not count: {one.reason}"))
+        elif (one.digest, one.person, one.key) != (each["statement"], each["person"], each["key"]):
+            found.append(broken(key, "names another who broke the glass than signed that"))
+        else:
+            signed |= set(one.waives)
+    if not _waived(data) <= signed:
+        text = "waives more than whoever broke the glass has signed"
+        found.append(broken(key, text, sorted(signed), sorted(_waived(data))))
+    return found
+
+
+def reviewed(book: Book, entry: Entry, document: bytes | None) -> list[Finding]:
+    """Rule 12 for a review. `document` is what was signed, None if it is not there, which is told elsewhere."""
+    found: list[Finding] = []
+    key, data = book.key(entry), entry.event.data
+    with reading(key, found):
+        in_force = rules.from_json(entry.before.rules, key)
+        glass, at = entry.before.glass[data["of"]], datetime.fromisoformat(data["received_at"])
+        if document is not None:
+            one = decide.reviewed(
+                document,
+                in_force,
+                run=glass["run"],
+                of=data["of"],
+                received_at=at,
+                excluded=decide.not_reviewers(in_force, glass),
+            )
+            if isinstance(one, decide.Refused):
+                found.append(broken(key, f"is no review: {one.reason}"))
+            elif (one.digest, one.person, one.key) != (data["statement"], data["person"], data["key"]):
+                found.append(broken(key, "names another reviewer than signed that"))
+    return found
+
+
+def not_reviewed(book: Book, run_id: str) -> list[Finding]:
+    """Rule 12: what of a run was let through by breaking the glass, and waits to be reviewed."""
+    last = book.entries[-1] if book.entries else None
+    left = ledger.after(last.before, last.event).glass if last else {}
+    return [
+        missing(
+            book.name,
+            f"let {each['stage']} of run {run_id} through as {each['person']} broke the glass, and nobody has reviewed that",
+        )
+        for each in left.values()
+        if each["run"] == run_id
+    ]
+
+
+def _opened(key: str, decision: Decision, approvals: list[dict[str, Any]], *, may_wait: bool) -> list[Finding]:
+    """Rule 6: the gate opens, and by just those who are recorded; or it waits, and the glass was broken for that."""
+    if decision.state != "open" and not (may_wait and decision.state == "waiting"):
         reasons = [each.reason for each in decision.refused] + decision.reasons
         return [broken(key, f"was let through, and the gate was {decision.state}: {'; '.join(reasons)}")]
     counted = {(each.digest, each.person, each.key) for each in decision.counted}

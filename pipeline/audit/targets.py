@@ -76,6 +76,7 @@ class Targets:
                         people = [str(each["person"]) for each in entry.event.data["approvals"]]
                         judged.approved_by[str(entry.event.data["stage"])] = people
                         judged.ledgers = sorted({*judged.ledgers, book.name})
+            judged.findings += ledgers.not_reviewed(book, run.id)
             for attempt in (each for attempts in run.attempts.values() for each in attempts):
                 stage = plan.stages.get(attempt.stage)
                 if stage is None or ledgers.ledger_of(stage) != book.name:
@@ -109,10 +110,19 @@ class Targets:
             for entry in book.entries:
                 if entry.event.type in (ledger.TARGET_ENROLLED, ledger.RULES_CHANGED):
                     found += ledgers.rule_changes(book, entry)
+                if entry.event.type == ledger.GLASS_REVIEWED:
+                    found += ledgers.reviewed(book, entry, self._document(book, entry, found))
                 if entry.event.type == ledger.RULES_CHANGED and entry.event.data.get("kind") == "weaker":
                     found += self._weakened(book, entry)
             self._histories[book.name] = found
         return self._histories[book.name]
+
+    def _document(self, book: Book, entry: Entry, found: list[Finding]) -> bytes | None:
+        sha256, what = str(entry.event.data.get("document")), f"the review in {book.key(entry)}"
+        wrong = self._blobs.check(sha256, what)
+        if wrong:
+            found.append(wrong)
+        return None if wrong else self._blobs.read(sha256, what)
 
     def _weakened(self, book: Book, entry: Entry) -> list[Finding]:
         found: list[Finding] = []
@@ -149,7 +159,8 @@ class Targets:
                 wanted |= set(ledgers.origin(book, run))
         for entry in (entry for book in books for entry in _of_run(book, run.id)):
             wanted.add(str(entry.event.data.get("subject") or ""))
-            for approval in entry.event.data.get("approvals") or []:
+            glass = (entry.event.data.get("break_glass") or {}).get("statements", [])
+            for approval in [*(entry.event.data.get("approvals") or []), *glass]:
                 sha256, what = approval["document"], f"an approval of run {run.id}"
                 wrong = self._blobs.check(sha256, what)
                 if wrong:

@@ -105,7 +105,7 @@ def approvals(run_id: str | None, project: str, store: str | None, trust: str | 
     if not waiting:
         click.echo("nothing waits for approval")
     for run, stage, gate in waiting:
-        _print_gate(run, stage, gate)
+        print_gate(run, stage, gate)
 
 
 @click.group()
@@ -127,7 +127,7 @@ def gate_check(*, run_id: str, stage: str, project: str, store: str | None, trus
     if as_json:
         common.print_json(_as_json(run, planned, found))
     else:
-        _print_gate(run, planned, found)
+        print_gate(run, planned, found)
     sys.exit(_EXIT[found.state])
 
 
@@ -151,13 +151,14 @@ def gate_receive(
     for (_, _, key), source, document in placed:
         if not opened.put_new(key, document) and opened.read(key) != document:
             raise VerificationFailed(f"{key} is in the inbox already, with another signature", where=source.name)
-    gates = [_find(opened, *each, trusted) for each in dict.fromkeys(place[:2] for place, _, _ in placed)]
+    stages = dict.fromkeys(place[:2] for place, _, _ in placed)
+    gates = [waits for each in stages if (waits := _waits(opened, *each, trusted))]
     if as_json:
         common.print_json([_as_json(run, planned, found) for run, planned, found in gates])
         return
     click.echo(f"{len(received)} decisions are in the inbox" if len(received) > 1 else "1 decision is in the inbox")
     for run, planned, found in gates:
-        _print_gate(run, planned, found)
+        print_gate(run, planned, found)
 
 
 def _documents(file: BinaryIO) -> list[bytes]:
@@ -189,9 +190,12 @@ def _places(store: Store, source: str, document: bytes, trust: Trust | None) -> 
     if statement.run not in runs.run_ids(store):
         message = f"it decides on run {statement.run}, which is not in {store.location}"
         raise UsageError(message, where=source, hint="Name the store that has it: --store DIR")
-    run, plan = _load(store, statement.run)
+    run, plan = load(store, statement.run)
     names = [each.stage for each in statement.covers]
     waits = [name for name in names if name in plan.stages and _gate(store, run, plan, name, trust)]
+    if not statement.is_approval:  # of what failed, or has happened
+        waits = [name for name in names if name in plan.stages]
+        return [(run.id, name, gating.document_key(run.id, name, statement.digest)) for name in waits]
     for name in waits or names[:1]:
         _find(store, run.id, name, trust)  # of what waits for nobody it says why
     return [(run.id, name, gating.document_key(run.id, name, statement.digest)) for name in waits]
@@ -216,7 +220,7 @@ def _decide(
     from pipeline.gates import sshsig, statements
     from pipeline.record import digest
 
-    lasts_s = _seconds(expires)
+    lasts_s = duration(expires)
     if not reason.strip():
         raise UsageError("--reason is empty", hint="Say in a sentence why: it is part of what you sign.")
     opened, trusted = common.open_store(store, Path(project)), common.trusted(trust)
@@ -226,7 +230,7 @@ def _decide(
             text = f"stage {planned.name} of run {run.id} is not deployed any more, {found.reasons[0]}"
             raise Blocked(text, hint=found.hint)
         if not as_json:
-            _print_proposal(run, planned, found)
+            print_proposal(run, planned, found)
     run, gates = proposed[0][0], [found for _, _, found in proposed]
     with sshsig.chosen(Path(sign_with).expanduser() if sign_with else None, _keys(gates, person)) as (path, public):
         who = _owner(gates, public, person)
@@ -237,7 +241,7 @@ def _decide(
             person=who,
             reason=reason,
             run=run.id,
-            covers=[statements.Covered(each.name, _target_of(each), found.digest) for _, each, found in proposed],
+            covers=[statements.Covered(each.name, target_of(each), found.digest) for _, each, found in proposed],
             made_at=now,
             expires_at=now + timedelta(seconds=lasts_s),
             seen=[run.head.as_json(), *(_last(run, each).head.as_json() for _, each, _ in proposed)],
@@ -248,6 +252,14 @@ def _decide(
     for key in keys:
         opened.put_new(key, document)
     after = [_find(opened, run.id, planned.name, trusted) for _, planned, _ in proposed]
+    if decision == "approve":
+        _tell(
+            opened,
+            run,
+            [planned.name for _, planned, _ in proposed],
+            {"statement": sha256, "person": who},
+            Path(project),
+        )
     if as_json:
         told = {"statement": sha256, "person": who, "document": f"{opened.location}/{keys[0]}"}
         stages = [_as_json(*each) for each in after]
@@ -255,10 +267,42 @@ def _decide(
         return
     click.echo(f"\n{who}: {decision} is signed and in the inbox:\n  {opened.location}/{keys[0]}")
     for each in after:
-        _print_gate(*each)
+        print_gate(*each)
 
 
-def _target_of(stage: PlannedStage) -> dict[str, str | None]:
+def _tell(store: Store, run: Run, stages: list[str], said: dict[str, str], project: Path) -> None:
+    """Tell those whom the project's own definition names that somebody approved.
+
+    Never those whom a plan in the store names: whoever can write there would have us read secrets of this machine, and send them.
+    Who cannot be told now is told by whoever goes on with the run.
+    """
+    from pipeline import compiling, embedded
+    from pipeline.errors import TowpathError
+    from pipeline.notifications import notices
+    from pipeline.notifications.notifier import Notifier
+
+    try:
+        definition, folder = common.load(project / "pipeline.yaml")
+    except TowpathError:
+        return
+    channels = [compiling.channel(definition, each) for each in definition.notifications]
+    if not channels:
+        return
+
+    def warn(text: str) -> None:
+        click.echo(f"{text}; whoever goes on with the run does", err=True)
+
+    def endpoint() -> str:
+        return embedded.endpoint(warn)
+
+    notifier = Notifier(store, channels, project=folder, endpoint=endpoint, key=b"", warn=warn)
+    _, plan = load(store, run.id)
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    notifier.tell([notices.approved(plan, run, each, said, at) for each in stages], give_up=False)
+    notifier.close()
+
+
+def target_of(stage: PlannedStage) -> dict[str, str | None]:
     from pipeline.gates import statements
 
     if stage.target is None:
@@ -275,7 +319,7 @@ def _last(run: Run, stage: PlannedStage) -> Attempt:
 
 def _find_all(store: Store, run_id: str, stage: str, trust: Trust | None) -> list[_Proposed]:
     """Give a stage that has proposed something; of one with several environments all that wait."""
-    run, plan = _load(store, common.find_run(store, run_id))
+    run, plan = load(store, common.find_run(store, run_id))
     group = [name for name, each in plan.stages.items() if each.group == stage]
     waits = [name for name in group if _gate(store, run, plan, name, trust)]
     return [_find(store, run.id, name, trust) for name in waits or group[:1] or [stage]]
@@ -283,7 +327,7 @@ def _find_all(store: Store, run_id: str, stage: str, trust: Trust | None) -> lis
 
 def _find(store: Store, run_id: str, stage: str, trust: Trust | None) -> tuple[Run, PlannedStage, Gate]:
     """Give a stage that has proposed something, and how its gate stands. Raises UsageError if it has not."""
-    run, plan = _load(store, common.find_run(store, run_id))
+    run, plan = load(store, common.find_run(store, run_id))
     common.known(plan, (stage,))
     gate = _gate(store, run, plan, stage, trust)
     if gate is None:
@@ -295,6 +339,12 @@ def _find(store: Store, run_id: str, stage: str, trust: Trust | None) -> tuple[R
             f"stage {stage} of run {run.id} waits for nobody: it is {state}", hint="What waits: towpath approvals"
         )
     return run, plan.stages[stage], gate
+
+
+def _waits(store: Store, run_id: str, stage: str, trust: Trust | None) -> _Proposed | None:
+    run, plan = load(store, run_id)
+    gate = _gate(store, run, plan, stage, trust)
+    return (run, plan.stages[stage], gate) if gate else None
 
 
 def _all_waiting(store: Store, trust: Trust | None) -> list[_Proposed]:
@@ -318,7 +368,7 @@ def _proposed(store: Store, run_id: str, trust: Trust | None) -> tuple[Run | Non
     from pipeline.errors import TowpathError
 
     try:
-        run, plan = _load(store, run_id)
+        run, plan = load(store, run_id)
         gates = [(stage, _gate(store, run, plan, name, trust)) for name, stage in plan.stages.items()]
     except TowpathError as error:
         click.echo(f"{run_id}: {error.message}", err=True)
@@ -337,7 +387,7 @@ def _gate(store: Store, run: Run, plan: Plan, stage: str, trust: Trust | None) -
     return gating.look(store, plan, run, plan.stages[stage], last.proposal, trust=trust)
 
 
-def _load(store: Store, run_id: str) -> tuple[Run, Plan]:
+def load(store: Store, run_id: str) -> tuple[Run, Plan]:
     from pipeline import plan
     from pipeline.record import runs
 
@@ -377,14 +427,14 @@ def _confirm(decision: str, who: str, stage: str, *, ask: bool) -> None:
         raise click.Abort
 
 
-def _seconds(text: str) -> int:
+def duration(text: str) -> int:
     found = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text)
     if not found:
         raise UsageError(f"--expires {text!r} is no duration", hint="Write, for example: --expires 8h")
     return int(found[1]) * _SECONDS[found[2]]
 
 
-def _print_proposal(run: Run, stage: PlannedStage, gate: Gate) -> None:
+def print_proposal(run: Run, stage: PlannedStage, gate: Gate) -> None:
     from pipeline.cli.progress import plain
 
     last, source, target = _last(run, stage), run.data.get("source") or {}, stage.target
@@ -415,7 +465,7 @@ def _print_proposal(run: Run, stage: PlannedStage, gate: Gate) -> None:
         click.echo(plain(line))
 
 
-def _print_gate(run: Run, stage: PlannedStage, gate: Gate) -> None:
+def print_gate(run: Run, stage: PlannedStage, gate: Gate) -> None:
     from pipeline.cli.progress import plain
 
     click.echo(f"{run.id} {stage.name}: {gate.state}")

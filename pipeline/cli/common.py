@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pipeline.definition import Definition
     from pipeline.plan import Plan, Value
+    from pipeline.record.ledger import Ledger
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
     from pipeline.signing.signers import Trust
@@ -110,11 +111,26 @@ def runner_keys(own: str | None, trust: str | None) -> tuple[Key, Trust | None]:
     return signing, trusting
 
 
-def refuse_no_gate(own: Key, trust: Trust | None) -> None:
+def may_write(book: Ledger, own: Key, trust: Trust | None) -> bool:
+    """Tell whether what a key writes to a ledger will be relied on: it is enrolled as gate, or has written there before.
+
+    One event by a key that others do not enrol, and for them the ledger does not hold any more.
+    """
+    if trust:
+        return trust.key("gate", own.public.fingerprint) is not None
+    return not book.events or any(each.data["writer"]["key"] == own.public.line for each in book.events)
+
+
+def refuse_no_gate(book: Ledger, own: Key, trust: Trust | None) -> None:
     """Refuse to write to a ledger with a key that nobody would rely on. Raises UsageError."""
-    if trust and not trust.key("gate", own.public.fingerprint):
+    if may_write(book, own, trust):
+        return
+    hint = "Do it where such a key is, or name it: --key FILE"
+    if trust:
         text = f"this machine's key, {own.public.fingerprint}, is not enrolled as gate: nobody would rely on what it writes"
-        raise UsageError(text, hint="Do it where such a key is, or name it: --key FILE", where=trust.path)
+        raise UsageError(text, hint=hint, where=trust.path)
+    text = f"this machine's key, {own.public.fingerprint}, has never written to {book.name}: who pins keys would not rely on it"
+    raise UsageError(text, hint=f"{hint}. If it counts, say so with the file that enrols it: --trust FILE")
 
 
 def rely_on(store: Store, run_id: str, trust: Trust) -> None:

@@ -274,9 +274,16 @@ def _print(states: list[dict[str, Any]], *, in_detail: bool, as_json: bool) -> N
     head = ["environment", "stack", "release", "since", "run", "commit", "asked for by", "approved by"]
     _table(head + (["changed"] if asked else []) + ["rules"], [_row(each, asked=asked) for each in states])
     for each in states:
-        for line in _held(each):
+        for line in (*_held(each), *_to_review(each)):
             _say(f"{each['environment']}: {line}")
         _print_drift(each)
+
+
+def _to_review(state: dict[str, Any]) -> Iterator[str]:
+    """What was let through past the rules, and nobody should overlook."""
+    for each in state["to_review"]:
+        what = f"{each['stage']} of run {each['run']} was let through at {_at(each['at'])} as {each['person']} broke the glass"
+        yield f"{what}, and nobody has reviewed that: towpath break-glass {each['run']} {each['stage']} --review --reason '...'"
 
 
 def _row(state: dict[str, Any], *, asked: bool) -> list[str]:
@@ -313,7 +320,7 @@ def _print_one(state: dict[str, Any]) -> None:
         _say(f"  commit     {current['commit'] or 'not known'}")
         _say(f"  asked for  by {asked}")
         _say(f"  approved   by {approved}")
-    for line in _held(state):
+    for line in (*_held(state), *_to_review(state)):
         _say(f"  {line}")
     for title, values in (("images", state["images"]), ("parameters", state["parameters"]), ("tags", state["tags"])):
         if values:
@@ -359,9 +366,10 @@ def _outcome(deployment: dict[str, Any]) -> str:
 
 def _held(state: dict[str, Any]) -> Iterator[str]:
     """Tell of what is in the way of the next deployment."""
-    lock = state["lock"]
-    if lock:
-        yield f"locked by {lock['by']} since {_at(lock['at'])}: {lock['reason']}"
+    if state["lock"]:
+        from pipeline import locks
+
+        yield locks.describe(state["lock"])
     hold = state["hold"]
     if hold:
         yield f"held since {_at(hold['at'])}, when run {hold['run']} went back to an older release, asked for by {hold['by']}"

@@ -88,14 +88,14 @@ class _Place:
         from pipeline.record import ledger
 
         folder = Path(project)
-        book = ledger.name_of(targets.of_environment(name, folder))
+        where = ledger.name_of(targets.of_environment(name, folder))
         opened, own, trusted = (
             common.open_store(store, folder, create=True),
             common.runner_key(key),
             common.trusted(trust),
         )
-        common.refuse_no_gate(own, trusted)
-        return _Place(name, book, folder, opened, own, trusted, as_json)
+        common.refuse_no_gate(ledger.read(opened, where), own, trusted)
+        return _Place(name, where, folder, opened, own, trusted, as_json)
 
     def act(self, reason: str) -> Act:
         from pipeline import locks

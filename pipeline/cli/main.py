@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "approve": ("approve", "Approve what a stage is about to do, with your SSH key."),
     "reject": ("approve", "Reject what a stage is about to do."),
     "approvals": ("approve", "List what waits for approval."),
+    "break-glass": ("glass", "In an emergency, let through what the rules hold up; and review that."),
     "lock": ("lock", "Keep everybody from deploying to an environment."),
     "unlock": ("lock", "Let them deploy there again."),
     "gate": ("approve", "Tell how a stage's gate stands."),
@@ -71,7 +72,9 @@ class _Lazy(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"pipeline.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
+        command: click.Command = getattr(
+            import_module(f"pipeline.cli.{COMMANDS[cmd_name][0]}"), cmd_name.replace("-", "_")
+        )
         return command
 
     def resolve_command(

@@ -51,7 +51,8 @@ def summary(run: Run, plan: Plan, alive: Callable[[Attempt], bool]) -> dict[str,
 
 def add_newer(state: dict[str, Any], store: Store, plan: Plan, run: Run) -> None:
     """Add to each stage of a summary which deployment by another run stands in its place, or before it: `newer`; how the gate
-    stands at which it waits: `gate`; and `held`, if a rollback keeps it from its target.
+    stands at which it waits: `gate`; `held`, if a rollback keeps it from its target; and what nobody has reviewed yet that was let
+    through by breaking the glass: `to_review`.
 
     A ledger that does not hold is told on standard error: what the run itself left is told all the same.
     """
@@ -65,6 +66,8 @@ def add_newer(state: dict[str, Any], store: Store, plan: Plan, run: Run) -> None
             if last and last.outcome == "waiting" and last.proposal:
                 gate = gating.look(store, plan, run, stage, last.proposal)
                 state["stages"][name]["gate"] = {"state": gate.state, "reasons": gate.reasons}
+            if glass := gating.to_review(store, run, stage):
+                state["stages"][name]["to_review"] = glass
             if not plan.releases(stage):
                 continue
             if not run.done(name):
@@ -101,6 +104,10 @@ def show(state: dict[str, Any]) -> None:
         told = newer(stage) or stage.get("held")
         if told:
             click.echo(f"  {'':<{width}}    {plain(told)}")
+        for each in stage.get("to_review", []):
+            text = f"let through as {each['person']} broke the glass ({', '.join(each['waived'])}), and not reviewed: {each['reason']}"
+            click.echo(f"  {'':<{width}}    {plain(text)}")
+            click.echo(f"  {'':<{width}}    towpath break-glass {state['run']} {name} --review --reason '...'")
         for reason in (stage.get("gate") or {}).get("reasons", []):
             click.echo(f"  {'':<{width}}    {plain(reason)}")
         for key, url in stage["facts"].get("endpoints", {}).items():

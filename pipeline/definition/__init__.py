@@ -46,6 +46,7 @@ def load(path: Path, project: Path) -> Definition:
         positions=loaded.positions,
         warnings=tuple(in_order(checked.warnings, files)),
         isolation=drafted.isolation,
+        notifications=drafted.notifications,
     )
 
 

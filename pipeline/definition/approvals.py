@@ -16,7 +16,7 @@ from pipeline.definition.hints import MOST_PROBLEMS, did_you_mean, dotted
 from pipeline.gates import freezes
 from pipeline.gates import people as gate_people
 from pipeline.gates import rules as gate_rules
-from pipeline.gates.statements import NAMESPACE
+from pipeline.gates.statements import GLASS_NAMESPACE, NAMESPACE
 from stages.contract import Problem
 from stages.limits import LIMITS
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path as FilePath
 
     from pipeline.definition.draft import Draft
-    from pipeline.definition.model import Approvals, Environment
+    from pipeline.definition.model import Environment
     from pipeline.definition.positions import Path, Positions
     from pipeline.gates.people import Enrolled
     from pipeline.gates.rules import Rules
@@ -49,6 +49,7 @@ def read(draft: Draft, positions: Positions, project: FilePath) -> Gated:
         _groups(draft, positions),
         _environments(draft, keys, positions, complete=readable),
         _freezes(draft, positions),
+        _glass(draft, keys, positions, complete=readable),
     )
     problems += itertools.islice(itertools.chain(*checks), MOST_PROBLEMS)
     if problems or draft.broken:
@@ -130,15 +131,15 @@ def _environments(draft: Draft, keys: list[Enrolled], positions: Positions, *, c
             yield Problem(message, *positions.key("environments", name), hint)
         elif approvals is not None and approvals.people:
             path = ("environments", name, "approvals")
-            unknown = list(_unknown_approvers(path, approvals, draft, positions))
+            unknown = list(_unknown_approvers(path, approvals.approvers, draft, positions))
             yield from unknown
             if not unknown and complete and not {section for section, _ in draft.broken} & {"people", "groups"}:
                 yield from _cannot_be_met(path, environment, draft, keys, positions)
 
 
-def _unknown_approvers(path: Path, approvals: Approvals, draft: Draft, positions: Positions) -> Iterator[Problem]:
+def _unknown_approvers(path: Path, names: Iterable[str], draft: Draft, positions: Positions) -> Iterator[Problem]:
     known = draft.names["people"] | draft.names["groups"]
-    for index, name in enumerate(approvals.approvers):
+    for index, name in enumerate(names):
         if name not in known:
             yield _unknown((*path, "from", index), name, known, "person or group", positions)
 
@@ -146,7 +147,7 @@ def _unknown_approvers(path: Path, approvals: Approvals, draft: Draft, positions
 def _cannot_be_met(
     path: Path, environment: Environment, draft: Draft, keys: list[Enrolled], positions: Positions
 ) -> Iterator[Problem]:
-    rules = _rules(environment, draft, keys)
+    rules = _approved(environment, draft, keys)
     if not set(rules.approvers) <= draft.names["people"]:
         return  # a group has somebody whom nobody knows, and that is told there
     without = [person for person, theirs in rules.approvers.items() if not theirs]
@@ -163,6 +164,26 @@ def _cannot_be_met(
     elif not without:
         for problem in gate_rules.problems(rules):
             yield Problem(problem, *positions.value(*path, "people"), "Name more people, or ask for fewer.")
+
+
+def _glass(draft: Draft, keys: list[Enrolled], positions: Positions, *, complete: bool) -> Iterator[Problem]:
+    for name, environment in draft.environments.items():
+        if environment.break_glass is None:
+            continue
+        path = ("environments", name, "break-glass")
+        unknown = list(_unknown_approvers(path, environment.break_glass.people, draft, positions))
+        yield from unknown
+        if unknown or not complete or {section for section, _ in draft.broken} & {"people", "groups"}:
+            continue
+        rules = _rules(environment, draft, keys)
+        without = [person for person, theirs in rules.glass.items() if not theirs]
+        for person in without:
+            line = f'{person} namespaces="{NAMESPACE},{GLASS_NAMESPACE}" ssh-ed25519 AAAA...'
+            message = f"{person!r} may break the glass, and has no key for it"
+            yield Problem(message, *positions.value(*path, "from"), f"Add to the file of `signers`: {line}")
+        if not without and len({*rules.glass, *rules.approvers}) == 1:
+            message = f"only {next(iter(rules.glass))!r} may break the glass of {name!r}, and nobody could review it"
+            yield Problem(message, *positions.value(*path, "from"), "Name two people at least, or others who approve.")
 
 
 def _freezes(draft: Draft, positions: Positions) -> Iterator[Problem]:
@@ -183,7 +204,11 @@ def _windows(environment: Environment) -> tuple[freezes.Freeze, ...]:
 
 
 def _rules(environment: Environment, draft: Draft, keys: list[Enrolled]) -> Rules:
-    return dataclasses.replace(_approved(environment, draft, keys), freezes=_windows(environment))
+    approved = _approved(environment, draft, keys)
+    named = environment.break_glass.people if environment.break_glass else ()
+    glass = gate_people.of(gate_people.members(named, draft.groups), keys, GLASS_NAMESPACE)
+    validity = gate_people.limits([*approved.approvers.values(), *glass.values()], keys)
+    return dataclasses.replace(approved, freezes=_windows(environment), glass=glass, validity=validity)
 
 
 def _approved(environment: Environment, draft: Draft, keys: list[Enrolled]) -> Rules:

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.definition import auth, copies, graph, options, references, secrets
+from pipeline.definition import auth, copies, graph, notifications, options, references, secrets
 from pipeline.definition.hints import MOST_PROBLEMS, described, did_you_mean, dotted
 from pipeline.definition.model import MOST_STAGES
 from stages.contract import Problem
@@ -43,6 +43,7 @@ def check(draft: Draft, positions: Positions) -> Checked:
         _too_many(draft, positions),
         references.problems(draft, positions),
         secrets.problems(draft, positions),
+        notifications.problems(draft, positions),
         auth.problems(draft, positions),
         graph.unknown_needs(draft, positions),
     )
@@ -259,10 +260,10 @@ def _habits(draft: Draft, positions: Positions) -> Iterator[Problem]:
     for name in draft.parameters:
         if name not in named:
             yield Problem(f"nothing uses parameter {name!r}", *positions.key("parameters", name))
-    named_secrets = {name for each in draft.stages.values() for name in each.secrets}
+    named_secrets = {name for each in draft.stages.values() for name in each.secrets} | notifications.secrets(draft)
     for name in draft.secrets:
         if name not in named_secrets:
-            yield Problem(f"no stage uses secret {name!r}", *positions.key("secrets", name))
+            yield Problem(f"nothing uses secret {name!r}", *positions.key("secrets", name))
     yield from _same_stack(draft, positions)
 
 

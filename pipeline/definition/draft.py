@@ -16,7 +16,7 @@ import pipeline
 from pipeline.definition import messages
 from pipeline.definition.expressions import is_expression
 from pipeline.definition.hints import MOST_PROBLEMS, closest, described, dotted
-from pipeline.definition.model import VERSION, Document, Environment, Parameter, Person, Secret, Stage
+from pipeline.definition.model import VERSION, Document, Environment, Notification, Parameter, Person, Secret, Stage
 from stages.contract import Problem
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Draft:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     signers: str | None = None
     isolation: Isolation = "best-effort"
+    notifications: tuple[Notification, ...] = ()
     names: Mapping[str, frozenset[str]] = field(default_factory=dict)
     broken: frozenset[tuple[str, str]] = frozenset()
 
@@ -147,9 +148,18 @@ def _draft(document: dict[str, Any], bad: set[Path]) -> Draft | None:
         groups=_groups(document, bad),
         signers=None if ("signers",) in bad else document.get("signers"),
         isolation="best-effort" if ("isolation",) in bad else document.get("isolation", "best-effort"),
+        notifications=_notifications(document, bad),
         names={section: frozenset(document.get(section, {})) for section in SECTIONS},
         broken=frozenset((str(path[0]), str(path[1])) for path in bad if path[0] in SECTIONS),
     )
+
+
+def _notifications(document: dict[str, Any], bad: set[Path]) -> tuple[Notification, ...]:
+    """All of them, or none where one is not of its form: of it alone is told then."""
+    found = document.get("notifications", [])
+    if not isinstance(found, list) or any(path[0] == "notifications" for path in bad):
+        return ()
+    return tuple(Notification.model_validate(each) for each in found)
 
 
 def _groups(document: dict[str, Any], bad: set[Path]) -> dict[str, tuple[str, ...]]:

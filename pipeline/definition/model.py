@@ -6,7 +6,7 @@ The descriptions go into the JSON Schema and the reference page; the patterns' w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
@@ -25,6 +25,8 @@ MOST_STAGES = 1_000
 
 ParameterType = Literal["string", "integer", "boolean"]
 Isolation = Literal["required", "best-effort", "none"]
+To = Literal["webhook", "slack", "sns", "github-deployment"]
+Told = Literal["waiting", "approved", "voided", "deployed", "failed", "rolled-back", "break-glass"]
 Capability = Literal["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 _LABEL = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
@@ -41,6 +43,8 @@ _DURATION = r"^[1-9][0-9]{0,4}[smh]$"
 _PERSON = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 _IDENTITY = r"^[^\s]+$"
 _SECRET_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]*$"  # noqa: S105 - what names look like
+_URL = r"^https?://[^\s/?#@]+(/[^\s]*)?$"
+_GITHUB = r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _ROLE = r"^arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$"
 
@@ -58,6 +62,8 @@ WORDS: dict[str, str] = {
     _PERSON: "lower-case letters, digits, and . _ - between them",
     _IDENTITY: "a mail address or a login, without spaces",
     _SECRET_NAME: "letters, digits, and _ . -, beginning with a letter or _",
+    _URL: "an address that begins with https:// or http://, without a user in it",
+    _GITHUB: "a repository, as owner/name",
     MOMENT: "a moment, such as 2026-12-18 18:00, fri 16:00 or 18:00",
     ZONE: "a time zone, such as Europe/Berlin or UTC",
     _VARIABLE: "a variable's name: letters, digits and _, not beginning with a digit",
@@ -175,6 +181,14 @@ class Approvals(_Model):
         return _seconds(self.expires)
 
 
+class BreakGlass(_Model):
+    """Who may have a deployment let through that the rules hold up."""
+
+    people: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=200)] = Field(
+        alias="from", description="Who may: names of people and groups."
+    )
+
+
 class Freeze(_Model):
     """A time in which nothing is applied to an environment."""
 
@@ -219,6 +233,9 @@ class Roles(_Model):
     scan: str | None = Field(default=None, pattern=_ROLE, description="For `scan`.")
     secrets: str | None = Field(
         default=None, pattern=_ROLE, description="For reading `ssm` and `secrets-manager` of `secrets`."
+    )
+    notifications: str | None = Field(
+        default=None, pattern=_ROLE, description="For publishing to the topics of `notifications`."
     )
 
 
@@ -324,6 +341,11 @@ class Environment(_Model):
     scan: Literal["required", "none"] = Field(
         default="none", description="`required`: the images of a release must have passed a scan."
     )
+    break_glass: BreakGlass | None = Field(
+        default=None,
+        alias="break-glass",
+        description="Who may, in an emergency, waive approvals, a freeze or the scan for one deployment. If not said, nobody.",
+    )
     freeze: Annotated[tuple[Freeze, ...], Field(strict=False, max_length=50)] = Field(
         default=(), description="When nothing is deployed to it."
     )
@@ -386,6 +408,40 @@ class Stage(_Model):
         return _seconds(self.timeout) if self.timeout else None
 
 
+class Notification(_Model):
+    """Somewhere that is told of what happens."""
+
+    to: To = Field(
+        description="Where: a signed `webhook`, a webhook of the shape that `slack` takes, a topic of `sns`, or a `github-deployment`."
+    )
+    on: Annotated[tuple[Told, ...], Field(strict=False, min_length=1)] = Field(
+        default=get_args(Told), description="Of what it is told."
+    )
+    environments: Annotated[tuple[str, ...], Field(strict=False, max_length=200)] = Field(
+        default=(), description="Only of stages that act on these environments. If not said, of all stages."
+    )
+    url: str | None = Field(
+        default=None,
+        pattern=_URL,
+        description="The address of a webhook; of `github-deployment`, that of GitHub's API, if it is not api.github.com.",
+    )
+    url_secret: str | None = Field(
+        default=None,
+        alias="url-secret",
+        description="The secret that holds the address, where whoever knows it may post.",
+    )
+    secret: str | None = Field(default=None, description="The secret that a `webhook` is signed with.")
+    topic: str | None = Field(default=None, pattern=_TOPIC, description="The ARN of the topic of `sns`.")
+    environment: str | None = Field(
+        default=None,
+        description="The environment in whose account and region, and with whose credentials, the topic is reached.",
+    )
+    repository: str | None = Field(
+        default=None, pattern=_GITHUB, description="The repository of a `github-deployment`, as owner/name."
+    )
+    token: str | None = Field(default=None, description="The secret that holds the token for it.")
+
+
 class Document(_Model):
     """A whole definition."""
 
@@ -418,6 +474,10 @@ class Document(_Model):
         description="`required`: stages run isolated from the machine, or the run does not start. `best-effort`: as far as the "
         "machine allows, and what is missing is said. `none`: not at all.",
     )
+    notifications: Annotated[tuple[Notification, ...], Field(strict=False, max_length=50)] = Field(
+        default=(),
+        description="Who is told of what happens: that people are waited for, that something was deployed, or failed.",
+    )
     stages: dict[Label, Stage] = Field(min_length=1, max_length=MOST_STAGES, description="Stages, by name.")
 
 
@@ -440,6 +500,7 @@ class Definition:
     document: Mapping[str, Any]
     files: Mapping[str, bytes]
     positions: Positions
+    notifications: tuple[Notification, ...] = ()
     warnings: tuple[Problem, ...] = ()
     isolation: Isolation = "best-effort"
 
@@ -456,11 +517,13 @@ MODELS: dict[tuple[str, ...], type[_Model]] = {
     ("parameters", "*"): Parameter,
     ("environments", "*"): Environment,
     ("environments", "*", "approvals"): Approvals,
+    ("environments", "*", "break-glass"): BreakGlass,
     ("environments", "*", "freeze", "*"): Freeze,
     ("environments", "*", "auth"): Auth,
     ("environments", "*", "auth", "roles"): Roles,
     ("secrets", "*"): Secret,
     ("people", "*"): Person,
+    ("notifications", "*"): Notification,
     ("stages", "*"): Stage,
 }
 """The model of a map in a definition, by the way to it; `*` is any name."""

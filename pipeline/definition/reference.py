@@ -49,6 +49,16 @@ def freeze() -> str:
     return _keys(schema()["$defs"]["Freeze"])
 
 
+def glass() -> str:
+    """The table of the keys of who may break the glass."""
+    return _keys(schema()["$defs"]["BreakGlass"])
+
+
+def notification() -> str:
+    """The table of the keys of a notification."""
+    return _keys(schema()["$defs"]["Notification"])
+
+
 def secret() -> str:
     """The table of the keys of a secret."""
     return _keys(schema()["$defs"]["Secret"])
@@ -78,6 +88,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "approvals": approvals,
     "person": person,
     "freeze": freeze,
+    "glass": glass,
+    "notification": notification,
     "secret": secret,
     "stage": stage,
     "kinds": kinds,

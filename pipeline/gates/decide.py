@@ -21,6 +21,9 @@ commits too, and that is not forgotten when it expires. An approval must further
 Then people are counted, not keys and not documents. Who asked, or who wrote a commit, and is no person of the rules, may be
 anybody, one of the approvers too: nothing opens until somebody says who it is. Without rules nothing opens. Where the rules say
 that nobody need approve, the gate is open.
+
+Whoever breaks the glass signs what is not to count for this one deployment: approvals that are missing, a freeze, a scan that did not
+pass. Nothing else can be named, a reject stands, and the rules stay as they are.
 """
 
 from __future__ import annotations
@@ -36,11 +39,11 @@ from pipeline.gates import sshkeys, sshsig, statements
 from pipeline.record import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from datetime import datetime
 
-    from pipeline.gates.rules import Rules
-    from pipeline.gates.statements import ApprovalDecision, Statement
+    from pipeline.gates.rules import Keys, Rules
+    from pipeline.gates.statements import ApprovalDecision, GlassDecision, Statement
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far two clocks that are set by the network may be apart."""
@@ -83,13 +86,30 @@ class Counted:
 
 
 @dataclass(frozen=True)
+class Glass:
+    """That somebody broke the glass, or reviewed that, which counts. `waives` has what was waived, nothing for a review."""
+
+    person: str
+    reason: str
+    key: str
+    digest: str
+    received_at: datetime
+    waives: tuple[str, ...] = ()
+    document: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
 class Refused:
-    """A document that does not count, and why. Who it says it is from is known only if it could be read that far."""
+    """A document that does not count, and why. Who it says it is from is known only if it could be read that far.
+
+    `voided`: it would have counted for what was proposed before.
+    """
 
     reason: str
     digest: str | None = None
     person: str | None = None
-    decision: ApprovalDecision | None = None
+    decision: ApprovalDecision | GlassDecision | None = None
+    voided: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,15 +151,18 @@ def check(
         statement = statements.parse(data)
     except VerificationFailed as error:
         return Refused(error.message)
+    decision, person, reason = statement.decision, statement.person, statement.reason
+    if decision not in ("approve", "reject"):
+        return Refused("it is no approval", statement.digest, person, decision)
     try:
-        key = _key(statement, data, signature, rules, received_at)
+        key = _key(statement, (data, signature), rules, rules.approvers, received_at)
         _same_proposal(statement, proposal)
         until = None
-        if statement.decision == "approve":
-            until = _approval(statement, rules, (received_at, now), used, excluded or {})
+        if decision == "approve":
+            _not_twice(statement, used)
+            until = _approval(statement, rules, (received_at, now), excluded or {})
     except (_Refusal, VerificationFailed) as error:
-        return Refused(str(error), statement.digest, statement.person, statement.decision)
-    decision, person, reason = statement.decision, statement.person, statement.reason
+        return Refused(str(error), statement.digest, person, decision, isinstance(error, _Voided))
     return Counted(decision, person, reason, key, statement.digest, received_at, until, document)
 
 
@@ -147,19 +170,33 @@ class _Refusal(Exception):
     """The document does not count; the message says why."""
 
 
-def _key(statement: Statement, data: bytes, signature: str, rules: Rules, received_at: datetime) -> str:
-    """Give the key that signed, which is one of the person's that the statement names."""
-    person = statement.person
-    if person not in rules.approvers:
-        raise _Refusal(f"{person!r} may not approve here; {_named(rules.approvers)} may")
-    key = sshsig.verify(data, signature, statements.NAMESPACE)
-    if key not in rules.approvers[person]:
-        owner = next((name for name, keys in rules.approvers.items() if key in keys), None)
-        whose = f"it is a key of {owner!r}" if owner else "it is nobody's who may approve"
+class _Voided(_Refusal):
+    """It is for another subject, and all before that holds."""
+
+
+def _key(
+    statement: Statement, signed: tuple[bytes, str], rules: Rules, able: Mapping[str, Keys], received_at: datetime
+) -> str:
+    """Give the key that signed, which is one of the person's that the statement names. `able` are those who may, with their keys."""
+    person, may = statement.person, _MAY[statement.decision]
+    if person not in able:
+        raise _Refusal(f"{person!r} may not {may} here; {_named(able)} may")
+    key = sshsig.verify(*signed, statements.namespace(statement.decision))
+    if key not in able[person]:
+        owner = next((name for name, keys in able.items() if key in keys), None)
+        whose = f"it is a key of {owner!r}" if owner else f"it is nobody's who may {may}"
         raise _Refusal(f"it is signed with {sshkeys.fingerprint(key)}, which is no key of {person!r}: {whose}")
     if not rules.valid_at(key, received_at):
         raise _Refusal(f"the key {sshkeys.fingerprint(key)} of {person!r} did not count when the approval came in")
     return key
+
+
+_MAY = {"approve": "approve", "reject": "approve", "break-glass": "break the glass", "review": "review that"}
+
+
+def _not_twice(statement: Statement, used: Collection[str]) -> None:
+    if statement.digest in used:
+        raise _Refusal("it was used by a deployment before: each approval is for one")
 
 
 def _same_proposal(statement: Statement, proposal: Proposed) -> None:
@@ -176,30 +213,117 @@ def _same_proposal(statement: Statement, proposal: Proposed) -> None:
     if covered.subject != proposal.subject:
         fields = proposal.differing.get(covered.subject)
         named = f"; these differ: {', '.join(fields)}" if fields else ""
-        raise _Refusal(f"it is for another subject: what would be done is no longer what was approved{named}")
+        raise _Voided(f"it is for another subject: what would be done is no longer what was approved{named}")
 
 
 def _approval(
     statement: Statement,
     rules: Rules,
     times: tuple[datetime, datetime],
-    used: Collection[str],
     excluded: Mapping[str, str],
 ) -> datetime:
     """Give until when an approval counts. `times` are when it was received, and now."""
-    received_at, now = times
-    if statement.digest in used:
-        raise _Refusal("it was used by a deployment before: each approval is for one")
     if statement.person in excluded:
         raise _Refusal(f"{statement.person!r} cannot approve this: {excluded[statement.person]}")
+    return _until(statement, times, rules.expires_s)
+
+
+def _until(statement: Statement, times: tuple[datetime, datetime], longest_s: int) -> datetime:
+    """Give until when a statement counts, at most so long since it was received."""
+    received_at, now = times
     if received_at + CLOCK_TOLERANCE < statement.made_at:
         raise _Refusal(f"it says it was made at {_shown(statement.made_at)}, after it came in at {_shown(received_at)}")
     if now + CLOCK_TOLERANCE < received_at:
         raise _Refusal(f"it came in at {_shown(received_at)} by the store's clock, and ours says {_shown(now)}")
-    until = min(statement.expires_at, received_at + timedelta(seconds=rules.expires_s))
+    until = min(statement.expires_at, received_at + timedelta(seconds=longest_s))
     if now >= until:
         raise _Refusal(f"it expired at {_shown(until)}")
     return until
+
+
+# Breaking the glass
+
+GLASS_S = 24 * 3600
+"""The longest time for which it counts that somebody broke the glass: an emergency that lasts for longer is none."""
+
+
+def broken(
+    document: bytes,
+    rules: Rules,
+    *,
+    proposal: Proposed,
+    received_at: datetime,
+    now: datetime,
+    used: Collection[str] = (),
+) -> Glass | Refused:
+    """Hold a document by which somebody breaks the glass against the rules.
+
+    It counts as an approval does, for its own purpose, by those whom the rules name for that, and once. Who asked for the run, or
+    wrote its commits, may: somebody else reviews it.
+    """
+
+    def counts(statement: Statement) -> None:
+        _same_proposal(statement, proposal)
+        _not_twice(statement, used)
+        _until(statement, (received_at, now), GLASS_S)
+
+    return _glass("break-glass", Received(document, received_at), rules, rules.glass, counts)
+
+
+def reviewed(
+    document: bytes, rules: Rules, *, run: str, of: str, received_at: datetime, excluded: Mapping[str, str]
+) -> Glass | Refused:
+    """Hold a document by which somebody reviews that the glass was broken in a run, by the statement `of`, against the rules.
+
+    Whoever may approve or break the glass may review it, except the `excluded`. It does not expire, and counts once the store has it.
+    """
+
+    def counts(statement: Statement) -> None:
+        if (statement.run, statement.of) != (run, of):
+            raise _Refusal("it is of something else")
+        if statement.person in excluded:
+            raise _Refusal(f"{statement.person!r} cannot review this: {excluded[statement.person]}")
+
+    return _glass("review", Received(document, received_at), rules, reviewers(rules), counts)
+
+
+def reviewers(rules: Rules) -> dict[str, Keys]:
+    """Give who may review that the glass was broken, with their keys for that."""
+    return {**rules.approvers, **{who: (*rules.approvers.get(who, ()), *keys) for who, keys in rules.glass.items()}}
+
+
+def not_reviewers(rules: Rules, glass: Mapping[str, Any]) -> dict[str, str]:
+    """Give who cannot review that the glass was broken, each with why. `glass` is what a ledger says of it."""
+    asked = glass.get("requester") or {}
+    known = {
+        person: "asked for the run"
+        for each in asked.values()
+        if isinstance(each, str) and (person := _person(rules, each))
+    }
+    return {**known, glass["person"]: "broke the glass"}
+
+
+def _glass(
+    decision: GlassDecision,
+    received: Received,
+    rules: Rules,
+    able: Mapping[str, Keys],
+    counts: Callable[[Statement], None],
+) -> Glass | Refused:
+    try:
+        data, signature = statements.open_up(received.document)
+        statement = statements.parse(data)
+    except VerificationFailed as error:
+        return Refused(error.message)
+    person, at = statement.person, received.at
+    if statement.decision != decision:
+        return Refused("it says something else", statement.digest, person, statement.decision)
+    try:
+        key = _key(statement, (data, signature), rules, able, at)
+        counts(statement)
+    except (_Refusal, VerificationFailed) as error:
+        return Refused(str(error), statement.digest, person, statement.decision)
+    return Glass(person, statement.reason, key, statement.digest, at, statement.waives, received.document)
 
 
 # All of them

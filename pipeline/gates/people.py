@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.gates import sshkeys
 from pipeline.gates.rules import Rules
-from pipeline.gates.statements import NAMESPACE
+from pipeline.gates.statements import GLASS_NAMESPACE, NAMESPACE
 from pipeline.signing import signers as allowed_signers
 from stages.contract import Problem
 
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Enrolled:
-    """A key, whose it is, and in which line that is said."""
+    """A key, whose it is, in which line that is said, and what it is for."""
 
     person: str
     key: str
     validity: Validity
     line: int
+    namespaces: frozenset[str] = frozenset({NAMESPACE})
 
 
 def enrolled(text: str, file: str) -> tuple[list[Enrolled], list[Problem]]:
@@ -68,14 +69,15 @@ def _enrolled(line: allowed_signers.Signer) -> Enrolled:
         raise _Refused(
             f"one key of several people: {', '.join(line.principals)}", "Each key is one person's, named once."
         )
-    if NAMESPACE not in line.namespaces:
+    if not {NAMESPACE, GLASS_NAMESPACE} & set(line.namespaces):
         hint = f'Put namespaces="{NAMESPACE}" before the key.'
         raise _Refused("the line does not say that the key is for approvals", hint)
     try:
         key = sshkeys.line_of(line.blob)
     except sshkeys.Malformed as error:
         raise _Refused(f"the key is not taken: {error}", "Make another: ssh-keygen -t ed25519") from error
-    return Enrolled(line.principals[0], key, (_written(line.valid_after), _written(line.valid_before)), line.line)
+    validity = (_written(line.valid_after), _written(line.valid_before))
+    return Enrolled(line.principals[0], key, validity, line.line, frozenset(line.namespaces))
 
 
 def _refuse_second(one: Enrolled, found: Mapping[str, Enrolled]) -> None:
@@ -107,6 +109,18 @@ def identity(text: str) -> str:
     return text.strip().lower()
 
 
+def of(people: Iterable[str], keys: Iterable[Enrolled], namespace: str) -> dict[str, tuple[str, ...]]:
+    """Give the keys of each of these people that are for a purpose."""
+    meant = [each for each in keys if namespace in each.namespaces]
+    return {person: tuple(sorted(each.key for each in meant if each.person == person)) for person in sorted(people)}
+
+
+def limits(held: Iterable[Iterable[str]], keys: Iterable[Enrolled]) -> dict[str, Validity]:
+    """Give the times of those keys that do not count for ever."""
+    theirs = {key for each in held for key in each}
+    return {each.key: each.validity for each in keys if each.key in theirs and each.validity != (None, None)}
+
+
 def resolve(
     *,
     count: int,
@@ -122,13 +136,13 @@ def resolve(
     """
     if count == 0:
         return Rules(people=0, approvers={}, identities={}, expires_s=0, scan=scan)
-    of = {person: tuple(sorted(each.key for each in keys if each.person == person)) for person in sorted(approvers)}
-    theirs = {key for each in of.values() for key in each}
+    known = list(keys)
+    theirs = of(approvers, known, NAMESPACE)
     return Rules(
         people=count,
-        approvers=of,
+        approvers=theirs,
         identities=dict(sorted(known_as.items())),
         expires_s=expires_s,
         scan=scan,
-        validity={each.key: each.validity for each in keys if each.key in theirs and each.validity != (None, None)},
+        validity=limits(theirs.values(), known),
     )

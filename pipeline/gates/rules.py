@@ -26,6 +26,7 @@ LONGEST_S = 30 * 24 * 3600
 """An approval that counts for more than a month is of something that nobody remembers."""
 
 Scan = Literal["required", "none"]
+Keys = tuple[str, ...]
 Validity = tuple[str | None, str | None]
 """From when until when a key counts, as RFC 3339 in UTC; None where there is no limit."""
 
@@ -36,7 +37,7 @@ class Rules:
 
     `identities`: mail addresses and logins, in lower case, each with its person; they tell who asked for a run and who wrote
     what it deploys. `expires_s`: the longest time for which an approval counts. `scan`: whether a scan must have passed.
-    `validity`: of keys that do not count for ever. `freezes`: when nothing is applied.
+    `validity`: of keys that do not count for ever. `freezes`: when nothing is applied. `glass`: who may break the glass, with keys.
     """
 
     people: int
@@ -46,6 +47,7 @@ class Rules:
     scan: Scan
     validity: Mapping[str, Validity] = field(default_factory=dict)
     freezes: tuple[Freeze, ...] = ()
+    glass: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Give the JSON form: equal rules give equal JSON, in whatever order they were written.
@@ -63,6 +65,8 @@ class Rules:
         }
         if self.freezes:
             form["freezes"] = [each.as_json() for each in sorted(self.freezes)]
+        if self.glass:
+            form["glass"] = {person: sorted(keys) for person, keys in sorted(self.glass.items())}
         return form
 
     @property
@@ -93,6 +97,7 @@ def from_json(value: Any, what: str) -> Rules:
             scan=value["scan"],
             validity={key: (since, until) for key, (since, until) in value["validity"].items()},
             freezes=tuple(windows.from_json(each) for each in value.get("freezes", ())),
+            glass={str(person): tuple(keys) for person, keys in value.get("glass", {}).items()},
         )
         if digest.canonical(rules.as_json()) != digest.canonical(value):
             raise VerificationFailed(f"{what}: the rules are not in the form that they are recorded in")
@@ -139,9 +144,9 @@ def _is_name(value: object) -> bool:
 
 
 def _bad_keys(rules: Rules) -> Iterator[str]:
-    for person, keys in rules.approvers.items():
+    for may, person, keys in _holders(rules):
         if not keys:
-            yield f"{person!r} may approve, and has no key"
+            yield f"{person!r} may {may}, and has no key"
         for key in keys:
             try:
                 if sshkeys.normal(key) != key:
@@ -152,10 +157,26 @@ def _bad_keys(rules: Rules) -> Iterator[str]:
         if count > 1:
             owners = sorted(person for person, keys in rules.approvers.items() if key in keys)
             yield f"one key stands {count} times, with {' and '.join(owners)}: who signs with it cannot be told"
+    yield from _two_owners(rules)
+
+
+def _two_owners(rules: Rules) -> Iterator[str]:
+    owner: dict[str, str] = {}
+    for _, person, keys in _holders(rules):
+        for key in keys:
+            if owner.setdefault(key, person) != person:
+                yield f"one key is that of {owner[key]!r} and of {person!r}: who signs with it cannot be told"
+
+
+def _holders(rules: Rules) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Give everybody who may do something, with the keys for it."""
+    return [("approve", *each) for each in rules.approvers.items()] + [
+        ("break the glass", *each) for each in rules.glass.items()
+    ]
 
 
 def _bad_times(rules: Rules) -> Iterator[str]:
-    held = {key for keys in rules.approvers.values() for key in keys}
+    held = {key for _, _, keys in _holders(rules) for key in keys}
     for key, limits in rules.validity.items():
         if key not in held or not any(limits):
             yield f"it is said when a key counts that is nobody's, or nothing is said: {key[:60]}"
@@ -199,7 +220,7 @@ class Change:
 def compare(old: Rules, new: Rules) -> Change:
     """Say whether `new` lets pass what `old` would not.
 
-    Weaker are: fewer people; another approver; another key of an approver, or a longer time for one; a longer expiry; no scan
+    Weaker are: fewer people; another who may approve or break the glass; another key of one, or a longer time for it; a longer expiry; no scan
     any more; a freeze that is gone or shorter; an identity that is gone, or another person's now. A new identity is not: that somebody is known now lets his
     commits pass that were refused before, so it is named, but whoever joins could not be enrolled otherwise.
     """
@@ -220,9 +241,10 @@ def _differences(old: Rules, new: Rules) -> Iterator[tuple[bool, str]]:
         is_weaker = new.scan != "required"
         yield is_weaker, f"a scan {'need not have passed any longer' if is_weaker else 'must have passed now'}"
     yield from _freezes(old, new)
+    yield from _holders_of(old, new, old.glass, new.glass, "break the glass")
     if not old.people or not new.people:
         return  # with nobody to approve, there is nothing that the rest could say of
-    yield from _approvers(old, new)
+    yield from _holders_of(old, new, old.approvers, new.approvers, "approve")
     if new.expires_s != old.expires_s:
         yield new.expires_s > old.expires_s, f"approvals counted for {old.expires_s} s, now for {new.expires_s} s"
     yield from _identities(old, new)
@@ -237,18 +259,19 @@ def _freezes(old: Rules, new: Rules) -> Iterator[tuple[bool, str]]:
         yield False, f"there is the freeze {each}"
 
 
-def _approvers(old: Rules, new: Rules) -> Iterator[tuple[bool, str]]:
-    for person in sorted({*old.approvers, *new.approvers}):
-        if person not in old.approvers:
-            yield True, f"{person!r} may approve now"
-        elif person not in new.approvers:
-            yield False, f"{person!r} may not approve any longer"
+def _holders_of(
+    old: Rules, new: Rules, before: Mapping[str, Keys], after: Mapping[str, Keys], may: str
+) -> Iterator[tuple[bool, str]]:
+    for person in sorted({*before, *after}):
+        if person not in before:
+            yield True, f"{person!r} may {may} now"
+        elif person not in after:
+            yield False, f"{person!r} may not {may} any longer"
         else:
-            yield from _keys(person, old, new)
+            yield from _keys(person, old, new, set(before[person]), set(after[person]))
 
 
-def _keys(person: str, old: Rules, new: Rules) -> Iterator[tuple[bool, str]]:
-    before, after = set(old.approvers[person]), set(new.approvers[person])
+def _keys(person: str, old: Rules, new: Rules, before: set[str], after: set[str]) -> Iterator[tuple[bool, str]]:
     for key in sorted(before ^ after):
         name = sshkeys.fingerprint(key)
         yield key in after, f"{person!r} {'has another' if key in after else 'has no longer the'} key {name}"

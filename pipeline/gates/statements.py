@@ -7,6 +7,10 @@
                   "targets":{<stage>:{"partition","account","region","stack","environment"}},
                   "nonce","made_at","expires_at","seen":[{"chain","head","length"}],"tool"}}
 
+Whoever breaks the glass signs the same, of the type `urn:towpath:break-glass:v1`, with the decision `break-glass` and `waives`, a list of
+checks that are not to count; whoever reviews that signs it with the decision `review` and `of`, the digest of the statement
+that he has reviewed. Both in the namespace `towpath-break-glass`, so that neither can be taken for an approval, nor one for them.
+
 One decision may cover several stages of a run, each with its own target and subject, and each is let through by it alone. It is written as canonical JSON and read only in that form, so that a decision has one digest. `seen` says what of the record
 the approver had before him; it is context, and never compared. A statement and its signature lie in the inbox as one document,
 
@@ -38,6 +42,10 @@ if TYPE_CHECKING:
 NAMESPACE = "towpath-approval"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:towpath:approval:v2"
+GLASS_NAMESPACE = "towpath-break-glass"
+GLASS_PREDICATE_TYPE = "urn:towpath:break-glass:v1"
+WAIVABLE = ("approvals", "scan", "window")
+"""What breaking the glass can waive. Digests, accounts, locks and chains are not among it."""
 VERSION = 1
 MOST_COVERED = 50
 TARGET_FIELDS = ("partition", "account", "region", "stack", "environment")
@@ -47,6 +55,7 @@ _DOCUMENT_BYTES = 262_144
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 ApprovalDecision = Literal["approve", "reject"]
+GlassDecision = Literal["break-glass", "review"]
 
 
 @dataclass(frozen=True)
@@ -60,9 +69,12 @@ class Covered:
 
 @dataclass(frozen=True)
 class Statement:
-    """One decision of one person, on one stage or more. `digest` is of the statement itself, `sha256:<hex>`."""
+    """One decision of one person, on one stage or more. `digest` is of the statement itself, `sha256:<hex>`.
 
-    decision: ApprovalDecision
+    `waives` has what breaking the glass waives, `of` is the digest of the statement that a review is of.
+    """
+
+    decision: ApprovalDecision | GlassDecision
     person: str
     reason: str
     run: str
@@ -73,6 +85,13 @@ class Statement:
     seen: tuple[Mapping[str, Any], ...]
     tool: str
     digest: str
+    waives: tuple[str, ...] = ()
+    of: str | None = None
+
+    @property
+    def is_approval(self) -> bool:
+        """Whether it approves or rejects; else it is about breaking the glass."""
+        return self.decision in ("approve", "reject")
 
     def covered(self, stage: str) -> Covered | None:
         """What it says of a stage; None if it does not speak of it."""
@@ -84,8 +103,13 @@ def target_of(target: Target) -> dict[str, str | None]:
     return {name: getattr(target, name) for name in TARGET_FIELDS}
 
 
+def namespace(decision: str) -> str:
+    """Give the namespace that a decision is signed in."""
+    return NAMESPACE if decision in ("approve", "reject") else GLASS_NAMESPACE
+
+
 def make(
-    decision: ApprovalDecision,
+    decision: ApprovalDecision | GlassDecision,
     *,
     person: str,
     reason: str,
@@ -95,13 +119,15 @@ def make(
     expires_at: datetime,
     seen: Iterable[Mapping[str, Any]] = (),
     nonce: str | None = None,
+    waives: Iterable[str] = (),
+    of: str | None = None,
 ) -> bytes:
     """Give the statement to sign. Times are of any zone.
 
     Raises UsageError for a reason that is empty, too long, or holds what a terminal would obey.
     """
     by_name = sorted(covers, key=lambda each: each.stage)
-    predicate = {
+    predicate: dict[str, Any] = {
         "decision": decision,
         "person": person,
         "reason": reason.strip(),
@@ -113,12 +139,16 @@ def make(
         "seen": [{name: each[name] for name in ("chain", "head", "length")} for each in seen],
         "tool": f"towpath {pipeline.__version__}",
     }
+    if decision == "break-glass":
+        predicate["waives"] = sorted(set(waives))
+    if decision == "review":
+        predicate["of"] = of
     value = {
         "_type": STATEMENT_TYPE,
         "subject": [
             {"name": each.stage, "digest": {"sha256": each.subject.removeprefix("sha256:")}} for each in by_name
         ],
-        "predicateType": PREDICATE_TYPE,
+        "predicateType": PREDICATE_TYPE if decision in ("approve", "reject") else GLASS_PREDICATE_TYPE,
         "predicate": predicate,
     }
     try:
@@ -161,6 +191,14 @@ def open_up(document: bytes) -> tuple[bytes, str]:
         raise VerificationFailed(f"this is no document of an approval: {error}") from error
 
 
+def is_of_glass(document: bytes) -> bool:
+    """Tell whether a document says that it is about breaking the glass. Nothing of it is checked."""
+    try:
+        return not parse(open_up(document)[0]).is_approval
+    except VerificationFailed:
+        return False
+
+
 def _opened(value: Any) -> tuple[bytes, str]:
     _map(value, "the document", ("v", "statement", "signature"))
     if type(value["v"]) is not int or value["v"] != VERSION:
@@ -187,11 +225,12 @@ def _json(data: bytes, what: str) -> Any:
 
 def _statement(value: Any, name: str) -> Statement:
     _map(value, "it", ("_type", "subject", "predicateType", "predicate"))
-    if (value["_type"], value["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
-        raise _Form(f"it is not a Statement v1 of {PREDICATE_TYPE}")
+    decisions = _DECISIONS.get(value["predicateType"]) if isinstance(value["predicateType"], str) else None
+    if value["_type"] != STATEMENT_TYPE or decisions is None:
+        raise _Form(f"it is not a Statement v1 of {' or '.join(_DECISIONS)}")
     predicate, made_at, expires_at = _predicate(value["predicate"])
     return Statement(
-        decision=cast("ApprovalDecision", _one_of(predicate["decision"], ("approve", "reject"))),
+        decision=cast("ApprovalDecision | GlassDecision", _one_of(predicate["decision"], decisions)),
         person=_line(predicate, "person"),
         reason=_reason(predicate),
         run=_line(predicate, "run"),
@@ -202,7 +241,14 @@ def _statement(value: Any, name: str) -> Statement:
         seen=tuple(map(_head, _list(predicate["seen"], "seen"))),
         tool=_line(predicate, "tool"),
         digest=name,
+        waives=_waives(predicate) if "waives" in predicate else (),
+        of=_reviewed(predicate) if "of" in predicate else None,
     )
+
+
+_DECISIONS = {PREDICATE_TYPE: ("approve", "reject"), GLASS_PREDICATE_TYPE: ("break-glass", "review")}
+_MORE: dict[str, tuple[str, ...]] = {"break-glass": ("waives",), "review": ("of",)}
+"""What else those decisions say."""
 
 
 _PREDICATE = (
@@ -220,11 +266,25 @@ _PREDICATE = (
 
 
 def _predicate(value: Any) -> tuple[dict[str, Any], datetime, datetime]:
-    _map(value, "its predicate", _PREDICATE)
+    more = _MORE.get(str(value.get("decision")), ()) if isinstance(value, dict) else ()
+    _map(value, "its predicate", (*_PREDICATE, *more))
     made_at, expires_at = _time(value, "made_at"), _time(value, "expires_at")
     if expires_at <= made_at:
         raise _Form("it expires before it is made")
     return value, made_at, expires_at
+
+
+def _waives(value: Mapping[str, Any]) -> tuple[str, ...]:
+    waives = _list(value["waives"], "waives")
+    if not waives or any(each not in WAIVABLE for each in waives) or waives != sorted(set(waives)):
+        raise _Form(f"what it waives is not among {', '.join(WAIVABLE)}, in order and each once")
+    return tuple(waives)
+
+
+def _reviewed(value: Mapping[str, Any]) -> str:
+    if not digest.is_digest(value["of"]):
+        raise _Form("what it reviews is no digest")
+    return str(value["of"])
 
 
 def _covers(value: Any, targets: Any) -> tuple[Covered, ...]:

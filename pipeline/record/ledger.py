@@ -7,6 +7,7 @@ if its number is free, so of two runners that decide on the same state one finds
     rules.changed          other rules, with the approvals that allowed a weaker set
     deployment.intended    before a change set is executed: run, stage, attempt, subject, release, approvals
     deployment.finished    what came of it
+    break-glass.reviewed   of what was let through by breaking the glass: who has reviewed that
     lock.taken             by people: nothing is deployed there any more; who, and why
     lock.released          and why no longer; with a run, that its runner is dead, and its deployment holds nobody out
     hold.lifted            that releases may be deployed again after a rollback, on whose word and why
@@ -32,7 +33,7 @@ from pipeline.record.writer import event_key, writer_identity
 from pipeline.signing import dsse, signers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
@@ -45,6 +46,7 @@ TARGET_ENROLLED = "target.enrolled"
 RULES_CHANGED = "rules.changed"
 DEPLOYMENT_INTENDED = "deployment.intended"
 DEPLOYMENT_FINISHED = "deployment.finished"
+GLASS_REVIEWED = "break-glass.reviewed"
 LOCK_TAKEN = "lock.taken"
 LOCK_RELEASED = "lock.released"
 HOLD_LIFTED = "hold.lifted"
@@ -59,7 +61,8 @@ class Ledger:
     run and stage; there may be several, since what died half-way keeps nobody else out. `current` is the last `deploy`
     that succeeded, None once a `delete` has: programs of the user's pass the same gate, and replace nothing. `hold` is the rollback since which nothing else
     may be deployed, None where nothing is held. `lock` says by whom, since when and why nothing is deployed there, if somebody said
-    so; `abandoned` are runs of which somebody said that their runner is dead.
+    so; `abandoned` are runs of which somebody said that their runner is dead. `glass` says, by the digest of the statement, what was let
+    through by breaking the glass and is not reviewed yet.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Ledger:
     events: tuple[chain.Event, ...] = field(default=(), repr=False)
     lock: dict[str, Any] | None = None
     abandoned: frozenset[str] = frozenset()
+    glass: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -302,35 +306,55 @@ def append(store: Store, ledger: Ledger, entries: list[tuple[str, dict[str, Any]
 
 def after(ledger: Ledger, event: chain.Event) -> Ledger:
     """Give the ledger after one more event. Raises VerificationFailed."""
-    data = event.data
-    told: dict[str, Any] = {"head": None, "events": ()}
+    if event.type not in _CHANGES:
+        raise VerificationFailed(f"{ledger.name}: event {event.seq} is of the unknown type {event.type!r}")
     try:
-        if event.type in (TARGET_ENROLLED, RULES_CHANGED):
-            told["rules"] = data["rules"]
-        elif event.type == DEPLOYMENT_INTENDED:
-            told["intents"] = {**ledger.intents, (data["run"], data["stage"]): data}
-            told["abandoned"] = ledger.abandoned - {data["run"]}
-        elif event.type == DEPLOYMENT_FINISHED:
-            told |= _finished(ledger, event)
-        elif event.type == HOLD_LIFTED:
-            told |= _lifted(ledger, data)
-        elif event.type == LOCK_TAKEN:
-            told["lock"] = {"by": data["by"], "at": event.at, "reason": data["reason"]}
-        elif event.type == LOCK_RELEASED and data["run"] is None:
-            told["lock"] = None
-        elif event.type == LOCK_RELEASED:
-            told["abandoned"] = ledger.abandoned | {data["run"]}
-        elif event.type != chain.CHAIN_OPENED:
-            raise VerificationFailed(f"{ledger.name}: event {event.seq} is of the unknown type {event.type!r}")
+        changed = _CHANGES[event.type](ledger, event)
     except (KeyError, TypeError) as error:
         raise VerificationFailed(f"{ledger.name}: event {event.seq} lacks {error}") from error
-    return replace(ledger, **told)
+    return replace(ledger, head=None, events=(), **changed)
 
 
-def _lifted(ledger: Ledger, data: dict[str, Any]) -> dict[str, Any]:
+def _lifted(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
+    data = event.data
     if ledger.hold is None or data["lifts"] != ledger.hold.seq or not data["reason"]:
         raise VerificationFailed(f"{ledger.name}: a hold was lifted that there was not")
     return {"hold": None}
+
+
+def _intended(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
+    data = event.data
+    return {
+        "intents": {**ledger.intents, (data["run"], data["stage"]): data},
+        "abandoned": ledger.abandoned - {data["run"]},
+        "glass": {**ledger.glass, **_broken(event)},
+    }
+
+
+def _broken(event: chain.Event) -> dict[str, dict[str, Any]]:
+    """What is to be reviewed of something that was let through, by the digest of the statement that broke the glass."""
+    data = event.data
+    told = data.get("break_glass") or {"waived": [], "statements": []}
+    about = {"run": data["run"], "stage": data["stage"], "at": event.at, "requester": data.get("requester")}
+    return {
+        each["statement"]: {**about, "person": each["person"], "reason": each["reason"], "waived": told["waived"]}
+        for each in told["statements"]
+    }
+
+
+def _reviewed(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
+    if event.data["of"] not in ledger.glass:
+        raise VerificationFailed(f"{ledger.name}: event {event.seq} reviews what nobody has to review")
+    return {"glass": {name: each for name, each in ledger.glass.items() if name != event.data["of"]}}
+
+
+def _taken(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
+    del ledger
+    return {"lock": {"by": event.data["by"], "at": event.at, "reason": event.data["reason"]}}
+
+
+def _released(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
+    return {"abandoned": ledger.abandoned | {event.data["run"]}} if event.data["run"] else {"lock": None}
 
 
 def _finished(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
@@ -342,10 +366,25 @@ def _finished(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
     left = {each: other for each, other in ledger.intents.items() if each != which}
     if data["outcome"] != "succeeded":
         return {"intents": left}
-    used = ledger.used | {each["statement"] for each in intent["approvals"]}
+    glass = (intent.get("break_glass") or {}).get("statements", [])
+    used = ledger.used | {each["statement"] for each in [*intent["approvals"], *glass]}
     stands = {"deploy": {**intent, **data}, "delete": None}
     current = stands.get(intent["kind"], ledger.current)
     made = _deployment(event, intent)
     goes_back = intent["kind"] == "deploy" and made.way is not None and made.way.get("kind") == "rollback"
     hold = made if goes_back else ledger.hold
     return {"intents": left, "current": current, "used": used, "hold": hold}
+
+
+_CHANGES: dict[str, Callable[[Ledger, chain.Event], dict[str, Any]]] = {
+    chain.CHAIN_OPENED: lambda _ledger, _event: {},
+    TARGET_ENROLLED: lambda _, event: {"rules": event.data["rules"]},
+    RULES_CHANGED: lambda _, event: {"rules": event.data["rules"]},
+    DEPLOYMENT_INTENDED: _intended,
+    DEPLOYMENT_FINISHED: _finished,
+    GLASS_REVIEWED: _reviewed,
+    LOCK_TAKEN: _taken,
+    LOCK_RELEASED: _released,
+    HOLD_LIFTED: _lifted,
+}
+"""What each event changes."""

@@ -37,7 +37,7 @@ class Attempt:
 
     `phase` is the last phase that was intended, `phase_outcome` how it ended, None while nobody knows; `finished` are the
     phases that ended well. `proposal` is what was proposed. `outputs` maps an artifact's name to its digest; `statements` are
-    digests too. `rejected` is the digest of what its gate found rejected, `looked` how long the ledger was when it last looked, `gate` how the gate
+    digests too. `people` is what they had said by then, and why the gate stood so. `rejected` is the digest of what its gate found rejected, `looked` how long the ledger was when it last looked, `gate` how the gate
     then stood.
     """
 
@@ -63,6 +63,7 @@ class Attempt:
     rejected: str | None = None
     inherited: dict[str, Any] | None = None
     looked: int | None = None
+    people: dict[str, Any] | None = None
     gate: str | None = None
 
     @property
@@ -271,12 +272,16 @@ def _fold(base: Attempt, events: list[chain.Event], full: str) -> Attempt:
             state |= {"failure": Failure(**event.data["failure"])} if event.data["failure"] else {}
             state |= {"rejected": event.data["subject"]} if event.data["state"] == "rejected" else {}
             state["gate"] = event.data["state"]
+            state["people"] = {name: event.data.get(name) for name in _PEOPLE}
             state["looked"] = event.data["ledger"]["length"] if event.data["ledger"] else 0
         elif event.type == chain.CHAIN_CLOSED:
             state["outcome"] = event.data["outcome"]
         else:
             raise VerificationFailed(f"{full}: event {event.seq} is of the unknown type {event.type!r}")
     return Attempt(**{**vars(base), **state})
+
+
+_PEOPLE = ("goes_on", "reasons", "decisions", "voided", "glass")
 
 
 def _inherited(told: Any) -> dict[str, Any]:

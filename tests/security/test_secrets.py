@@ -202,7 +202,7 @@ def test_the_stages_did_what_they_are_meant_to(ran: tuple[Path, bytes, set[bytes
     assert b"the output dump holds the secret" in printed
     assert printed.count(b"***") > 1_000
     assert any(b"hostile.py" in each for each in seen)
-    assert b"warning: pipeline.yaml:8:3: no stage uses secret 'UNUSED'" in printed
+    assert b"warning: pipeline.yaml:8:3: nothing uses secret 'UNUSED'" in printed
 
 
 def test_no_form_of_a_secret_is_on_the_screen(ran: tuple[Path, bytes, set[bytes]]) -> None:

@@ -84,3 +84,35 @@ def decide(house: House, run_id: str, person: str, decision: str = "approve", **
     statement = statements.make(decision, **one_covered(values | changed))  # type: ignore[arg-type] # a test may say what it likes
     name = f"{gating.inbox(run_id, 'migrate')}/{digest.of_bytes(statement)[7:]}.json"
     house.store.put_new(name, statements.seal_up(statement, key.sign(statement)))
+
+
+def break_glass(house: House, run_id: str, person: str, *waives: str, **changed: Any) -> str:
+    """Put into the inbox that somebody breaks the glass; give the statement's digest."""
+    gate, now = look(house, run_id), datetime.now(UTC)
+    covered = {"stage": "migrate", "target": statements.target_of(TARGET), "subject": gate.digest} | changed.pop(
+        "covered", {}
+    )
+    values = {
+        "reason": "production is down", "run": run_id, "covers": [statements.Covered(**covered)], "made_at": now,
+        "expires_at": now + timedelta(hours=1), "waives": waives,
+    }  # fmt: skip
+    return _put(house, run_id, "break-glass", person, {**values, **changed})
+
+
+def review(house: House, run_id: str, of: str, person: str, **changed: Any) -> str:
+    """Put into the inbox that somebody reviews that; give the statement's digest."""
+    now = datetime.now(UTC)
+    covered = statements.Covered("migrate", statements.target_of(TARGET), "sha256:" + "5" * 64)
+    values = {
+        "reason": "it was", "run": run_id, "covers": [covered], "made_at": now,
+        "expires_at": now + timedelta(hours=1), "of": of,
+    }  # fmt: skip
+    return _put(house, run_id, "review", person, {**values, **changed})
+
+
+def _put(house: House, run_id: str, decision: Any, person: str, values: dict[str, Any]) -> str:
+    key, namespace = SigningKey(values.pop("key", person)), values.pop("namespace", statements.GLASS_NAMESPACE)
+    statement = statements.make(decision, person=person, **values)
+    name = f"{gating.inbox(values.pop('put_for', run_id), 'migrate')}/{digest.of_bytes(statement)[7:]}.json"
+    house.store.put_new(name, statements.seal_up(statement, key.sign(statement, namespace)))
+    return digest.of_bytes(statement)

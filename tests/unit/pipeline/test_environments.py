@@ -135,7 +135,7 @@ def test_what_went_back_is_told_and_that_it_holds_up_what_comes_next(house: Hous
 
 def test_who_has_locked_it_is_told(house: House) -> None:
     deploy(house, "a")
-    locked = {"by": "dora@example.com", "reason": "an incident"}
+    locked = {"by": {"email": "dora@example.com"}, "reason": "an incident", "run": None}
     ledger.append(house.store, book_of(house), [(ledger.LOCK_TAKEN, locked)], house.key)
     assert {"by", "at", "reason"} == set(told(house)["lock"])
     assert "locked by dora@example.com since" in towpath(house).stdout

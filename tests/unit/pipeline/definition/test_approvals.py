@@ -167,3 +167,45 @@ def test_what_is_wrong_with_a_freeze(problems: Problems, old: str, new: str, mes
     found = problems(FROZEN.replace(old, new, 1), FILES)
     assert any(message in each.message for each in found), [each.message for each in found]
     assert all(each.line for each in found)
+
+
+# Breaking the glass
+
+MAY = BASE.replace(
+    "approvals: {people: 2, from: [release, alice]}",
+    "approvals: {people: 2, from: [release, alice]}, break-glass: {from: [carol, bob]}",
+)
+GLASS = "".join(
+    f'{each} namespaces="towpath-break-glass" {SigningKey(f"{each}-glass").line}\n' for each in ("carol", "bob")
+)
+MAY_FILES = {"pipeline.d/signers": SIGNERS + GLASS}
+
+
+def test_who_may_break_the_glass(load: Load) -> None:
+    rules = load(MAY, MAY_FILES).rules["s"]
+    assert rules.glass == {each: (SigningKey(f"{each}-glass").line,) for each in ("bob", "carol")}
+    assert rules.approvers["bob"] == (SigningKey("bob").line,)
+    assert rule_problems(rules) == []
+    assert load(BASE, FILES).rules["s"].glass == {}
+
+
+def test_one_key_may_be_for_both(load: Load) -> None:
+    both = SIGNERS.replace("towpath-approval", "towpath-approval,towpath-break-glass")
+    rules = load(MAY, {"pipeline.d/signers": both}).rules["s"]
+    assert rules.glass["bob"] == rules.approvers["bob"]
+    assert rule_problems(rules) == []
+
+
+def test_what_is_wrong_with_who_may_break_the_glass(problems: Problems) -> None:
+    def messages(text: str, files: dict[str, str]) -> list[str]:
+        return [each.message for each in problems(text, files)]
+
+    assert messages(MAY, FILES) == [
+        "'bob' may break the glass, and has no key for it", "'carol' may break the glass, and has no key for it",
+    ]  # fmt: skip
+    assert messages(MAY.replace("[carol, bob]", "[carl]"), MAY_FILES) == ["there is no person or group 'carl'"]
+    alone = MAY.replace("approvals: {people: 2, from: [release, alice]}", "approvals: none").replace(
+        "[carol, bob]", "[carol]"
+    )
+    assert messages(alone, MAY_FILES) == ["only 'carol' may break the glass of 's', and nobody could review it"]
+    assert any("lacks 'from'" in each for each in messages(MAY.replace("{from: [carol, bob]}", "{}"), MAY_FILES))

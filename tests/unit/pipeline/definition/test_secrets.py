@@ -26,7 +26,7 @@ def test_a_secret_says_where_it_is_taken_from_and_a_stage_which_it_has(load: Loa
 def test_a_secret_that_no_stage_uses_is_a_habit_to_drop(load: Load) -> None:
     loaded = load("secrets: {TOKEN: {variable: T}, OTHER: {variable: O}}\n" + STAGE)
     assert [str(each).partition("\n")[0] for each in loaded.warnings] == [
-        "pipeline.yaml:3:33: no stage uses secret 'OTHER'"
+        "pipeline.yaml:3:33: nothing uses secret 'OTHER'"
     ]
 
 

@@ -19,7 +19,7 @@ from stages.template.functions import full_id
 from stages.template.tree import Alias, Mapping, Sequence, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Mapping as TMapping
 
     from stages.contract import Json
@@ -64,7 +64,7 @@ HOLDS_DATA = frozenset(
 )
 """Resources that lose what is in them when they are deleted."""
 MOST_TOLD = 100
-"""Sentences: nobody reads more, and what is lost comes first."""
+"""Sentences of one kind: nobody reads more."""
 MOST_LEAVES = 5
 """Of one property: more are told by its name."""
 _KEEPS = ("Retain", "Snapshot", "RetainExceptOnCreate")
@@ -81,23 +81,27 @@ def explain(changes: list[Json], before: Templates, after: Templates) -> list[st
     ]
     within = list(_compared([each["logical_id"] for each in unseen if not _unknown(each, before, after)], old, new))
     removed = list(_removed_with(changes, old))
-    told = dict.fromkeys(
-        (
-            *(
-                f"{_what(each)}: what it changes is not known before it is done"
-                for each in unseen
-                if _unknown(each, before, after)
-            ),
-            *_losses([*changes, *within, *removed], old, new),
-            *_new(old, new, rights.allowed),
-            *_new(new, _lasting(old, new), rights.denied),
-            *_changed(old, new),
-            *_new(old, new, rights.opened),
-            *_by_their_templates(within, old, new),
-        )
-    )
-    more = [f"and {len(told) - MOST_TOLD} more of the kind of the last"] if len(told) > MOST_TOLD else []
-    return list(told)[:MOST_TOLD] + more
+    unknown = [
+        f"{_what(each)}: what it changes is not known before it is done"
+        for each in unseen
+        if _unknown(each, before, after)
+    ]
+    return [
+        *_most(unknown, "nested stacks of which nothing is known"),
+        *_most(_losses([*changes, *within, *removed], old, new), "that are deleted or replaced"),
+        *_most(_new(old, new, rights.opened), "that open to everybody"),
+        *_most(_changed(old, new), "that run with other rights"),
+        *_most(_new(new, _lasting(old, new), rights.denied), "that are no longer denied"),
+        *_most(_new(old, new, rights.allowed), "rights"),
+        *_most(_by_their_templates(within, old, new), "that change in nested stacks"),
+    ]
+
+
+def _most(told: Iterable[str], what: str) -> list[str]:
+    """The first of some sentences, each once, and how many more there are. No kind of them can push another out of sight."""
+    lines = list(dict.fromkeys(told))
+    more = len(lines) - MOST_TOLD
+    return lines[:MOST_TOLD] + ([f"and {more} more {what}"] if more > 0 else [])
 
 
 def leaves(name: str, before: Json | None, after: Json | None) -> list[str]:
@@ -244,8 +248,8 @@ def _kept(change: Json, resource: Json, attribute: str) -> str | None:
     return next((each for each in (policy, stated) if each in _KEEPS), None)
 
 
-def _new(old: dict[str, Json], new: dict[str, Json], tell: Callable[[Json], Iterator[str]]) -> Iterator[str]:
+def _new(old: dict[str, Json], new: dict[str, Json], tell: Callable[[Json], Iterator[rights.Told]]) -> Iterator[str]:
     """What is told of a resource that was not told of it before: what somebody may from now on, what opens from now on."""
     for name, resource in sorted(new.items()):
-        before = set(tell(old.get(name, {})))
-        yield from (f"{name} ({resource.get('Type')}): {each}" for each in sorted(set(tell(resource)) - before))
+        told = set(tell(resource)) - set(tell(old.get(name, {})))
+        yield from (f"{name} ({resource.get('Type')}): {each}" for each in rights.sentences(told))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from stages.contract import Json
 
@@ -22,8 +23,37 @@ _RUNS_AS = {"AWS::Lambda::Function": "Role", "AWS::StepFunctions::StateMachine":
 """Properties that say as whom something runs."""
 
 
-def allowed(resource: Json) -> Iterator[str]:
-    """The rights that a resource gives, each as a sentence's end."""
+@dataclass(frozen=True, order=True)
+class Right:
+    """What a statement says of one action on one thing."""
+
+    verb: str
+    action: str
+    on: str
+    rest: str = ""
+
+
+Told = str | Right
+"""The end of a sentence; of rights several are one sentence."""
+
+
+def sentences(told: Iterable[Told]) -> list[str]:
+    """The ends of sentences: rights that differ in the action alone, or in the thing alone, are told together; wide ones first."""
+    actions: dict[tuple[str, str, str], list[str]] = {}
+    for each in sorted(right for right in told if isinstance(right, Right)):
+        actions.setdefault((each.verb, each.on, each.rest), []).append(each.action)
+    things: dict[tuple[str, str, str], list[str]] = {}
+    for (verb, on, rest), some in actions.items():
+        things.setdefault((verb, ", ".join(some), rest), []).append(on)
+    rights = [f"{verb} {some} on {', '.join(ons)}{rest}" for (verb, some, rest), ons in things.items()]
+    return [
+        *sorted(each for each in told if isinstance(each, str)),
+        *sorted(rights, key=lambda each: ("*" not in each, each)),
+    ]
+
+
+def allowed(resource: Json) -> Iterator[Told]:
+    """The rights that a resource gives."""
     type_, properties = resource.get("Type"), properties_of(resource)
     if type_ in _PRINCIPALS:
         yield from _statements(properties.get("AssumeRolePolicyDocument"), "is a role for")
@@ -46,7 +76,7 @@ def allowed(resource: Json) -> Iterator[str]:
         yield f"has the managed policy {_short(arn)}"
 
 
-def denied(resource: Json) -> Iterator[str]:
+def denied(resource: Json) -> Iterator[Told]:
     """The denials of a resource's policies; where one goes, a right may come."""
     properties = properties_of(resource)
     documents = [each.get("PolicyDocument") for each in _list(properties.get("Policies")) if isinstance(each, dict)]
@@ -67,7 +97,7 @@ def changed(before: Json, after: Json) -> Iterator[str]:
         yield f"loses its permissions boundary {_short(bound)}"
 
 
-def _statements(document: Any, verb: str, effect: str = "Allow") -> Iterator[str]:
+def _statements(document: Any, verb: str, effect: str = "Allow") -> Iterator[Told]:
     for statement in _list(document.get("Statement") if isinstance(document, dict) else None):
         if not isinstance(statement, dict) or statement.get("Effect") != effect:
             continue
@@ -80,7 +110,7 @@ def _statements(document: Any, verb: str, effect: str = "Allow") -> Iterator[str
         actions = _list(statement.get("Action")) or [{"all but": statement.get("NotAction")}]
         on = _list(statement.get("Resource")) or [{"all but": statement.get("NotResource")}]
         for action in actions:
-            yield from (f"{verb} {_short(action)} on {_short(each)}{who}{if_}" for each in on)
+            yield from (Right(verb, _short(action), _short(each), f"{who}{if_}") for each in on)
 
 
 def _who(principal: Any) -> str:
@@ -92,7 +122,8 @@ def _principals(statement: Json) -> list[Any]:
     return [each for value in told.values() for each in _list(value)] if isinstance(told, dict) else _list(told)
 
 
-def opened(resource: Json) -> Iterator[str]:
+def opened(resource: Json) -> Iterator[Told]:
+    """What a resource opens to everybody."""
     type_, properties = resource.get("Type"), properties_of(resource)
     if type_ == "AWS::Lambda::Url" and properties.get("AuthType") == "NONE":
         yield f"the function's address {_OPEN}"

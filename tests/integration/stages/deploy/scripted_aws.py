@@ -87,7 +87,7 @@ class NoAnswer(Exception):
 class ScriptedAws:
     """The world behind the server. Set its fields before or while a stage runs."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - one for each field
         self.lock = threading.RLock()
         self.calls: list[tuple[str, float]] = []
         self.faults: list[Fault] = []
@@ -131,6 +131,8 @@ class ScriptedAws:
         self._playing: list[tuple[float, str, str, str]] = []
         self._executed_at = 0.0
         self.executions: list[str] = []
+        self.executed_with: dict[str, str] = {}
+        """What the last ExecuteChangeSet said."""
         self.images: dict[str, str] = {}
         self.function_image: str | None = None
         self.function_states: list[tuple[str, str]] = []
@@ -401,6 +403,7 @@ class ScriptedAws:
         if found.execution != "AVAILABLE":
             raise Refusal("InvalidChangeSetStatus", f"ChangeSet [{found.arn}] is in {found.execution} status")
         self.executions.append(parameters["ClientRequestToken"])
+        self.executed_with = parameters
         found.execution = "EXECUTE_IN_PROGRESS"
         self.before = self.template, self.parameters
         self.template, self.parameters = found.template, found.parameters

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from integration.stages.deploy.releases import TEMPLATE, image_uri
+from integration.stages.deploy.scripted_aws import ACCOUNT
 
 from stages.aws.session import Session, connect
 from stages.contract import StageError
 
 if TYPE_CHECKING:
     from integration.stages.deploy.releases import Deployer
+    from integration.stages.deploy.scripted_aws import ScriptedAws
 
     from stages.contract import OnFailure
 
@@ -114,6 +116,27 @@ def test_an_approved_way_to_fail_is_the_one_that_is_executed(embedded: Deployer)
     embedded.target = replace(embedded.target, on_failure="do-nothing", retain_except_on_create=True)
     with pytest.raises(StageError, match=r"execution\.on_failure, execution\.retain_except_on_create"):
         embedded.apply("o-1", proposal)
+
+
+def test_options_reach_cloudformation_as_they_were_approved(aws: ScriptedAws, deployer: Deployer) -> None:
+    role, topic = f"arn:aws:iam::{ACCOUNT}:role/deploys", f"arn:aws:sns:eu-central-1:{ACCOUNT}:told"
+    plain = deployer.target
+    deployer.target = replace(
+        plain, service_role=role, notification_arns=[topic], on_failure="delete", retain_except_on_create=True
+    )
+    deployer.apply("a", deployer.propose("a"))
+    (asked,) = [each.asked for each in aws.change_sets.values()]
+    assert (asked["RoleARN"], asked["NotificationARNs.member.1"], asked["OnStackFailure"]) == (role, topic, "DELETE")
+    assert aws.executed_with["RetainExceptOnCreate"] == "true"
+    assert "DisableRollback" not in aws.executed_with  # CloudFormation refuses it beside OnStackFailure
+
+    deployer.target = replace(plain, on_failure="do-nothing")
+    deployer.apply("b", deployer.propose("b"))
+    asked = list(aws.change_sets.values())[-1].asked
+    assert asked["NotificationARNs"] == ""  # none of the stack's are left
+    assert not {"RoleARN", "OnStackFailure"} & set(asked)
+    assert aws.executed_with["DisableRollback"] == "true"
+    assert "RetainExceptOnCreate" not in aws.executed_with
 
 
 NESTED = "  Child: {{Type: AWS::CloudFormation::Stack, Properties: {{TemplateURL: '{}'}}}}\n"

@@ -158,9 +158,9 @@ def test_who_may_call_and_read_from_outside() -> None:
         ),
     )
     assert explain([], None, new) == [
+        "Anybody (AWS::S3::BucketPolicy): s3:GetObject opens to everybody, without authorization",
         "Anybody (AWS::S3::BucketPolicy): lets others also s3:GetObject on ${B}/* for everybody",
         "Call (AWS::Lambda::Permission): s3.amazonaws.com may call Fn for 1",
-        "Anybody (AWS::S3::BucketPolicy): s3:GetObject opens to everybody, without authorization",
     ]
 
 
@@ -275,6 +275,32 @@ def test_a_permissions_boundary_that_goes() -> None:
     ]
     assert explain([], bound, other) == ["R (AWS::IAM::Role): has the permissions boundary b instead of a"]
     assert explain([], bound, bound) == explain([], None, bound) == []
+
+
+def test_rights_that_differ_in_one_thing_are_one_sentence_and_wide_ones_come_first() -> None:
+    read = {"Effect": "Allow", "Action": ["s3:Get", "s3:List"], "Resource": ["a", "b"]}
+    more = role(read, {**read, "Action": "s3:Put", "Resource": "a"}, {**read, "Action": "sns:Publish", "Resource": "*"})
+    assert explain([], role(), more) == [
+        "FnRole (AWS::IAM::Role): may also sns:Publish on *",
+        "FnRole (AWS::IAM::Role): may also s3:Get, s3:List on b",
+        "FnRole (AWS::IAM::Role): may also s3:Get, s3:List, s3:Put on a",
+    ]
+    assert explain([], role(), role(read)) == ["FnRole (AWS::IAM::Role): may also s3:Get, s3:List on a, b"]
+
+
+def test_no_kind_of_sentence_pushes_another_out_of_sight() -> None:
+    """Else whoever gives many rights hides what opens."""
+    many = role(*({"Effect": "Allow", "Action": f"s3:{at}", "Resource": f"r{at}"} for at in range(200)))
+    many["Resources"]["Url"] = resource("AWS::Lambda::Url", {"AuthType": "NONE"})
+    gone = [change("Remove", f"R{at}", TABLE) for at in range(150)]
+    told = explain(gone, None, many)
+    assert told[99:103] == [
+        "R99 (AWS::DynamoDB::Table) is deleted, with all that is in it",
+        "and 50 more that are deleted or replaced",
+        "Url (AWS::Lambda::Url): the function's address opens to everybody, without authorization",
+        "FnRole (AWS::IAM::Role): is a role for lambda.amazonaws.com",
+    ]
+    assert told[-1] == "and 101 more rights"
 
 
 def test_users_and_groups_have_rights_too() -> None:

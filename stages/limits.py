@@ -101,6 +101,8 @@ class Limits:
     """CloudFormation's drift detection: some seconds for a small stack, minutes for one of hundreds of resources."""
     drift_ask_s: float = 900.0
     """All that is asked to find drift: twice the time of a detection, for a stack of hundreds of functions."""
+    check_ask_s: float = 120.0
+    """Whether a release could be deployed: a call for each hundred images of a repository, and one for each file in S3."""
     cancel_s: float = 15.0
     """Until who asked to stop gives up waiting: a look, the grace, and what it takes to write that down."""
 

@@ -65,7 +65,7 @@ def _of_ledger(store: Store, name: str, book: Ledger) -> Place:
     stage = _planned(store, last.data) if last else None
     if stage and stage.target and ledger.name_of(stage.target) == name:
         return Place(
-            stage.target.environment, stage.target, defined=False, profile=stage.profile, auth=_reading(stage.auth)
+            stage.target.environment, stage.target, defined=False, profile=stage.profile, auth=reading(stage.auth)
         )
     target = Target(
         stack, account, region, "aws" if embedded else partition, embedded, None if stack == "None" else stack
@@ -73,7 +73,7 @@ def _of_ledger(store: Store, name: str, book: Ledger) -> Place:
     return Place(stack, target, defined=False)
 
 
-def _reading(auth: Auth | None) -> Auth | None:
+def reading(auth: Auth | None) -> Auth | None:
     """Give that of a stage that proposes, as only that one may read what is deployed."""
     return auth if auth and READS in auth.roles else None
 

@@ -106,6 +106,8 @@ class Limits:
     notify_tries: int = 3
     notify_old_s: float = 86_400.0
     """What happened longer ago is news to nobody: a record that was carried elsewhere tells it to no one again."""
+    check_ask_s: float = 120.0
+    """Whether a release could be deployed: a call for each hundred images of a repository, and one for each file in S3."""
     cancel_s: float = 15.0
     """Until who asked to stop gives up waiting: a look, the grace, and what it takes to write that down."""
 

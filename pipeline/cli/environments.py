@@ -208,7 +208,7 @@ def _ask(places: _Places, chosen: list[Place], states: list[dict[str, Any]]) -> 
 
     def ask(place: Place, told: dict[str, Any]) -> dict[str, Any]:
         try:
-            found = drift.ask(place.target, *_access(place, endpoint))
+            found = drift.ask(place.target, *access(place, endpoint))
         except StageFailed as error:
             return {"error": error.as_json()}
         proposal = places.proposal(place, told)
@@ -225,7 +225,7 @@ def _ask(places: _Places, chosen: list[Place], states: list[dict[str, Any]]) -> 
             told["drift"] = one.result() if one else None
 
 
-def _access(place: Place, endpoint: str | None) -> tuple[Access, Lender | None]:
+def access(place: Place, endpoint: str | None) -> tuple[Access, Lender | None]:
     """Sign in where AWS is to be read. Raises StageFailed."""
     from stages.contract import Access
 

@@ -13,9 +13,10 @@ from pipeline.cli.ci import output as outputs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from pipeline import deployable
     from pipeline.cli.ci.output import Output
     from pipeline.context import Context
-    from pipeline.record.ledger import Ledger
+    from pipeline.record.ledger import Deployment, Ledger
     from pipeline.record.replay import Run
     from pipeline.record.store import Store
     from pipeline.rollback import Candidate
@@ -81,6 +82,11 @@ def promote(
 @click.option(
     "--to", "run_id", metavar="RUN", help="The run whose release to go back to. Default: the last healthy one before."
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Change nothing, and tell whether the last three healthy ones could be deployed now: exit code 0, 1 if not, 7 if nobody knows.",
+)
 @click.option("--lift", is_flag=True, help="End the hold that a rollback left: other runs may deploy to ENV again.")
 @click.option("--reason", metavar="TEXT", help="Why it is lifted. It is recorded.")
 @_options
@@ -88,6 +94,7 @@ def rollback(
     *,
     environment: str,
     run_id: str | None,
+    check: bool,
     lift: bool,
     reason: str | None,
     project: str,
@@ -111,6 +118,11 @@ def rollback(
     opened, trusted = common.open_store(store, Path(project)), common.trusted(trust)
     named = common.find_run(opened, run_id) if run_id else None
     book = _book(opened, environment, trusted, Path(project), named)
+    if check:
+        if named or lift or reason:
+            raise UsageError("--check stands alone", hint=f"towpath rollback {environment} --check")
+        _check(opened, book, environment, trusted, output=output)
+        return
     if lift:
         if named or not (reason or "").strip():
             raise UsageError(
@@ -158,6 +170,73 @@ def _ledger_name(environment: Any) -> str | None:
         return None
     where = (environment.account, environment.region, environment.partition, environment.aws == "embedded")
     return ledger.name_of(Target("", *where, stack=environment.stack))
+
+
+_CHECKED = 3
+"""Deployments that --check looks at."""
+
+
+def _check(store: Store, book: Ledger, environment: str, trust: Trust | None, *, output: Output) -> None:
+    """Tell whether one could go back. Raises StageFailed, Incomplete."""
+    from itertools import islice
+
+    from pipeline import rollback
+    from pipeline.cli.progress import plain
+    from pipeline.errors import Incomplete, StageFailed
+
+    healthy = (each.deployment for each in rollback.candidates(store, book) if each.wrong is None)
+    found = [_checked(store, book, each, trust) for each in islice(healthy, _CHECKED)]
+    told = [each.as_json() for each in found]
+    if output.as_json:
+        common.print_json({"environment": environment, "ledger": book.name, "deployments": told})
+    for each in [] if output.as_json else told:
+        word = {True: "deployable", False: "not deployable", None: "not known"}[each["deployable"]]
+        click.echo(f"run {each['run']}, {each['at']}, release {each['release']}: {word}")
+        for line in (*each["missing"], *each["unknown"]):
+            click.echo(f"  {plain(line)}")
+    if not found:
+        raise Incomplete(
+            f"{environment}: nothing healthy was deployed before what stands", hint="There is nothing to go back to."
+        )
+    lacking = [each["run"] for each in told if each["deployable"] is False]
+    if lacking:
+        raise StageFailed(f"{environment}: what run {', '.join(lacking)} had deployed could not be deployed now")
+    if any(each["deployable"] is None for each in told):
+        raise Incomplete(
+            f"{environment}: not all could be looked at", hint="Let this role read registries and buckets."
+        )
+
+
+def _checked(store: Store, book: Ledger, deployment: Deployment, trust: Trust | None) -> deployable.Found:
+    import tempfile
+
+    from pipeline import deployable, embedded
+    from pipeline.audit import verify
+    from pipeline.cli import environments as places
+    from pipeline.environments import Place, reading
+    from pipeline.errors import StageFailed
+
+    found = deployable.Found(deployment, missing=deployable.of_rules(book))
+    broken = [each for each in verify.Audit(store, trust).run(deployment.run).findings if each.grade == "broken"]
+    found.missing += [f"the record: {each}" for each in broken[:1]]
+    with tempfile.TemporaryDirectory(prefix="towpath-check-") as name:
+        folder = Path(name) / "inputs"
+        try:
+            for each in deployable.of_record(store, found, folder):
+                place = Place(
+                    each.target.environment,
+                    each.target,
+                    defined=False,
+                    profile=each.stage.profile,
+                    auth=reading(each.stage.auth),
+                )
+                endpoint = embedded.endpoint(lambda line: click.echo(line, err=True)) if each.target.embedded else None
+                deployable.of_aws(found, each, *places.access(place, endpoint))
+        except StageFailed as error:
+            found.unknown.append(str(error))
+        finally:
+            deployable.clear(folder)
+    return found
 
 
 def _lift(store: Store, book: Ledger, reason: str, keys: opening.Keys, project: Path, *, output: Output) -> None:

@@ -85,18 +85,22 @@ def promoted(machine: Machine, run_id: str) -> str:
     return new
 
 
-def running(machine: Machine) -> dict[str, str]:
-    """Which image each function of production runs."""
+def client(machine: Machine, service: Any) -> Any:
     target = next(each["target"] for each in machine.json("plan")["stages"] if each["name"] == "deploy-production")
-    client = boto3.client(
-        "lambda",
+    return boto3.client(
+        service,
         region_name=target["region"],
         endpoint_url=machine.json("embedded", "status")["endpoint_url"],
         aws_access_key_id=target["account"],
         aws_secret_access_key="test",
     )
-    names = [each["FunctionName"] for each in client.list_functions()["Functions"]]
-    return {name: client.get_function(FunctionName=name)["Code"]["ImageUri"] for name in names}
+
+
+def running(machine: Machine) -> dict[str, str]:
+    """Which image each function of production runs."""
+    lambda_ = client(machine, "lambda")
+    names = [each["FunctionName"] for each in lambda_.list_functions()["Functions"]]
+    return {name: lambda_.get_function(FunctionName=name)["Code"]["ImageUri"] for name in names}
 
 
 def test_from_staging_to_production_and_back(machine: Machine) -> None:
@@ -119,6 +123,9 @@ def test_from_staging_to_production_and_back(machine: Machine) -> None:
     newer = running(machine)
     assert newer != before
     assert "outdated" in machine.towpath("promote", first, "--to", "production", code=6).stderr
+
+    could = machine.json("rollback", "production", "--check")["deployments"]
+    assert [(each["run"], each["deployable"], each["missing"]) for each in could] == [(one, True, [])]
 
     # At night: whoever asks may approve it alone, and what ran before runs again.
     said = machine.towpath("rollback", "production", code=75)
@@ -143,8 +150,21 @@ def test_from_staging_to_production_and_back(machine: Machine) -> None:
     # What was gone back from is not gone back to.
     told: Any = machine.json("rollback", "production", code=75)["rolls_back"]
     assert told["to"]["run"] == one
+    gone = next(iter(before.values()))
+    client(machine, "ecr").batch_delete_image(
+        repositoryName="live", imageIds=[{"imageDigest": gone.rpartition("@")[2]}]
+    )
+    told = machine.json("rollback", "production", "--check", code=1)["deployments"]
+    assert [each["deployable"] for each in told] == [False]
+    assert f"is not in its registry: {gone}" in told[0]["missing"][0]
+    audited(machine, second, [one, two, back, three])
+
+
+def audited(machine: Machine, second: str, made: list[str]) -> None:
+    """What an auditor reads of the promotions and the rollback that were made of `second` and the one before it."""
+    one, two, back, _ = made
     found = {each["run"]: each for each in machine.json("audit", "verify", "--all", code=7)["runs"]}
-    assert [found[each]["verdict"] for each in (one, two, back, three)] == ["consistent"] * 4
+    assert [found[each]["verdict"] for each in made] == ["consistent"] * 4
     assert f"It rolled production back to the release of run {one}, by the shorter rule" in " ".join(
         found[back]["proved"]
     )

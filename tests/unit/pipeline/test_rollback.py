@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 from support.approvers import rules
 from support.stacks import PRODUCTION, Town
 
-from pipeline import inherit, rollback
+from pipeline import deployable, inherit, rollback
 from pipeline.audit.verify import Audit
 from pipeline.errors import Blocked, StageFailed, UsageError, Waiting
 from pipeline.gates import rollbacks
 from pipeline.gates.rules import NOBODY
-from pipeline.record import ledger
+from pipeline.record import artifacts, ledger
 from pipeline.record.store.directory import open_store
 
 if TYPE_CHECKING:
@@ -284,6 +286,42 @@ def test_an_environment_is_found_by_what_was_deployed_under_its_name(town: Town)
     with pytest.raises(UsageError, match="'prod'") as refused:
         rollback.book_of(town.store, "prod", None)
     assert refused.value.hint == "Deployed to: production, staging."
+
+
+# Whether it could be gone back
+
+
+def test_what_a_rollback_would_be_given_is_read(town: Town, tmp_path: Path) -> None:
+    deployed(town, "one")
+    deployed(town, "two")
+    [candidate] = rollback.candidates(town.store, town.book)
+    found = deployable.Found(candidate.deployment)
+    [asked] = deployable.of_record(town.store, found, tmp_path / "read")
+    assert (found.missing, asked.target.environment) == ([], "production")
+    assert json.loads((asked.folder / "release.json").read_text())["digest"] == candidate.deployment.release
+    deployable.clear(tmp_path / "read")
+
+
+def test_what_is_gone_from_the_store_is_named(town: Town, tmp_path: Path) -> None:
+    one = deployed(town, "one")
+    deployed(town, "two")
+    made = town.load(one).done("package")
+    assert made
+    [file] = artifacts.manifest(town.store, made.outputs["release"])
+    (town.store.root / artifacts.blob_key(file.sha256)).unlink()
+    [candidate] = rollback.candidates(town.store, town.book)
+    found = deployable.Found(candidate.deployment)
+    assert deployable.of_record(town.store, found, tmp_path / "read") == []
+    assert "release.json" in found.missing[0]
+    assert found.as_json()["deployable"] is False
+
+
+def test_nobody_is_left_who_may_approve(town: Town) -> None:
+    never = {key: ("2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z") for keys in TWO.approvers.values() for key in keys}
+    book = dataclasses.replace(ledger.Ledger("book"), rules=dataclasses.replace(TWO, validity=never).as_json())
+    assert deployable.of_rules(book) == ["nobody could approve it: no key of those who may counts any longer"]
+    assert deployable.of_rules(dataclasses.replace(book, rules=TWO.as_json())) == []
+    assert deployable.of_rules(dataclasses.replace(book, rules=NOBODY.as_json())) == []
 
 
 def test_parameters_beside_todays() -> None:

@@ -90,7 +90,7 @@ def environment(name: str, project: Path) -> Environment:
     for stage in plan.stages.values():
         if stage.target and stage.target.environment == name:
             rules = definition.rules.get(name)
-            auth = compiling.auth(definition.environments[name], compiling.ROLES)
+            auth = compiling.signs_in(definition.environments[name], compiling.ROLES)
             return Environment(stage.target, stage.profile, rules.as_json() if rules else None, auth)
     known = sorted({stage.target.environment for stage in plan.stages.values() if stage.target})
     raise UsageError(

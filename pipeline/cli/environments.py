@@ -230,9 +230,6 @@ def _access(place: Place, endpoint: str | None) -> tuple[Access, Lender | None]:
     from pipeline.environments import READS
     from stages.contract import Access
 
-    if place.auth and READS not in place.auth.roles:
-        hint = f"Add to its `auth`: roles: {{{READS}: arn:aws:iam::…:role/…}}"
-        raise StageFailed(f"{place.name} signs in by roles, and has none for {READS}, which reads", hint=hint)
     if place.auth is None:
         return Access(endpoint if place.target.embedded else None, place.profile), None
     from pipeline import credentials

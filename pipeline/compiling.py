@@ -121,12 +121,18 @@ def channel(definition: Definition, each: Notification) -> Channel:
 
 
 def auth(environment: Environment, keys: Collection[str]) -> Auth | None:
-    """Give how the phases of these keys sign in by roles; None where they do not."""
+    """Give how the phases of these keys sign in by roles; None where they do not, or nobody need."""
+    found = signs_in(environment, keys)
+    return found if found and found.roles else None
+
+
+def signs_in(environment: Environment, keys: Collection[str]) -> Auth | None:
+    """Give how an environment signs in by roles, with those of these keys that it has; None where it does so without roles."""
     asked = environment.auth
     if asked is None or not asked.by_roles:
         return None
     roles = {key: role for key in keys if (role := asked.of(key))}
-    return Auth(asked.method, roles, asked.audience, asked.variable) if roles else None
+    return Auth(asked.method, roles, asked.audience, asked.variable)
 
 
 def identity(definition: Definition, name: str) -> Target:

@@ -43,6 +43,8 @@ AUDIENCES = {"aws-cn": "sts.amazonaws.com.cn"}
 https://docs.github.com/en/actions/how-tos/secure-your-work/security-harden-deployments/oidc-in-aws
 """
 _PATH = "/credentials"
+_SESSION_NAME = 64
+"""Characters of a session's name at most."""
 
 
 class Lender:
@@ -181,7 +183,11 @@ def fetcher(
     """
     from stages.aws import signin  # late: boto3 takes its time, and most stages need none of it
 
-    role = auth.roles[key]
+    role = auth.roles.get(key)
+    if role is None:  # nothing else may be used in its place
+        hint = f"Add to the environment's `auth`: roles: {{{key}: arn:aws:iam::…:role/…}}"
+        raise StageFailed(f"there is no role for {key}, and it is by roles that this environment signs in", hint=hint)
+    session = session[:_SESSION_NAME]
     if auth.method == "ambient":
         return lambda: signin.by_role(role, region, profile, session=session, tags=tags)
 

@@ -34,6 +34,7 @@ _CREDENTIALS = (
     *("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_EC2_METADATA_DISABLED", "AWS_SDK_LOAD_CONFIG"),
     "HOME",  # ~/.aws
 )
+_ENDPOINTS = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT")
 
 
 def variables(
@@ -52,8 +53,8 @@ def variables(
         allowed += _NETWORK
     if "engine" in needs:
         allowed += _ENGINE
-    if "credentials" in needs and target is not None and not target.embedded and lent is None:
-        allowed += _CREDENTIALS
+    if "credentials" in needs and target is not None and not target.embedded:
+        allowed += [*_ENDPOINTS, *(_CREDENTIALS if lent is None else ())]
     chosen = {"HOME": str(work), "TMPDIR": str(work / "tmp")}
     if "docker-config" in needs:
         allowed += _BUILDX

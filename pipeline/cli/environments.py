@@ -175,7 +175,7 @@ def _defined(file: Any, *, must_be: bool) -> list[Place]:
             compiling.identity(definition, name),
             defined=True,
             profile=each.profile,
-            auth=compiling.auth(each, (READS,)),
+            auth=compiling.signs_in(each, (READS,)),
         )
         for name, each in definition.environments.items()
     ]
@@ -227,12 +227,12 @@ def _ask(places: _Places, chosen: list[Place], states: list[dict[str, Any]]) -> 
 
 def access(place: Place, endpoint: str | None) -> tuple[Access, Lender | None]:
     """Sign in where AWS is to be read. Raises StageFailed."""
+    from pipeline.environments import READS
     from stages.contract import Access
 
     if place.auth is None:
         return Access(endpoint if place.target.embedded else None, place.profile), None
     from pipeline import credentials
-    from pipeline.environments import READS
 
     session = f"towpath-environments-{place.name}"
     fetch = credentials.fetcher(

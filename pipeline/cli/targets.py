@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StageFailed, UsageError
-from stages.contract import COMMAND, Access, StageError, Target
+from stages.contract import COMMAND, StageError, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +90,7 @@ def environment(name: str, project: Path) -> Environment:
     for stage in plan.stages.values():
         if stage.target and stage.target.environment == name:
             rules = definition.rules.get(name)
-            auth = compiling.auth(definition.environments[name], compiling.ROLES)
+            auth = compiling.signs_in(definition.environments[name], compiling.ROLES)
             return Environment(stage.target, stage.profile, rules.as_json() if rules else None, auth)
     known = sorted({stage.target.environment for stage in plan.stages.values() if stage.target})
     raise UsageError(
@@ -119,13 +119,17 @@ def stack(place: Environment) -> dict[str, Any] | None:
     """What CloudFormation says of a target's stack; None if there is none. Raises StageFailed."""
     import click
 
+    from pipeline import credentials
     from pipeline import embedded as aws
-    from stages.aws import cloudformation, session
+    from stages.aws import cloudformation
 
     target = place.target
+
+    def endpoint() -> str:
+        return aws.endpoint(lambda text: click.echo(text, err=True))
+
     try:
-        url = aws.endpoint(lambda text: click.echo(text, err=True)) if target.embedded else None
-        client = session.connect(target, Access(url, place.profile)).cloudformation
+        client = credentials.connect(place, "propose", f"towpath-{target.environment}", endpoint).cloudformation
         found = cloudformation.describe_stack(client, str(target.stack))
     except StageError as error:
         raise StageFailed(error.message, hint=error.hint) from error

@@ -56,17 +56,17 @@ class Aws:
         make: Any = session.client
         return make(service, endpoint_url=self.url)
 
-    def bootstrap(self) -> None:
-        """Deploy the template of an environment whose stack is `shop`, as its owner does."""
-        provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{bootstrap.GITHUB}"
-        trust = bootstrap.Trust(bootstrap.GITHUB, "sts.amazonaws.com", (SUBJECT,), provider)
-        wanted = bootstrap.Wanted("shop", trust, "shop", "app", "shop-bucket", ("deploy",), kms=True, hook="none")
+    def bootstrap(self, trust: bootstrap.Trust, stack: str, repository: str | None = None) -> None:
+        """Deploy the template of an environment with this stack, as its owner does."""
+        bucket = f"{stack}-bucket" if repository else None
+        wanted = bootstrap.Wanted(stack, trust, stack, repository, bucket, ("deploy",), kms=True, hook="none")
         cloudformation = self.client("cloudformation")
         template, may = bootstrap.text(wanted, "It."), ["CAPABILITY_NAMED_IAM"]
-        cloudformation.create_stack(StackName="towpath-production", TemplateBody=template, Capabilities=may)
-        cloudformation.get_waiter("stack_create_complete").wait(StackName="towpath-production")
+        cloudformation.create_stack(StackName=f"towpath-{stack}", TemplateBody=template, Capabilities=may)
+        waiter = cloudformation.get_waiter("stack_create_complete")
+        waiter.wait(StackName=f"towpath-{stack}", WaiterConfig={"Delay": 1})
         for role in ("propose", "apply"):
-            self._by_arn(f"shop-{role}", role)
+            self._by_arn(f"{stack}-{role}", role)
 
     def _by_arn(self, role: str, policy: str) -> None:
         """Let a role do by ARN what it may: a stack's or a change set's, the emulation takes it for any (`*`)."""
@@ -94,7 +94,9 @@ class Aws:
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     with s3.server(tmp_path_factory.mktemp("iam"), AUTH="true") as port:
         made = Aws(f"http://127.0.0.1:{port}")
-        made.bootstrap()
+        provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{bootstrap.GITHUB}"
+        trust = bootstrap.Trust(bootstrap.GITHUB, "sts.amazonaws.com", (SUBJECT,), provider)
+        made.bootstrap(trust, "shop", "app")
         by_owner = {"Action": ["sts:AssumeRole", "sts:TagSession"], "Principal": {"AWS": ACCOUNT}}
         for name, actions in MAY.items():
             made.role(f"owner-{name}", by_owner, actions)
@@ -218,6 +220,20 @@ def test_a_phase_with_a_role_that_may_not_is_refused(house: House) -> None:
     done = house.load(run_id).last("deploy")
     assert done
     assert done.outcome == "failed"
+
+
+def test_a_job_of_gitlab_signs_in_by_the_token_in_its_variable(
+    house: House, aws: Aws, lenders: list[Lender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject, host = "project_path:octo/shop:ref_type:branch:ref:main", "gitlab.com"
+    provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{host}"
+    aws.bootstrap(bootstrap.Trust(host, f"https://{host}", (subject,), provider), "lab")
+    monkeypatch.setenv("TOWPATH_AWS", oidc.token(iss=f"https://{host}", sub=subject, aud=f"https://{host}"))
+    auth = Auth("gitlab-oidc", {"propose": arn("lab-propose"), "apply": arn("lab-apply")}, variable="TOWPATH_AWS")
+    run = house.drive(house.open(*stages(house, auth, dataclasses.replace(TARGET, stack="lab"))))
+    assert run.done("deploy")
+    assert [each.lent.role for each in lenders] == [arn("lab-propose"), arn("lab-apply")]
+    assert os.environ["TOWPATH_AWS"].encode() not in held(house)
 
 
 def test_the_session_of_ambient_credentials_has_the_runs_name_and_tags(

@@ -17,6 +17,7 @@ from support import oidc
 from pipeline import credentials
 from pipeline.credentials import Lender
 from pipeline.errors import StageFailed
+from pipeline.plan import Auth
 from stages.aws.signin import Credentials
 from stages.contract import StageError
 from stages.limits import LIMITS
@@ -177,6 +178,12 @@ def test_gitlabs_token_is_in_a_variable() -> None:
 @pytest.mark.parametrize("token", ["", "a", "a.!.c", "a.bnVsbA.c", "a.W10.c"])
 def test_what_is_no_token_says_nothing(token: str) -> None:
     assert credentials.claims(token) in ("nothing that can be read", "")
+
+
+def test_where_roles_are_used_and_one_is_missing_nothing_is_used_in_its_place() -> None:
+    auth = Auth("ambient", {"package": ROLE})
+    with pytest.raises(StageFailed, match="there is no role for propose"):
+        credentials.fetcher(auth, "propose", "eu-central-1", {}, profile=None, session="s", tags={})
 
 
 def test_credentials_are_in_no_text() -> None:

@@ -42,6 +42,8 @@ def test_who_is_lent_credentials_gets_nothing_that_others_could_be_had_with() ->
     ours = OURS | {"ACTIONS_ID_TOKEN_REQUEST_TOKEN": "t", "AWS_WEB_IDENTITY_TOKEN_FILE": "/t"}
     handed = variables(ours, {"network", "credentials"}, REAL, WORK, lent)
     assert {name: value for name, value in handed.items() if name.startswith(("AWS_", "ACTIONS_"))} == lent
+    with_fips = variables(ours | {"AWS_USE_FIPS_ENDPOINT": "true"}, {"credentials"}, REAL, WORK, lent)
+    assert with_fips["AWS_USE_FIPS_ENDPOINT"] == "true"
     assert handed["HOME"] == "/w"
 
 

@@ -109,11 +109,12 @@ def _place(
     if not settings.stack_name:
         hint = "Say it: --stack-name NAME, or name an environment of pipeline.yaml: towpath delete ENV"
         raise UsageError("--stack-name is missing, and no samconfig.toml says it", hint=hint)
+    stack = targets.named_stack(settings.stack_name)
     if settings.aws == "embedded":
         target = targets.embedded(settings.region)
     else:
         target = targets.ourselves(settings.profile, settings.region)
-    return targets.Environment(dataclasses.replace(target, stack=settings.stack_name), settings.profile)
+    return targets.Environment(dataclasses.replace(target, stack=stack), settings.profile)
 
 
 def _known_images(store: Store, target: Target, trust: Trust | None) -> dict[str, Any]:

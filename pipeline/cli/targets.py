@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.signing.signers import Trust
 
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/.+")
+_STACK = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 _HOST = re.compile(r"(localhost|[^/]*[.:][^/]*)/.+")
 
 
@@ -108,6 +109,14 @@ def ourselves(profile: str | None, region: str | None) -> Target:
     except StageError as error:
         raise UsageError(error.message, hint=error.hint) from error
     return Target(COMMAND, account, found, part)
+
+
+def named_stack(name: str) -> str:
+    """The name of a stack, if CloudFormation takes it as one. Raises UsageError."""
+    if not _STACK.fullmatch(name):
+        hint = "It has letters, digits and hyphens, begins with a letter, and is at most 128 long."
+        raise UsageError(f"--stack-name {name!r} is no name of a stack", hint=hint)
+    return name
 
 
 def embedded(region: str | None) -> Target:

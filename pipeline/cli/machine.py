@@ -72,6 +72,22 @@ def doctor(file: str | None, project: str, store: str | None, *, as_json: bool) 
         sys.exit(1)
 
 
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes Tab complete towpath's commands, options, runs, stages and environments in a shell.
+
+    \b
+    bash: towpath completion bash >~/.local/share/bash-completion/completions/towpath
+    zsh:  towpath completion zsh >~/.zfunc/_towpath     (a folder of your fpath)
+    fish: towpath completion fish >~/.config/fish/completions/towpath.fish
+    """
+    from pipeline.cli import completing
+    from pipeline.cli.main import towpath
+
+    click.echo(completing.script(towpath, shell))
+
+
 def _call(action: str, *, as_json: bool) -> None:
     from pipeline import embedded as daemon
 

@@ -22,6 +22,9 @@ from pipeline.errors import Fault, Interrupted, TowpathError, UsageError, Waitin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
+
+    from click.shell_completion import CompletionItem
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Make a project, or add a pipeline or a function to one."),
@@ -56,7 +59,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prune": ("prune", "Remove what runs left and nobody needs any more."),
     "local": ("local", "Run functions on this machine, in containers of the images that were built."),
     "embedded": ("machine", "Start, stop or look at the AWS that runs on this machine."),
-    "doctor": ("machine", "Check what Towpath needs on this machine."),
+    "doctor": ("machine", "Check what Towpath needs, on this machine and of the project."),
+    "completion": ("machine", "Print what makes Tab complete towpath's commands in a shell."),
 }
 """Each command's module below `pipeline.cli`, and its one line of help. Modules are imported when their command is called."""
 
@@ -69,13 +73,19 @@ class _Lazy(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(
-            import_module(f"pipeline.cli.{COMMANDS[cmd_name][0]}"), cmd_name.replace("-", "_")
-        )
-        return command
+        module, name = COMMANDS[cmd_name][0], cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"pipeline.cli.{module}"), name)
+        return completing().prepared(command) if ctx.resilient_parsing else command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
+        offered = [
+            CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return offered or click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -90,8 +100,40 @@ class _Lazy(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
+def completing() -> ModuleType:
+    """What shells are offered; it is loaded when one asks."""
+    return import_module("pipeline.cli.completing")
+
+
+def _version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:  # noqa: FBT001 - click calls it so
+    if not asked or context.resilient_parsing:
+        return
+    if "--json" in sys.argv:
+        from pipeline.cli.common import print_json
+
+        python = {"version": sys.version.split()[0], "executable": sys.executable}
+        print_json({"towpath": pipeline.__version__, "python": python, "platform": sys.platform})
+    else:
+        click.echo(f"towpath, version {pipeline.__version__}")
+    context.exit()
+
+
+def _only_with_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:  # noqa: FBT001 - as above
+    if asked and not context.resilient_parsing:
+        raise UsageError("--json stands before the command", hint="Write it after it: towpath COMMAND --json")
+
+
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(pipeline.__version__, prog_name="towpath")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
+@click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_only_with_version,
+    help="Print JSON, here with --version; every command has it as well.",
+)
 def towpath() -> None:
     """Build, package and promote AWS Lambda container images, one gate at a time.
 
@@ -103,6 +145,9 @@ def towpath() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    asked = os.environ.get("_TOWPATH_COMPLETE")
+    if asked:
+        sys.exit(completing().complete(towpath, asked))
     with guarded(os.environ):
         _main()
 

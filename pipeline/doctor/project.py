@@ -45,8 +45,9 @@ def checks(file: Path, store: Callable[[], Store]) -> list[Check]:
             *found,
             Check("definition", lambda: [Finding("definition", "bad", text, f"towpath validate --file {file}")]),
         ]
-    real = [name for name in _acted_on(loaded) if not loaded.environments[name].embedded]
-    found += [Check(f"AWS identity, {name}", partial(_identities, loaded, name)) for name in real]
+    named = _acted_on(loaded)
+    found += [Check(f"AWS identity, {name}", partial(_identities, loaded, name)) for name in named]
+    real = [name for name in named if not loaded.environments[name].embedded]
     pushed = _pushed(loaded, real)
     pulled = _pulled(loaded) - pushed
     found += [
@@ -92,6 +93,9 @@ def _acted_on(loaded: Definition) -> list[str]:
 def _identities(loaded: Definition, name: str) -> list[Finding]:
     """Sign in as each phase would, once for each role, and compare the account with the one that is declared."""
     environment = loaded.environments[name]
+    if environment.embedded:
+        told = f"the embedded AWS, account {environment.account}, {environment.region}"
+        return [Finding(f"AWS identity, {name}", "good", told)]
     found = []
     target = compiling.identity(loaded, name)
     for key in _keys(environment):

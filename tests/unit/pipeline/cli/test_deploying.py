@@ -31,7 +31,9 @@ def test_a_template_that_names_only_images_of_registries_is_taken_as_it_is_if_it
     """Whoever names none has their project built, whatever its ImageUri says."""
     project(tmp_path, f"{HOST}/shop:1")
     named = deploying.template(tmp_path, Settings(template_file="template.yaml"))
-    assert (named.packaged, named.unplaced, named.secret) == (True, [], {"Token"})
+    assert named.packaged
+    assert not named.unplaced
+    assert named.secret == frozenset({"Token"})
     assert deploying.template(tmp_path, Settings()).packaged is False
 
 

@@ -90,7 +90,8 @@ def test_everything_that_is_named_is_tried(shop: Path, monkeypatch: pytest.Monke
         looked = found(shop)
     assert looked.pop("store").state == "note"
     assert {each.state for each in looked.values()} == {"good"}
-    assert len(looked) == 3
+    assert len(looked) == 4
+    assert "embedded" in looked["AWS identity, here"].found
     assert looked["AWS identity, live"].found == "arn:aws:iam::222222222222:user/ada, eu-west-1"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,8 @@ def test_what_is_asked_for_wins(project: Path) -> None:
     assert found.notes == ()
     ci = yaml.safe_load((project / ".gitlab-ci.yml").read_text())
     assert ci["live"]["script"] == ["towpath stage apply deploy-live --run auto"]
+    named = re.findall(r"towpath stage (?:run|propose|apply) (.*?) --run", (project / ".gitlab-ci.yml").read_text())
+    assert {name for each in named for name in each.split()} == set(loaded.stages)
 
 
 TEMPLATE: dict[str, Any] = {

@@ -67,7 +67,7 @@ def remedy(status: str, target: Target) -> str:
     """What to do about a stack that is stuck in a state."""
     if status not in _RECOVER:
         return _IMPORT if status == "IMPORT_ROLLBACK_FAILED" else _UNKNOWN
-    return f"Free the stack: `{recovery(target)}`. Then go on: `towpath resume`."
+    return f"Free the stack: `{recovery(target)}`. Then `towpath resume`, or `towpath run` if the source has to change."
 
 
 def is_busy(status: str) -> bool:

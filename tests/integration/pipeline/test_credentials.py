@@ -17,7 +17,7 @@ from integration.stages.deploy.releases import manifest, write_release
 from support import oidc, s3
 from support.plans import House, command
 
-from pipeline import attempt, credentials
+from pipeline import attempt, credentials, drift
 from pipeline.credentials import Lender
 from pipeline.errors import StageFailed
 from pipeline.executors import isolation
@@ -182,6 +182,8 @@ def test_what_proposes_cannot_execute_and_nothing_of_it_is_kept(
         assert done.facts["functions"]["HelloWorldFunction"]["image"].startswith(f"{ACCOUNT}.dkr.ecr.")
         assert github.asked == ["sts.amazonaws.com"] * 2
     proposing, applying = lenders
+    found = drift.ask(TARGET, Access(aws.url, role=arn("shop-propose")), proposing)
+    assert (found["stack"]["functions"], found["not_asked"]) == (done.facts["functions"], [])
     who = [aws.client("sts", each).get_caller_identity()["Arn"] for each in lenders]
     assert who == [
         f"arn:aws:sts::{ACCOUNT}:assumed-role/shop-{role}/{run.id}-deploy-1" for role in ("propose", "apply")

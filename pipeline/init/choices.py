@@ -19,7 +19,7 @@ ARTIFACTS = "artifacts"
 
 _LABEL = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LABEL_WORDS = "lower-case letters and digits, beginning with a letter, with single hyphens between them"
-_TAKEN = {ARTIFACTS, "build", "scan", "package", "propose", "apply"}
+TAKEN = {ARTIFACTS, "build", "scan", "package", "propose", "apply"}
 """Names of environments that would clash with others in the pipeline or with jobs in CI."""
 _MOST_ENVIRONMENTS = 8
 _LONGEST_NAME = 30
@@ -110,8 +110,8 @@ def environments(names: Sequence[str]) -> tuple[str, ...]:
         raise UsageError(f"--environment: name between 1 and {_MOST_ENVIRONMENTS} environments, not {len(names)}")
     for each in names:
         _label(each, "--environment", "an environment's name", _LONGEST_ENVIRONMENT)
-        if each in _TAKEN:
-            raise UsageError(f"--environment {each}: that name is taken", hint=f"Not {', '.join(sorted(_TAKEN))}.")
+        if each in TAKEN:
+            raise UsageError(f"--environment {each}: that name is taken", hint=f"Not {', '.join(sorted(TAKEN))}.")
         if list(names).count(each) > 1:
             raise UsageError(f"--environment {each} is given twice", hint="Leave out one of them.")
     return tuple(names)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipeline import beneath, samconfig
 from pipeline.errors import InvalidDefinition, UsageError
 from pipeline.init import choices
-from pipeline.init.choices import ARTIFACTS, Place
+from pipeline.init.choices import Place
 from stages import template as templates
 from stages.contract import InvalidInput
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pipeline.init.choices import Person
 
@@ -24,6 +24,8 @@ TEMPLATES = ("template.yaml", "template.yml", "template.json")
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 _CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
 _ON_FAILURE = {"ROLLBACK": "", "DELETE": "delete", "DO_NOTHING": "do-nothing"}
+Configs: TypeAlias = "Mapping[str, Mapping[str, Any]]"
+"""What each environment of a configuration says."""
 _COMMANDS = ("build", "package", "deploy")
 """Whose options say something of a pipeline; what a later one says wins."""
 
@@ -73,39 +75,18 @@ def read(folder: Path, asked: Asked, default_region: str, person: Person | None)
     """Read a SAM project. Raises UsageError if it is none, InvalidDefinition if its template has mistakes."""
     file = samconfig.find(folder)
     configs = _configs(file)
-    template = _template(folder, configs)
-    notes: list[str] = []
-    name = choices.name(asked.name) if asked.name else _name(configs, folder)
-    overrides = {each: _pairs(values, "parameter_overrides") for each, values in configs.items()}
-    application, build_parameters = _application(folder, template, next(iter(overrides.values())))
-    images = _images(configs, notes)
-    found = next(filter(None, map(_ECR.fullmatch, images.values())), None)
-    named = {each: _label(each) for each in configs}
-    region = asked.region or next((values["region"] for values in configs.values() if values.get("region")), None)
-    region = str(region or (found[2] if found else None) or default_region)
-    accounts = [found[1], *asked.accounts] if found else list(asked.accounts)
-    places = {each.name: each for each in choices.places(choices.environments(list(named.values())), accounts, region)}
-    environments = tuple(
-        _environment(places[named[each]], values, overrides[each], asked, name) for each, values in configs.items()
-    )
-    if not accounts:
-        notes.append(
-            "No account is known: pipeline.d/environments.yaml has invented ones. Write yours there before you take out `aws: embedded`."
-        )
     first = next(iter(configs.values()))
-    artifacts = _artifacts(places[ARTIFACTS], found, environments[0])
-    repositories = {key: _short(value, artifacts) for key, value in images.items() if key}
-    resolves = bool(first.get("resolve_image_repos")) and not images
-    needs_bucket = len(application.stacks) > 1 or bool(templates.artifacts(application))
-    bucket = str(first.get("s3_bucket") or "") or (
-        f"{name}-{artifacts.account}-{artifacts.region}"[:63] if needs_bucket else ""
+    template = _template(folder, configs)
+    name = choices.name(asked.name) if asked.name else _name(configs, folder)
+    application, build_parameters = _application(folder, template, _pairs(first, "parameter_overrides"))
+    images = _images(configs)
+    ecr = next(filter(None, map(_ECR.fullmatch, images.values())), None)
+    first_place, *places = _places(configs, asked, ecr, default_region)
+    environments = tuple(
+        _environment(place, values, asked, name) for place, values in zip(places, configs.values(), strict=True)
     )
-    if not application.functions:
-        notes.append(f"{template} has no function that is a container image: `build` and `scan` have nothing to do.")
-    if any(values.get("confirm_changeset") for values in configs.values()):
-        notes.append(
-            "`confirm_changeset` asks whoever deploys. In a pipeline people approve: see `approvals` in pipeline.d/environments.yaml."
-        )
+    artifacts = _artifacts(first_place, environments[0], ecr)
+    resolves = bool(first.get("resolve_image_repos")) and not images
     return Project(
         name=name,
         template=template,
@@ -113,13 +94,33 @@ def read(folder: Path, asked: Asked, default_region: str, person: Person | None)
         artifacts=artifacts,
         environments=environments,
         repository="" if resolves else _short(images.get("", name), artifacts),
-        repositories=repositories,
+        repositories={key: _short(value, artifacts) for key, value in images.items() if key},
         application=name if resolves else "",
-        bucket=bucket,
+        bucket=str(first.get("s3_bucket") or "") or (_bucket(name, artifacts) if _needs_bucket(application) else ""),
         build_parameters=build_parameters,
         person=person,
-        notes=tuple(notes),
+        notes=tuple(_notes(configs, application, template, accounts_known=bool(ecr or asked.accounts))),
     )
+
+
+def _notes(
+    configs: Configs, application: templates.Application, template: str, *, accounts_known: bool
+) -> Iterator[str]:
+    if not accounts_known:
+        yield (
+            "No account is known: pipeline.d/environments.yaml has invented ones. Write yours there before you take out "
+            "`aws: embedded`."
+        )
+    if not application.functions:
+        yield f"{template} has no function that is a container image: `build` and `scan` have nothing to do."
+    named = [each for each in map(_repositories, configs.values()) if each]
+    if any(each != named[0] for each in named):
+        yield "Environments name different repositories. Images are pushed once, to the first one's, and deployed from there."
+    if any(values.get("confirm_changeset") for values in configs.values()):
+        yield (
+            "`confirm_changeset` asks whoever deploys. In a pipeline people approve: see `approvals` in "
+            "pipeline.d/environments.yaml."
+        )
 
 
 def _configs(file: Path | None) -> dict[str, dict[str, Any]]:
@@ -135,7 +136,7 @@ def _configs(file: Path | None) -> dict[str, dict[str, Any]]:
     return found or {samconfig.DEFAULT_ENVIRONMENT: {}}
 
 
-def _template(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> str:
+def _template(folder: Path, configs: Configs) -> str:
     """The template's path from the project, as the configuration says or as SAM finds it. Raises UsageError."""
     said = [str(values.get("template_file") or values.get("template") or "") for values in configs.values()]
     named = [each for each in said if each and ".aws-sam" not in PurePosixPath(each).parts]
@@ -175,47 +176,55 @@ def _bytes(folder: Path, name: str) -> bytes:
         raise templates.Unreadable(f"cannot be read: {error}") from error
 
 
-def _images(configs: Mapping[str, Mapping[str, Any]], notes: list[str]) -> dict[str, str]:
-    """The repositories that the first environment names: by function, and by an empty name the one for all."""
-    found = []
-    for values in configs.values():
-        named = _pairs(values, "image_repositories")
-        if values.get("image_repository"):
-            named[""] = str(values["image_repository"])
-        found.append(named)
-    if any(each and each != found[0] for each in found):
-        notes.append(
-            "Environments name other repositories. Images are pushed once, to the first one's, and deployed from there."
-        )
-    return next(filter(None, found), {})
+def _images(configs: Configs) -> dict[str, str]:
+    """The repositories of the first environment that names some: by function, and by an empty name the one for all."""
+    return next(filter(None, map(_repositories, configs.values())), {})
 
 
-def _environment(
-    place: Place, values: Mapping[str, Any], parameters: Mapping[str, str], asked: Asked, name: str
-) -> Environment:
+def _repositories(values: Mapping[str, Any]) -> dict[str, str]:
+    named = _pairs(values, "image_repositories")
+    return named | ({"": str(values["image_repository"])} if values.get("image_repository") else {})
+
+
+def _places(configs: Configs, asked: Asked, ecr: re.Match[str] | None, default_region: str) -> tuple[Place, ...]:
+    """Where images are held, then the place of each environment, as far as somebody says it."""
+    regions = [str(values["region"]) for values in configs.values() if values.get("region")]
+    region = asked.region or next(iter(regions), None) or (ecr[2] if ecr else default_region)
+    accounts = [*([ecr[1]] if ecr else []), *asked.accounts]
+    return choices.places(choices.environments([_label(each) for each in configs]), accounts, region)
+
+
+def _environment(place: Place, values: Mapping[str, Any], asked: Asked, name: str) -> Environment:
     capabilities = samconfig.words(values.get("capabilities") or "CAPABILITY_IAM")
+    on_failure = "do-nothing" if values.get("disable_rollback") else _ON_FAILURE.get(str(values.get("on_failure")), "")
     return Environment(
         name=place.name,
         account=place.account,
         region=str(asked.region or values.get("region") or place.region),
         stack=str(values.get("stack_name") or f"{name}-{place.name}"),
         capabilities=tuple(each for each in capabilities if each in _CAPABILITIES),
-        parameters=parameters,
+        parameters=_pairs(values, "parameter_overrides"),
         tags=_pairs(values, "tags"),
         service_role=str(values.get("role_arn") or ""),
         notification_arns=tuple(samconfig.words(values.get("notification_arns") or [])),
-        on_failure="do-nothing"
-        if values.get("disable_rollback")
-        else _ON_FAILURE.get(str(values.get("on_failure")), ""),
+        on_failure=on_failure,
         profile=str(values.get("profile") or ""),
     )
 
 
-def _artifacts(place: Place, ecr: re.Match[str] | None, first: Environment) -> Environment:
-    """Where images are held: where the configuration has their repositories, else beside the first stack."""
-    if ecr:
-        return Environment(place.name, ecr[1], ecr[2], profile=first.profile)
-    return Environment(place.name, place.account, first.region, profile=first.profile)
+def _artifacts(place: Place, first: Environment, ecr: re.Match[str] | None) -> Environment:
+    """Where images are held: where the configuration has their repositories, else in the region of the first stack."""
+    account, region = (ecr[1], ecr[2]) if ecr else (place.account, first.region)
+    return Environment(place.name, account, region, profile=first.profile)
+
+
+def _needs_bucket(application: templates.Application) -> bool:
+    """Whether something goes through S3: nested templates, or what is no image."""
+    return len(application.stacks) > 1 or bool(templates.artifacts(application))
+
+
+def _bucket(name: str, artifacts: Place) -> str:
+    return f"{name}-{artifacts.account}-{artifacts.region}"[:63].rstrip("-")
 
 
 def _short(repository: str, artifacts: Place) -> str:
@@ -229,7 +238,7 @@ def _pairs(values: Mapping[str, Any], key: str) -> dict[str, str]:
     return samconfig.pairs(values[key], key) if values.get(key) else {}
 
 
-def _name(configs: Mapping[str, Mapping[str, Any]], folder: Path) -> str:
+def _name(configs: Configs, folder: Path) -> str:
     """The name of the first stack, or the folder's, as far as either can be one."""
     candidates: Iterable[str] = (
         *(str(each.get("stack_name") or "") for each in configs.values()),
@@ -242,4 +251,5 @@ def _name(configs: Mapping[str, Mapping[str, Any]], folder: Path) -> str:
 def _label(environment: str) -> str:
     """An environment's name as a stage's can hold it."""
     made = re.sub(r"[^a-z0-9]+", "-", environment.lower()).strip("-")[:13].strip("-")
-    return made if made and made[0].isalpha() else f"e-{made}"[:13].strip("-")
+    fine = made and made[0].isalpha() and made not in choices.TAKEN
+    return made if fine else f"e-{made}"[:13].strip("-")

@@ -140,6 +140,21 @@ def test_parameters_that_images_need_are_given_to_the_build(project: Path) -> No
     valid(project)
 
 
+def test_names_and_accounts_of_environments_are_told_apart(project: Path) -> None:
+    tables = ("build", "9x", "Very_Long_Name_Indeed")
+    (project / "samconfig.toml").write_text(
+        "".join(f"[{each}.deploy.parameters]\nregion = 'eu-west-1'\n" for each in tables)
+    )
+    found = add(project, sam.Asked(None, ["111111111111", "e-9x=222222222222", "artifacts=333333333333"], None))
+    valid(project)
+    assert [(each.name, each.account) for each in (found.artifacts, *found.environments)] == [
+        ("artifacts", "333333333333"),
+        ("e-build", "111111111111"),
+        ("e-9x", "222222222222"),
+        ("very-long-nam", "111111111111"),
+    ]
+
+
 def test_what_goes_through_s3_gets_a_bucket(project: Path) -> None:
     zipped = {
         "Type": "AWS::Serverless::Function",

@@ -74,6 +74,10 @@ class Book:
         """Give the key of an entry's object."""
         return event_key(self.name, entry.event.seq)
 
+    def at(self, length: int) -> Ledger:
+        """Give the ledger as it was when it had so many events."""
+        return self.entries[length].before if length < len(self.entries) else self.end
+
     def of(self, kind: str) -> Iterator[Entry]:
         """Give the entries of a type."""
         return (each for each in self.entries if each.event.type == kind)
@@ -349,45 +353,48 @@ def since_opened(book: Book, run: Run) -> list[Deployment]:
 
 
 def held_up(book: Book, attempt: Attempt, events: Iterable[Event], evidence: Evidence) -> list[Finding]:
-    """Rules 10 and 13 for an attempt that was held up."""
+    """Rules 10 to 14 for an attempt that was held up: whoever is by a word of the runner's own alone, is kept out by it."""
     found: list[Finding] = []
-    stage = evidence.plan.stages[attempt.stage]
     for event in events:
-        if event.type == chain.GATE_LOOKED_AT and event.data["state"] == "frozen":
-            found += _held_up_frozen(book, attempt, event, evidence)
-        if event.type != chain.GATE_LOOKED_AT or event.data["state"] not in ("outdated", "held"):
+        if event.type != chain.GATE_LOOKED_AT or event.data["state"] not in ("outdated", *_NOT_HELD):
             continue
         length = event.data["ledger"]["length"] if event.data["ledger"] else 0
-        if event.data["state"] == "held":
-            before = book.entries[length].before if length < len(book.entries) else book.end
-            if before.hold is None:
-                key = event_key(f"runs/{evidence.run.id}/{attempt.name}", event.seq)
-                found.append(broken(key, "says that deployments were held up there, and they were not"))
-            continue
-        if _newer(book, length, evidence, stage):
-            continue
-        made = [each for each in since_opened(book, evidence.run) if each.seq < length]
-        unknown = [each for each in made if each.opening not in evidence.opened]
         key = event_key(f"runs/{evidence.run.id}/{attempt.name}", event.seq)
-        text = "says that it was outdated, and no run that was opened later had deployed there"
-        found.append(_not_told(unknown[-1], evidence.run) if unknown else broken(key, text))
+        if event.data["state"] == "outdated":
+            found += _held_up_outdated(book, attempt, length, key, evidence)
+        elif not _was_held(book, length, event, evidence.run, evidence.plan.stages[attempt.stage]):
+            found.append(broken(key, _NOT_HELD[event.data["state"]]))
     return found
 
 
-def _held_up_frozen(book: Book, attempt: Attempt, event: Event, evidence: Evidence) -> list[Finding]:
-    """Whoever freezes a target by a word of its own keeps others out."""
-    length = event.data["ledger"]["length"] if event.data["ledger"] else 0
-    last = book.entries[length - 1] if length else None
-    in_force = ledger.after(last.before, last.event).rules if last else None
-    stage = evidence.plan.stages[attempt.stage]
+_NOT_HELD = {
+    "frozen": "says that the target was frozen, and by the rules in force it was not",
+    "held": "says that deployments were held up there, and they were not",
+    "locked": "says that the target was locked, and it was not",
+    "busy": "says that another run was deploying there, and none had begun",
+}
+
+
+def _was_held(book: Book, length: int, event: Event, run: Run, stage: PlannedStage) -> bool:
+    """Tell whether a target was held as an attempt says, by the ledger as it then was."""
+    state, before = event.data["state"], book.at(length)
+    if state != "frozen":
+        others = [which for which in before.intents if which[0] != run.id]
+        return bool({"held": before.hold, "locked": before.lock, "busy": others}[state])
     wanted = rules.from_json(stage.rules, book.name)
-    goes_back = stage.kind == "deploy" and _origin(book, length, evidence.run, stage) is not None
-    known = rules.from_json(in_force, book.name) if in_force else None
+    known = rules.from_json(before.rules, book.name) if before.rules else None
+    goes_back = stage.kind == "deploy" and _origin(book, length, run, stage) is not None
     judged_by, _, _ = subjects.judge(known, wanted, goes_back=goes_back)
-    if freezes.frozen(judged_by.freezes, datetime.fromisoformat(event.data["clock"])):
+    return freezes.frozen(judged_by.freezes, datetime.fromisoformat(event.data["clock"])) is not None
+
+
+def _held_up_outdated(book: Book, attempt: Attempt, length: int, key: str, evidence: Evidence) -> list[Finding]:
+    if _newer(book, length, evidence, evidence.plan.stages[attempt.stage]):
         return []
-    key = event_key(f"runs/{evidence.run.id}/{attempt.name}", event.seq)
-    return [broken(key, "says that the target was frozen, and by the rules in force it was not")]
+    made = [each for each in since_opened(book, evidence.run) if each.seq < length]
+    unknown = [each for each in made if each.opening not in evidence.opened]
+    text = "says that it was outdated, and no run that was opened later had deployed there"
+    return [_not_told(unknown[-1], evidence.run) if unknown else broken(key, text)]
 
 
 def _not_told(other: Deployment, run: Run) -> Finding:
@@ -622,14 +629,12 @@ def reviewed(book: Book, entry: Entry, document: bytes | None) -> list[Finding]:
 
 def not_reviewed(book: Book, run_id: str) -> list[Finding]:
     """Rule 12: what of a run was let through by breaking the glass, and waits to be reviewed."""
-    last = book.entries[-1] if book.entries else None
-    left = ledger.after(last.before, last.event).glass if last else {}
     return [
         missing(
             book.name,
             f"let {each['stage']} of run {run_id} through as {each['person']} broke the glass, and nobody has reviewed that",
         )
-        for each in left.values()
+        for each in book.end.glass.values()
         if each["run"] == run_id
     ]
 

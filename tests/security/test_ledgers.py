@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -492,3 +492,22 @@ def test_locks_that_do_not_follow_one_another(house: House, kinds: tuple[str, ..
     with suppress(Blocked):
         house.drive(run_id)
     assert any("and the target was" in each for each in judged(house, run_id))
+
+
+@pytest.mark.parametrize("state", ["locked", "busy"])
+def test_a_runner_that_says_of_a_target_that_it_is_held(
+    house: House, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    told = {"by": {"user": "ada"}, "at": "then", "reason": "x"}
+    run_id = house.open(gated(house, NOBODY), **ASKED)
+    honest = gating._timed
+    with monkeypatch.context() as patch:
+        if state == "locked":
+            patch.setattr(gating, "_timed", lambda gate: honest(replace(gate, ledger=replace(gate.ledger, lock=told))))
+        else:
+            holder = locks.Holder("another", "migrate", 1, 1, "elsewhere", "then", "ada", alive=True)
+            patch.setattr(locks, "holders", lambda *_: [holder])
+        with pytest.raises(Blocked):
+            house.drive(run_id)
+    [found] = judged(house, run_id)
+    assert "says that" in found

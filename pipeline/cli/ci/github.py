@@ -88,10 +88,17 @@ def _images(state: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def _gate(gate: dict[str, Any]) -> list[str]:
     run, stage = _line(gate["run"]), _line(gate["stage"])
-    titles = {"waiting": "waits for approval: nothing is deployed", "open": "may be applied"}
+    titles = {
+        "waiting": "waits for approval: nothing is deployed",
+        "open": "may be applied",
+        "frozen": "is kept until a freeze is over: nothing is deployed",
+        "locked": "is kept until the target is unlocked: nothing is deployed",
+    }
     commands = {
         "waiting": [f"towpath approve {run} {stage} --reason '...'    # or: towpath reject", f"towpath resume {run}"],
         "open": [f"towpath stage apply {stage} --run {run}"],
+        "frozen": [f"towpath resume {run}    # once that is over"],
+        "locked": [f"towpath resume {run}    # once that is over"],
     }
     lines = [f"### {_code(stage)} {titles.get(gate['state'], gate['state'])}", ""]
     lines += [f"- {_text(reason)}" for reason in gate["reasons"]]

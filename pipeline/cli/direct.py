@@ -159,6 +159,7 @@ def build(
 )
 @click.option("--output-template-file", metavar="FILE", help="Where to write the packaged template.")
 @click.option("--environment", metavar="NAME", help="An environment of the project's pipeline.yaml to package for.")
+@click.option("--aws", type=click.Choice(["aws", "embedded"]), help="`embedded`: the AWS that runs on this machine.")
 @click.option("--region", metavar="REGION", help="The region of ECR and S3; the AWS configuration's if not said.")
 @click.option("--profile", metavar="PROFILE", help="A profile of the AWS configuration.")
 @click.option("--jobs", type=click.IntRange(1), help="Images built, and pushed, at the same time. [default: 4, and 8]")
@@ -172,6 +173,7 @@ def package(
     resolve_image_repos: bool,
     output_template_file: str | None,
     environment: str | None,
+    aws: str | None,
     region: str | None,
     profile: str | None,
     secrets: tuple[str, ...],
@@ -200,7 +202,8 @@ def package(
         raise UsageError(
             "--resolve-image-repos needs the application's name: two applications must not share", hint=hint
         )
-    target, profile = targets.choose(packaging, folder, targets.Asked(environment, region, profile))
+    asked = targets.Asked(environment, region, profile, embedded=aws == "embedded")
+    target, profile = targets.choose(packaging, folder, asked)
     auth = targets.environment(environment, folder).auth if environment else None
     steps = [
         implicit.Step("build", building, secrets=_secrets(secrets)),

@@ -44,16 +44,19 @@ class Asked:
     environment: str | None
     region: str | None
     profile: str | None
+    embedded: bool = False
 
 
 def choose(options: Mapping[str, Any], project: Path, asked: Asked) -> tuple[Target | None, str | None]:
     """The target, None if nothing of AWS is needed, and the profile. Raises UsageError."""
     if asked.environment:
-        if asked.region or asked.profile:
-            hint = "The environment says its region and its profile: leave out --region and --profile."
-            raise UsageError("--environment and --region or --profile say the same twice", hint=hint)
+        if asked.region or asked.profile or asked.embedded:
+            hint = "The environment says which AWS, region and profile: leave out --aws, --region and --profile."
+            raise UsageError("--environment and --aws, --region or --profile say the same twice", hint=hint)
         found = environment(asked.environment, project)
         return found.target, found.profile
+    if asked.embedded:
+        return embedded(asked.region), None
     named = [*(options.get("repositories") or {}).values(), *filter(None, [options.get("repository")])]
     ecr = next((match for each in named if (match := _ECR.fullmatch(each))), None)
     if ecr:

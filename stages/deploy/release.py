@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stages.contract import InvalidInput, Problem, StageError
+from stages.contract import COMMAND, InvalidInput, Problem, StageError
 from stages.limits import LIMITS
 from stages.template.application import NESTED, assemble
 from stages.template.functions import SLOTS, full_id
@@ -102,6 +102,9 @@ def load(directory: Path) -> Release:
 def not_lambdas(release: Release, target: Target) -> list[Problem]:
     """The images that Lambda does not take, as they are in no registry of Amazon ECR, or in one of another region."""
     hint = "Copy it to a repository of Amazon ECR in the function's account or one that shares it, and name it there."
+    there = f"Copy the release there, by a stage of its own: {{uses: package, needs: [...], environment: {target.environment}}}"
+    if target.environment == COMMAND:
+        there = f"Package it for that region: towpath package --region {target.region} ..."
     return [
         Problem(f"{name}: Lambda runs images of Amazon ECR alone, and this one is {image.uri}", hint=hint)
         for name, image in sorted(release.images.items())
@@ -109,7 +112,7 @@ def not_lambdas(release: Release, target: Target) -> list[Problem]:
     ] + [
         Problem(
             f"{name}: Lambda in {target.region} runs images of that region alone, and this one is {image.uri}",
-            hint=f"Copy the release there, by a stage of its own: {{uses: package, needs: [...], environment: {target.environment}}}",
+            hint=there,
         )
         for name, image in sorted(release.images.items())
         if image.region not in (None, target.region)

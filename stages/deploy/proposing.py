@@ -77,6 +77,7 @@ def load(request: Request, work: Path, target: Target, before: Mapping[str, str]
         )
     problems = precheck.check(release.stacks, target.environment, target.parameters, target.capabilities)
     problems += releases.not_lambdas(release, target)
+    problems += parameters.unguarded(release.template, request.secrets)
     if problems:
         raise InvalidInput(problems)
     return release

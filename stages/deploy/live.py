@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
@@ -36,6 +36,14 @@ AT_ONCE = 8
 """Functions looked at, at the same time: Lambda allows 100 reads a second for the whole account."""
 _S3_URL = re.compile(r"https://s3\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<bucket>[^/]+)/(?P<key>.+)")
 IMAGES_A_CALL = 100  # BatchGetImage's limit
+
+
+@dataclass(frozen=True)
+class Body:
+    """A template as CloudFormation processed it, and the values of its parameters; None where they are not known."""
+
+    template: str | Json | None
+    given: dict[str, str] | None
 
 
 def templates(session: Session, *, change_set: str | None = None, stack: str | None = None) -> Json:
@@ -74,31 +82,66 @@ def within(found: Found, path: str = "", change_set: Json | None = None) -> Iter
             yield from within(found, at, inner)
 
 
-def bodies_before(session: Session, found: Found) -> dict[str, Any]:
+def bodies_before(session: Session, found: Found) -> dict[str, Body]:
     """The templates that stand now, by the path of their stack; nested ones if any of them changes."""
     if found.base is None:
         return {}
-    stack = found.base["stack_id"]
-    bodies = {"": processed_template(session, stack=stack)}
-    if _changes_nested(found):
-        stacks = {name: each for name, each in walk(session, stack).items() if each["ResourceType"] == STACK}
-        bodies |= {name: processed_template(session, stack=each["PhysicalResourceId"]) for name, each in stacks.items()}
+    stack, pseudo = found.base["stack_id"], _pseudo(session)
+    given = {
+        **found.base["parameters"],
+        **found.base["resolved"],
+        **pseudo,
+        "AWS::StackName": str(session.target.stack),
+    }
+    bodies = {"": Body(processed_template(session, stack=stack), given)}
+    stacks = walk(session, stack) if _changes_nested(found) else {}
+    for name, each in stacks.items():
+        if each["ResourceType"] == STACK:
+            nested_id = each["PhysicalResourceId"]
+            about = cloudformation.describe_stack(session.cloudformation, nested_id)
+            passed = _shown(about) | pseudo if about else None
+            bodies[name] = Body(processed_template(session, stack=nested_id), passed)
     return bodies
 
 
-def bodies_after(session: Session, release: Release, found: Found) -> dict[str, Any]:
-    """The templates as the change set makes them, by the path of their stack.
+def bodies_after(session: Session, release: Release, found: Found, parameters: Json) -> dict[str, Body]:
+    """The templates as the change set makes them, by the path of their stack. `parameters` are those of the subject.
 
     One of a nested stack without a change set is the release's, if that is all there is to it: what a macro makes of it is not known.
     """
     if found.change_set is None:
         return {}
-    bodies: dict[str, Any] = {
-        path: stack.template.text for path, stack in release.stacks.items() if path and not transforms(stack.template)
+    bodies = {
+        path: Body(stack.template.text, None if stack.scope.unknown else stack.scope.given)
+        for path, stack in release.stacks.items()
+        if path and not transforms(stack.template)
     }
-    for path, each in (("", found.change_set), *within(found)):
-        bodies[path] = processed_template(session, change_set=each["ChangeSetId"])
+    pseudo = _pseudo(session)
+    given = {
+        name: str(each.get("resolved") or each["value"])
+        for name, each in parameters.items()
+        if each.get("value") is not None
+    }
+    root = processed_template(session, change_set=found.change_set["ChangeSetId"])
+    bodies[""] = Body(root, {**given, **pseudo, "AWS::StackName": str(session.target.stack)})
+    for path, each in within(found):
+        bodies[path] = Body(processed_template(session, change_set=each["ChangeSetId"]), _shown(each) | pseudo)
     return bodies
+
+
+def _pseudo(session: Session) -> dict[str, str]:
+    target = session.target
+    return {"AWS::Region": target.region, "AWS::AccountId": target.account, "AWS::Partition": target.partition}
+
+
+def _shown(described: Json) -> dict[str, str]:
+    """The parameters of a stack or change set with what they come to, as far as CloudFormation shows it."""
+    shown = described.get("Parameters", [])
+    return {
+        each["ParameterKey"]: each.get("ResolvedValue") or each["ParameterValue"]
+        for each in shown
+        if "ParameterValue" in each
+    }
 
 
 def _changes_nested(found: Found) -> bool:

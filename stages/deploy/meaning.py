@@ -1,8 +1,9 @@
 """What a change of a stack means, in words: what loses data, which rights widen, what opens to everybody. Pure.
 
 The templates are those that CloudFormation made of what it was given (`Processed`), before and after, as plain values, by the path of
-their stack. Nothing is resolved: two rights are equal if they are written equally. So a right that is only written otherwise is
-told of as a new one, and none that is new is passed over.
+their stack, with what is known of parameters and conditions put in (`stages.deploy.settled`). Of the rest nothing is resolved: two
+rights are equal if they are written equally. So a right that is only written otherwise is told of as a new one, and none that is new is
+passed over.
 
 Where there is no change set for a nested stack, what it changes is told by comparing its templates.
 """
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.deploy import rights
 from stages.deploy.rights import properties_of
+from stages.deploy.settled import hidden
 from stages.deploy.subject import STACK
 from stages.template.functions import full_id
 from stages.template.tree import Alias, Mapping, Sequence, read
@@ -147,7 +149,7 @@ def _value(node: Node) -> Any:
 def resources(templates: Templates) -> dict[str, Json]:
     """The resources of templates by full id."""
     return {
-        full_id(path, name): each
+        full_id(path, name): {**each, "Type": str(each.get("Type"))}
         for path, template in templates.items()
         if isinstance(template, dict) and isinstance(template.get("Resources"), dict)
         for name, each in template["Resources"].items()
@@ -251,5 +253,5 @@ def _kept(change: Json, resource: Json, attribute: str) -> str | None:
 def _new(old: dict[str, Json], new: dict[str, Json], tell: Callable[[Json], Iterator[rights.Told]]) -> Iterator[str]:
     """What is told of a resource that was not told of it before: what somebody may from now on, what opens from now on."""
     for name, resource in sorted(new.items()):
-        told = set(tell(resource)) - set(tell(old.get(name, {})))
+        told = set(tell(resource)) - set(tell(hidden(old.get(name, {}))))
         yield from (f"{name} ({resource.get('Type')}): {each}" for each in rights.sentences(told))

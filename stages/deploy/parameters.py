@@ -12,7 +12,7 @@ from stages.contract import COMMAND
 from stages.deploy.precheck import declared_parameters, scalar, secret_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from stages.contract import Problem, Target
     from stages.template.tree import Template
@@ -62,6 +62,14 @@ def problems(template: Template, target: Target, before: Mapping[str, str]) -> I
 def default(template: Template, name: str) -> str | None:
     """The text of a parameter's default."""
     return scalar(declared_parameters(template)[name].get("Default"))
+
+
+def unguarded(template: Template, secrets: Iterable[str]) -> Iterator[Problem]:
+    """Secrets that are given to parameters which are shown: in a proposal, and to everybody who may look at the stack."""
+    declared = declared_parameters(template)
+    for name in sorted(declared.keys() & set(secrets) - secret_parameters(template)):
+        message = f"the parameter {name} is given a secret, and whoever may look at the stack sees it"
+        yield template.problem(declared[name], message, f"Add to the parameter {name}: `NoEcho: true`")
 
 
 def is_stored(template: Template, name: str) -> bool:

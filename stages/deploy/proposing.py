@@ -14,6 +14,7 @@ from stages.contract import InvalidInput, Proposal, Result, StageError, secret_v
 from stages.deploy import difference, live, meaning, parameters, precheck, view
 from stages.deploy import release as releases
 from stages.deploy import subject as subjects
+from stages.deploy.settled import settle
 from stages.deploy.states import change_set_type
 from stages.limits import LIMITS
 from stages.log import log
@@ -76,6 +77,7 @@ def load(request: Request, work: Path, target: Target, before: Mapping[str, str]
         )
     problems = precheck.check(release.stacks, target.environment, target.parameters, target.capabilities)
     problems += releases.not_lambdas(release, target)
+    problems += parameters.unguarded(release.template, request.secrets)
     if problems:
         raise InvalidInput(problems)
     return release
@@ -150,7 +152,8 @@ def _proposal(session: Session, release: Release, request: Request, work: Path) 
     change_set = _usable(session, made)
     found = live.found(session, release, way, change_set, base)
     subject = subjects.build(release, target, found)
-    old, new = _plain(live.bodies_before(session, found)), _plain(live.bodies_after(session, release, found))
+    old = _settled(live.bodies_before(session, found))
+    new = _settled(live.bodies_after(session, release, found, subject["parameters"]))
     text = view.render(
         subject,
         means=meaning.explain(subject["changes"], old, new),
@@ -190,8 +193,8 @@ def _differences(
     return told
 
 
-def _plain(bodies: Json) -> Json:
-    return {path: meaning.plain(body) for path, body in bodies.items()}
+def _settled(bodies: dict[str, live.Body]) -> Json:
+    return {path: settle(meaning.plain(each.template), each.given) for path, each in bodies.items()}
 
 
 def _leaves(subject: Json, before: Json, after: Json) -> dict[tuple[str, str], list[str]]:

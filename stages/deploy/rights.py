@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stages.deploy.settled import branches
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -98,8 +100,8 @@ def changed(before: Json, after: Json) -> Iterator[str]:
 
 
 def _statements(document: Any, verb: str, effect: str = "Allow") -> Iterator[Told]:
-    for statement in _list(document.get("Statement") if isinstance(document, dict) else None):
-        if not isinstance(statement, dict) or statement.get("Effect") != effect:
+    for statement in _statements_of(document):
+        if not isinstance(statement, dict) or not _may_be(statement.get("Effect"), effect):
             continue
         condition = statement.get("Condition")
         if_ = f" under the condition {_short(condition)}" if condition else ""
@@ -113,29 +115,40 @@ def _statements(document: Any, verb: str, effect: str = "Allow") -> Iterator[Tol
             yield from (Right(verb, _short(action), _short(each), f"{who}{if_}") for each in on)
 
 
+def _statements_of(document: Any) -> list[Any]:
+    documents = [each for each in _list(document) if isinstance(each, dict)]
+    return [statement for each in documents for statement in _list(each.get("Statement"))]
+
+
 def _who(principal: Any) -> str:
     return "everybody" if principal == "*" else _short(principal)
 
 
 def _principals(statement: Json) -> list[Any]:
-    told = statement.get("Principal")
-    return [each for value in told.values() for each in _list(value)] if isinstance(told, dict) else _list(told)
+    told = [each for each in _list(statement.get("Principal")) if each]
+    maps = [each for each in told if isinstance(each, dict) and not _is_call(each)]
+    named = [each for some in maps for value in some.values() for each in _list(value)]
+    return [*(each for each in told if each not in maps), *named]
+
+
+def _is_call(value: Json) -> bool:
+    return len(value) == 1 and next(iter(value)).startswith(("Fn::", "Ref", "undecided"))
 
 
 def opened(resource: Json) -> Iterator[Told]:
     """What a resource opens to everybody."""
     type_, properties = resource.get("Type"), properties_of(resource)
-    if type_ == "AWS::Lambda::Url" and properties.get("AuthType") == "NONE":
+    if type_ == "AWS::Lambda::Url" and _may_be(properties.get("AuthType"), "NONE"):
         yield f"the function's address {_OPEN}"
     elif type_ == "AWS::ApiGateway::Method":
         keyed = _is_true(properties.get("ApiKeyRequired"))
         if (
-            properties.get("AuthorizationType", "NONE") == "NONE"
+            _may_be(properties.get("AuthorizationType"), "NONE", "NONE")
             and not keyed
             and properties.get("HttpMethod") != "OPTIONS"
         ):
             yield f"{properties.get('HttpMethod')} on {_short(properties.get('ResourceId'))} {_OPEN}"
-    elif type_ == "AWS::ApiGatewayV2::Route" and properties.get("AuthorizationType", "NONE") == "NONE":
+    elif type_ == "AWS::ApiGatewayV2::Route" and _may_be(properties.get("AuthorizationType"), "NONE", "NONE"):
         yield f"{_short(properties.get('RouteKey'))} {_OPEN}"
     elif type_ in ("AWS::ApiGateway::RestApi", "AWS::ApiGatewayV2::Api"):
         yield from (
@@ -152,9 +165,9 @@ def opened(resource: Json) -> Iterator[Told]:
 
 def _open_bucket(properties: Json) -> Iterator[str]:
     """New buckets are closed (since April 2023): what opens one is said in its template."""
-    control = properties.get("AccessControl")
-    if control in _OPEN_CONTROLS:
-        yield f"the bucket {_OPEN}: {control}"
+    for control in _list(properties.get("AccessControl")):
+        if control in _OPEN_CONTROLS:
+            yield f"the bucket {_OPEN}: {control}"
     block = properties.get("PublicAccessBlockConfiguration")
     off = [key for key, value in block.items() if str(value).lower() == "false"] if isinstance(block, dict) else []
     if off:
@@ -172,8 +185,8 @@ def _open_policies(properties: Json) -> Iterator[str]:
     """Policies of a resource that let in whoever comes."""
     for key in _POLICIES:
         document = properties.get(key)
-        for statement in _list(document.get("Statement") if isinstance(document, dict) else None):
-            if not isinstance(statement, dict) or statement.get("Effect") != "Allow" or statement.get("Condition"):
+        for statement in _statements_of(document):
+            if not isinstance(statement, dict) or statement.get("Effect") == "Deny" or statement.get("Condition"):
                 continue
             if "*" in _principals(statement):
                 actions = _list(statement.get("Action")) or ["everything but some actions"]
@@ -199,7 +212,16 @@ def _open_paths(body: Any) -> Iterator[str]:
 
 
 def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+    """The items of a list, or the one that stands for it; of what a condition chooses, all that it may choose."""
+    some = value if isinstance(value, list) else [] if value is None else [value]
+    chosen = [branch for each in some for branch in branches(each)]
+    return [item for each in chosen for item in (_list(each) if isinstance(each, list) else [each])]
+
+
+def _may_be(value: Any, wanted: str, default: str | None = None) -> bool:
+    """Whether a property is just this, or may be, as only CloudFormation knows what it is."""
+    found = _list(value) or [default]
+    return any(each == wanted or (isinstance(each, dict) and "undecided" not in each) for each in found)
 
 
 def _short(value: Any) -> str:

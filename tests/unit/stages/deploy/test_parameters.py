@@ -55,3 +55,10 @@ def test_a_parameter_that_the_stack_does_not_have_yet() -> None:
 def test_what_is_known_of_values_before_anything_is_made() -> None:
     assert parameters.known(TEMPLATE, given(Plain="p"), BEFORE) == {"Bare": "x", "Plain": "p"}  # a kept secret is not
     assert parameters.known(TEMPLATE, TARGET, {}) == {}
+
+
+def test_a_secret_for_a_parameter_that_is_shown_is_refused() -> None:
+    """Its value would stand in the stack, for all who may look at it."""
+    (problem,) = parameters.unguarded(TEMPLATE, ["Plain", "Key", "Nothing"])
+    assert problem.where == "t.yaml:2:10"
+    assert problem.hint == "Add to the parameter Plain: `NoEcho: true`"

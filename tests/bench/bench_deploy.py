@@ -1,7 +1,7 @@
 """How long a deployment of 30 functions takes: AWS SAM CLI, raw boto3, and ours, in turns, on one embedded AWS; medians.
 
-Nothing changed, one function changed, all changed, and a new stack. A proxy counts the calls of AWS that each makes. Memory is the
-largest process of each. TOWPATH_BENCH_TURNS sets the number of turns.
+Nothing changed, one function changed, all changed, and a new stack. A proxy counts the calls of AWS that each makes. CPU is that of
+all its processes, which other work on the machine changes little; memory is the largest of them. TOWPATH_BENCH_TURNS sets the number of turns.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ class Taken:
     """What one run took."""
 
     wall_s: float
+    cpu_s: float
     calls: int
     memory_mib: float
 
@@ -139,7 +140,7 @@ def release(world: World, folder: Path, contents: Sequence[str]) -> None:
 def run(world: World, commands: Sequence[Sequence[Any]], folder: Path) -> Taken:
     """Run commands one after the other, with the largest memory that a process of theirs had."""
     world.calls.reset()
-    memory_kib, started = 0, time.perf_counter()
+    memory_kib, cpu_s, started = 0, 0.0, time.perf_counter()
     for argv in commands:
         with (folder / "said").open("wb") as said:
             process = subprocess.Popen(
@@ -153,8 +154,8 @@ def run(world: World, commands: Sequence[Sequence[Any]], folder: Path) -> Taken:
             _, status, used = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0, (folder / "said").read_text()[-3000:]
-        memory_kib = max(memory_kib, used.ru_maxrss)
-    return Taken(time.perf_counter() - started, len(world.calls.made), memory_kib / 1024)
+        memory_kib, cpu_s = max(memory_kib, used.ru_maxrss), cpu_s + used.ru_utime + used.ru_stime
+    return Taken(time.perf_counter() - started, cpu_s, len(world.calls.made), memory_kib / 1024)
 
 
 @dataclass
@@ -223,7 +224,8 @@ class Stage(Contender):
         write(self.folder / "request.json", Request(**{**vars(asked), "phase": "apply", "proposal": proposal}))
         applied = run(self.world, [argv], self.folder)
         memory = max(proposed.memory_mib, applied.memory_mib)
-        return Taken(proposed.wall_s + applied.wall_s, proposed.calls + applied.calls, memory)
+        calls = proposed.calls + applied.calls
+        return Taken(proposed.wall_s + applied.wall_s, proposed.cpu_s + applied.cpu_s, calls, memory)
 
 
 class Pipeline(Contender):
@@ -276,8 +278,10 @@ def _print(task: str, found: dict[str, list[Taken]]) -> None:
     for name, told in found.items():
         walls = [each.wall_s for each in told]
         median = statistics.median(walls)
-        calls, memory = (statistics.median(getattr(each, what) for each in told) for what in ("calls", "memory_mib"))
+        cpu_s, calls, memory_mib = (
+            statistics.median(getattr(each, what) for each in told) for what in ("cpu_s", "calls", "memory_mib")
+        )
         print(
             f"  {name:<16} {median:6.2f} s [{min(walls):.2f}-{max(walls):.2f}]  raw {median - raw:+.2f} s"
-            f"  {calls:4.0f} calls  {memory:4.0f} MiB"
+            f"  {cpu_s:5.2f} s of CPU  {calls:4.0f} calls  {memory_mib:4.0f} MiB"
         )

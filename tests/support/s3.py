@@ -130,6 +130,7 @@ class Asked:
     method: str
     path: str
     headers: dict[str, str]
+    body: bytes = b""
 
     @property
     def writes(self) -> bool:
@@ -237,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length") or 0))
-        fault = self.made.choose(Asked(self.command, self.path, headers))
+        fault = self.made.choose(Asked(self.command, self.path, headers, body))
         does = fault.does if fault else None
         if does == "refuse" and fault:
             text = f"<Error><Code>{fault.code}</Code><Message>told to by a test</Message></Error>".encode()

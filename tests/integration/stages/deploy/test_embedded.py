@@ -7,9 +7,11 @@ import json
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from integration.stages.deploy.releases import TEMPLATE, image_uri, sha256, write_release
+from support.s3 import faults
 
 from stages import recover
 from stages import template as templates
@@ -21,9 +23,11 @@ from stages.deploy.release import release_digest
 from stages.deploy.subject import differences
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from integration.stages.deploy.releases import Deployer
+    from support.s3 import Asked
 
 
 def session(deployer: Deployer) -> Session:
@@ -342,3 +346,27 @@ def test_the_template_of_an_environment_can_be_deployed(embedded: Deployer) -> N
     assert given == {each: f"arn:aws:iam::{embedded.target.account}:role/shop-{each.lower()}" for each in roles}
     [repository] = session(embedded).ecr.describe_repositories(repositoryNames=["shop/app"])["repositories"]
     assert repository["imageTagMutability"] == "IMMUTABLE"
+
+
+@pytest.mark.parametrize("does", ["drop", "lose", "cut"])
+def test_a_connection_that_is_cut_changes_nothing_of_what_is_done(
+    embedded: Deployer, embedded_url: str, does: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the call has arrived, after it was done, or amid its answer: one change set is made, and executed once."""
+    monkeypatch.setattr("stages.aws.retry.FIRST_DELAY_S", 0.01)
+
+    def calls(action: str) -> Callable[[Asked], bool]:
+        return lambda asked: f"Action={action}&".encode() in asked.body
+
+    with faults(int(urlsplit(embedded_url).port or 0)) as proxy:
+        embedded.access = replace(embedded.access, endpoint_url=f"http://127.0.0.1:{proxy.port}")
+        for action in ("CreateChangeSet", "ExecuteChangeSet", "DescribeStackEvents"):
+            proxy.add(does, calls(action))
+        proposal = embedded.propose("cut-1")
+        embedded.apply("cut-1", proposal)
+        assert [fault.struck for fault in proxy.faults] == [1, 1, 1]
+        events = session(embedded).cloudformation.describe_stack_events(StackName="demo")["StackEvents"]
+    own = [each for each in events if each["PhysicalResourceId"] == each["StackId"]]
+    executed = [each for each in own if each["ResourceStatus"] != "REVIEW_IN_PROGRESS"]
+    assert [each["ResourceStatus"] for each in executed] == ["CREATE_COMPLETE", "CREATE_IN_PROGRESS"]
+    assert {each["ClientRequestToken"] for each in executed} == {proposal.handle["token"]}

@@ -89,9 +89,21 @@ def _copies(stage: PlannedStage) -> bool:
 
 def whole(store: Store, run: Run) -> Plan:
     """Give the plan of which a run's is a part: its own, but for a promotion or a rollback. Raises VerificationFailed."""
-    digest = (run.data.get("way") or {}).get("plan") or run.plan
     what = f"the plan of run {run.id}"
-    return plans.from_json(artifacts.read_json(store, digest, what), what)
+    return plans.from_json(artifacts.read_json(store, whole_digest(store, run), what), what)
+
+
+def whole_digest(store: Store, run: Run) -> str:
+    """Give the digest of that plan; a rerun has the one of the run whose plan it has. Raises VerificationFailed."""
+    own, known = run.plan, {run.id}
+    while not run.data.get("way"):
+        told = run.data.get("inherits")
+        parent = runs.opened(store, str(told["run"]), str(told["opening"])) if told else None
+        if parent is None or parent.plan != own or parent.id in known:
+            return own
+        known.add(parent.id)
+        run = parent
+    return str(run.data["way"]["plan"])
 
 
 def as_json(run: Run, taken: dict[str, Attempt]) -> dict[str, Any]:

@@ -84,6 +84,20 @@ def test_a_promoted_run_is_promoted_further(town: Town) -> None:
     assert verdicts(town, staged, new) == ["consistent"] * 2
 
 
+def test_a_promotion_that_was_done_again_is_promoted_further(town: Town) -> None:
+    """A rerun has the part of a plan that its older run had, and is of the same whole."""
+    run_id = town.release("one")
+    town.upto(run_id, "package")
+    staged = town.take_part(run_id, "promote", "staging")
+    town.drive(staged)
+    run, plan = town.load(staged), town.plans[staged]
+    again = town.begin(*plan.stages.values(), inherits=inherit.as_json(run, inherit.begin_at(plan, run, ["smoke"])))
+    town.drive(again)
+    new = town.take_part(again, "promote")
+    assert town.drive(new).done("look")
+    assert verdicts(town, staged, again, new) == ["consistent"] * 3
+
+
 def test_what_has_not_passed_is_named(town: Town) -> None:
     run_id = town.release("one")
     town.upto(run_id, "package", "deploy-staging")

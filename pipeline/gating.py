@@ -268,7 +268,7 @@ def _not_what_ran(store: Store, origin: Deployment | None, proposal: Proposal) -
 def _goes_back(origin: Deployment, proposal: Proposal) -> str:
     """Say to what a rollback goes back, by which rule, and with which parameters beside today's."""
     who = f"approved by {', '.join(origin.people)}" if origin.people else f"asked for by {origin.asked_for_by}"
-    text = f"back to the release of run {origin.run}, which ran here since {origin.at}, {who}; by the short rule for rollbacks"
+    text = f"back to the release of run {origin.run}, which ran here since {origin.at}, {who}; by the shorter rule for going back"
     changed = rollbacks.parameters_today(proposal.subject)
     told = [f"{each['name']} becomes {each['then']}, today {each['today']}" for each in changed]
     return f"{text}; parameters: {'; '.join(told) if told else 'as today'}"

@@ -47,7 +47,7 @@ def part(plan: Plan, environments: Collection[str]) -> Plan:
     kept = _with_earlier(plan, after)
     for name, stage in plan.stages.items():
         earlier = _earlier(stage)
-        if (stage.target is None or _within(stage, environments)) and after & earlier and earlier <= kept:
+        if _is_here(stage, environments) and after & earlier and earlier <= kept:
             kept.add(name)
             after.add(name)
     return dataclasses.replace(plan, stages={name: stage for name, stage in plan.stages.items() if name in kept})
@@ -56,13 +56,17 @@ def part(plan: Plan, environments: Collection[str]) -> Plan:
 def lacking(whole: Plan, run: Run, environments: Collection[str]) -> list[str]:
     """Give the stages that must have succeeded before anything is deployed to these environments, and have not.
 
-    What is done for them alone, in them or as a copy of the release, belongs to the promotion itself.
+    What is done for them alone, in them, after a deployment there (a canary's test) or as a copy of the release, belongs to the
+    promotion itself.
     """
-    needed = _with_earlier(whole, deploying(whole, environments))
+    deployments = deploying(whole, environments)
+    needed, later = _with_earlier(whole, deployments), set(deployments)
+    for name, stage in whole.stages.items():
+        later |= {name} if _is_here(stage, environments) and later & _earlier(stage) else set()
     return [
         name
         for name, stage in whole.stages.items()
-        if name in needed and not run.done(name) and not (_within(stage, environments) or _copies(stage))
+        if name in needed - later and not run.done(name) and not (_within(stage, environments) or _copies(stage))
     ]
 
 
@@ -82,6 +86,10 @@ def _within(stage: PlannedStage, environments: Collection[str]) -> bool:
     return stage.target is not None and stage.target.environment in environments
 
 
+def _is_here(stage: PlannedStage, environments: Collection[str]) -> bool:
+    return stage.target is None or _within(stage, environments)
+
+
 def _copies(stage: PlannedStage) -> bool:
     """Tell whether it copies a release to where it is deployed from: that makes nothing new."""
     return stage.kind == "package" and "release" in stage.inputs
@@ -89,9 +97,21 @@ def _copies(stage: PlannedStage) -> bool:
 
 def whole(store: Store, run: Run) -> Plan:
     """Give the plan of which a run's is a part: its own, but for a promotion or a rollback. Raises VerificationFailed."""
-    digest = (run.data.get("way") or {}).get("plan") or run.plan
     what = f"the plan of run {run.id}"
-    return plans.from_json(artifacts.read_json(store, digest, what), what)
+    return plans.from_json(artifacts.read_json(store, whole_digest(store, run), what), what)
+
+
+def whole_digest(store: Store, run: Run) -> str:
+    """Give the digest of that plan; a rerun has the one of the run whose plan it has. Raises VerificationFailed."""
+    own, known = run.plan, {run.id}
+    while not run.data.get("way"):
+        told = run.data.get("inherits")
+        parent = runs.opened(store, str(told["run"]), str(told["opening"])) if told else None
+        if parent is None or parent.plan != own or parent.id in known:
+            return own
+        known.add(parent.id)
+        run = parent
+    return str(run.data["way"]["plan"])
 
 
 def as_json(run: Run, taken: dict[str, Attempt]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,18 +46,18 @@ def book_of(store: Store, environment: str, trust: Trust | None, wanted: str | N
 
     `wanted` is the ledger's name where several targets were called so. Raises UsageError, VerificationFailed.
     """
-    found: dict[str, Ledger] = {}
+    found: list[str] = []
     known: list[str] = []
-    for name in store.names("ledgers"):
-        book = ledger.read(store, f"ledgers/{name}", trust)
-        called = _environment(store, book)
-        known += [called] if called else []
-        if called == environment:
-            found[book.name] = book
-    if wanted in found:
-        return found[str(wanted)]
-    if len(found) == 1:
-        return next(iter(found.values()))
+    for name in (f"ledgers/{each}" for each in store.names("ledgers")):
+        with suppress(
+            VerificationFailed
+        ):  # that another target's does not hold, or is another gate's, is no matter here
+            called = _environment(store, ledger.read(store, name))
+            known += [called] if called else []
+            found += [name] if called == environment else []
+    chosen = wanted if wanted in found else found[0] if len(found) == 1 else None
+    if chosen:
+        return ledger.read(store, chosen, trust)
     if found:
         listed = ", ".join(each.removeprefix("ledgers/") for each in found)
         hint = "Go into the project whose environment it is, or name one that was deployed there: --to RUN"

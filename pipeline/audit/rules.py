@@ -222,8 +222,11 @@ def read_back(run: Run, attempt: Attempt, release: Any) -> list[Finding]:
     return found
 
 
-def descent(run: Run, older: Callable[[str], Run | None], whole: Plan | None) -> list[Finding]:
-    """Rule 8 for the opening: it says of the older run what that says of itself. `whole` is the plan that it says its own is a part of."""
+def descent(run: Run, older: Callable[[str], Run | None], whole: Plan | None, of: str | None) -> list[Finding]:
+    """Rule 8 for the opening: it says of the older run what that says of itself.
+
+    `whole` is the plan that it says its own is a part of, `of` the digest of that of which the older run's is a part.
+    """
     told, key = run.data.get("inherits"), event_key(runs.chain_name(run.id, "open"), 1)
     if not told:
         return [broken(key, "goes by a way from a run that it does not name")] if run.data.get("way") else []
@@ -237,11 +240,11 @@ def descent(run: Run, older: Callable[[str], Run | None], whole: Plan | None) ->
             for name, value in inherit.lineage(parent).items()
             if told.get(name) != value
         ]
-        found += _plan(run, parent, whole, key)
+        found += _plan(run, parent, whole, key, of=of or parent.plan)
     return found
 
 
-def _plan(run: Run, parent: Run, whole: Plan | None, key: str) -> list[Finding]:
+def _plan(run: Run, parent: Run, whole: Plan | None, key: str, *, of: str) -> list[Finding]:
     way = run.data.get("way")
     if not way:
         same = run.plan == parent.plan
@@ -249,7 +252,6 @@ def _plan(run: Run, parent: Run, whole: Plan | None, key: str) -> list[Finding]:
     found: list[Finding] = []
     if way["kind"] not in ("promote", "rollback"):
         found.append(broken(key, f"goes by a way that there is not: {way['kind']}"))
-    of = (parent.data.get("way") or {}).get("plan") or parent.plan
     if way["plan"] != of:
         found.append(broken(key, f"is part of another plan than run {parent.id}", of, way["plan"]))
     part = inherit.part(whole, way["environments"]).digest if whole else None

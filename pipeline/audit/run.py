@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from pipeline import inherit
 from pipeline import plan as plans
 from pipeline.audit import chains, logs, relocations, rules, scans
 from pipeline.audit.findings import Finding, broken, missing, reading
@@ -222,7 +223,9 @@ class RunAudit:
                 self.found.append(broken(f"runs/{run_id}", text))
                 return
             older[run_id] = runs.load(self.store, run_id)
-        self.found += rules.descent(run, older.get, self._whole(run))
+        parent = older.get(str(told.get("run")))
+        of = inherit.whole_digest(self.store, parent) if parent else None
+        self.found += rules.descent(run, older.get, self._whole(run), of)
         for attempt in attempts:
             self.found += rules.inherited(run, attempt, self._events(attempt), older.get)
 

@@ -24,7 +24,7 @@ def proved(report: Report) -> list[str]:
         f"{report.blobs} objects that they name have their digests: plan, files, requests, artifacts, statements.",
         "Every input of a stage is the output, by digest, of the attempt it names.",
     ]
-    if report.way:
+    if report.way and report.deployed:
         told.append(_way(report.way))
     for stage, people in report.approved_by.items():
         who = f"approved by {', '.join(people)}" if people else "where nobody need approve"

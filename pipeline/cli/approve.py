@@ -456,6 +456,11 @@ def print_proposal(run: Run, stage: PlannedStage, gate: Gate) -> None:
     for name, image in gate.subject["proposal"].get("images", {}).items():
         told.append(f"  {name} is {image.get('image')}, config {image['config']}")
     told += [f"  scan of {config}: {verdict or 'none'}" for config, verdict in gate.subject["scan"].items()]
+    way = gate.subject.get("way")
+    if gate.origin:
+        told.append(f"  way      {gate.reasons[0]}")
+    elif way:
+        told.append(f"  way      promotes run {way['run']}")
     told.append(
         f"  rules    {gate.judged_by.people} must approve, of: {', '.join(sorted(gate.judged_by.approvers)) or 'nobody'}"
     )

@@ -171,6 +171,8 @@ def _raise(error: type[VerificationFailed | Incomplete], finding: Finding, hint:
 
 
 def _tell(story: dict[str, Any]) -> None:
+    from pipeline.cli import report
+
     source, requester = story["source"] or {}, story["requester"] or {}
     clean = {True: "clean", False: "with changes that are in no commit", None: "not known"}[source.get("clean")]
     asked = f"{requester.get('user')} on {requester.get('host')}"
@@ -181,7 +183,7 @@ def _tell(story: dict[str, Any]) -> None:
         "asked for by": asked,
         "source": f"commit {source.get('commit') or 'unknown'}, {clean}",
         "plan": story["plan"],
-        "way": _way(story["way"]),
+        "way": report.way(story["way"]),
         "towpath": story["version"],
         "sealed by": story["sealed_by"] or "nobody",
     }
@@ -206,14 +208,6 @@ def _tell(story: dict[str, Any]) -> None:
         }.items():
             if value:
                 click.echo(f"  {name:<13} {_plain(value)}")
-
-
-def _way(way: dict[str, Any] | None) -> str | None:
-    if way is None:
-        return None
-    if way["kind"] == "rollback":
-        return f"rollback of {', '.join(way['environments'])} to the release of run {way['run']}"
-    return f"promotion of run {way['run']} to {', '.join(way['environments'])}"
 
 
 def _tell_attempt(attempt: dict[str, Any]) -> None:

@@ -265,7 +265,6 @@ def roll_back(older: Context, environment: str, *, output: Output) -> Context:
 
     whole = inherit.whole(older.store, older.run)
     part, deploying = _part(older, whole, (environment,))
-    _refuse_under_way(older)
     taken = inherit.begin_at(part, older.run, deploying)
     way = {"kind": "rollback", "environments": [environment], "plan": whole.digest}
     return _open_over(older, part, taken, way=way, output=output)

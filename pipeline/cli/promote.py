@@ -113,6 +113,7 @@ def rollback(
     """
     from pipeline.cli import run
     from pipeline.errors import UsageError
+    from pipeline.gates import statements
     from pipeline.standings import Wish
 
     opened, trusted = common.open_store(store, Path(project)), common.trusted(trust)
@@ -124,11 +125,10 @@ def rollback(
         _check(opened, book, environment, trusted, output=output)
         return
     if lift:
-        if named or not (reason or "").strip():
-            raise UsageError(
-                "--lift takes a --reason, and no run", hint=f"towpath rollback {environment} --lift --reason '...'"
-            )
-        _lift(opened, book, str(reason).strip(), opening.Keys(key, trust), Path(project), output=output)
+        if named:
+            raise UsageError("--lift takes no run", hint=f"towpath rollback {environment} --lift --reason '...'")
+        why = statements.said(reason or "")
+        _lift(opened, book, why, opening.Keys(key, trust), Path(project), output=output)
         return
     if reason:
         raise UsageError(

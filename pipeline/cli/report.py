@@ -92,10 +92,22 @@ def newer(stage: dict[str, Any]) -> str | None:
     return f"{word}: run {found['run']} deployed here at {found['at']}, asked for by {found['by']}"
 
 
+def way(told: dict[str, Any] | None) -> str | None:
+    """Say in which way a run takes over from another."""
+    if told is None:
+        return None
+    where = ", ".join(told["environments"])
+    if told["kind"] == "rollback":
+        return f"rollback of {where} to the release of run {told['run']}"
+    return f"promotion of run {told['run']} to {where}"
+
+
 def show(state: dict[str, Any]) -> None:
     """Print a summary for people."""
     width = max(len(name) for name in state["stages"])
     click.echo(f"\nrun {state['run']}  {state['name']}  {_coloured(state['state'])}")
+    if told := way(state["way"]):
+        click.echo(f"  {plain(told)}")
     for name, stage in state["stages"].items():
         attempt = f"attempt {stage['attempt']}" if stage["attempt"] else ""
         attempt = f"from {stage['inherited_from']}" if stage["inherited_from"] else attempt

@@ -132,7 +132,7 @@ def test_from_staging_to_production_and_back(machine: Machine) -> None:
     assert re.search(rf"stands +run {two}", said.stderr)
     assert re.search(rf"back to +run {one}", said.stderr)
     back = machine.json("runs")[0]["run"]
-    assert "short rule" in approve(machine, back, "test")
+    assert "shorter rule" in approve(machine, back, "test")
     said = machine.towpath("resume", back)
     assert "production is held" in said.stderr
     assert running(machine) == before

@@ -97,10 +97,10 @@ def test_a_way_that_is_changed_in_the_opening_alone(town: Town) -> None:
     whole = inherit.whole(town.store, run)
     for change in ({"kind": "other"}, {"environments": ["staging"]}, {"plan": "sha256:" + "0" * 64}):
         data = {**run.data, "way": {**run.data["way"], **change}}
-        assert audited.descent(dataclasses.replace(run, data=data), town.load, whole), change
+        assert audited.descent(dataclasses.replace(run, data=data), town.load, whole, whole.digest), change
     none: dict[str, Any] = {**run.data, "inherits": None}
-    assert audited.descent(dataclasses.replace(run, data=none), town.load, whole)
-    assert audited.descent(run, town.load, whole) == []
+    assert audited.descent(dataclasses.replace(run, data=none), town.load, whole, whole.digest)
+    assert audited.descent(run, town.load, whole, whole.digest) == []
 
 
 def test_a_deployment_while_others_are_held(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.approvers import rules
-from support.stacks import PRODUCTION, Town
+from support.stacks import PRODUCTION, Town, pipeline
 
 from pipeline import deployable, inherit, rollback
 from pipeline.audit.verify import Audit
@@ -84,12 +84,52 @@ def test_a_promoted_run_is_promoted_further(town: Town) -> None:
     assert verdicts(town, staged, new) == ["consistent"] * 2
 
 
+def test_a_promotion_that_was_done_again_is_promoted_further(town: Town) -> None:
+    """A rerun has the part of a plan that its older run had, and is of the same whole."""
+    run_id = town.release("one")
+    town.upto(run_id, "package")
+    staged = town.take_part(run_id, "promote", "staging")
+    town.drive(staged)
+    run, plan = town.load(staged), town.plans[staged]
+    again = town.begin(*plan.stages.values(), inherits=inherit.as_json(run, inherit.begin_at(plan, run, ["smoke"])))
+    town.drive(again)
+    new = town.take_part(again, "promote")
+    assert town.drive(new).done("look")
+    assert verdicts(town, staged, again, new) == ["consistent"] * 3
+
+
 def test_what_has_not_passed_is_named(town: Town) -> None:
     run_id = town.release("one")
     town.upto(run_id, "package", "deploy-staging")
     run, plan = town.load(run_id), town.plans[run_id]
     assert inherit.lacking(plan, run, ["production"]) == ["smoke"]
     assert inherit.lacking(plan, run, ["staging"]) == []
+
+
+def test_several_regions_are_promoted_together_canary_first_or_one_after_its_canary(town: Town) -> None:
+    first, *rest = pipeline(town, "one", NOBODY, {})
+    eu, us = (dataclasses.replace(PRODUCTION, environment=f"production-{each}", region=each) for each in ("eu", "us"))
+    deploys = [
+        dataclasses.replace(rest[2], name=f"deploy-{each.region}", target=each, needs=["package", "smoke"], after=after)
+        for each, after in ((eu, []), (us, ["deploy-eu", "look-eu"]))
+    ]
+    look = dataclasses.replace(rest[3], name="look-eu", needs=["deploy-eu"])
+    announce = dataclasses.replace(rest[3], name="announce", needs=["deploy-eu", "deploy-us"])
+    run_id = town.begin(first, *rest[:2], deploys[0], look, deploys[1], announce)
+    town.upto(run_id, "package", "deploy-staging", "smoke")
+    run, plan = town.load(run_id), town.plans[run_id]
+    both = ("production-eu", "production-us")
+    assert set(inherit.part(plan, both).stages) == set(plan.stages)
+    assert inherit.lacking(plan, run, both) == []
+    assert list(inherit.part(plan, both[:1]).stages) == ["package", "deploy-staging", "smoke", "deploy-eu", "look-eu"]
+    assert inherit.lacking(plan, run, both[1:]) == ["deploy-eu", "look-eu"]
+    one = town.take_part(run_id, "promote", *both)
+    assert town.drive(one).done("announce")
+    assert verdicts(town, one) == ["consistent"]
+    two = town.take_part(one, "promote", both[1])
+    assert inherit.lacking(plan, town.load(one), both[1:]) == []
+    assert town.drive(two).done("deploy-us")
+    assert verdicts(town, two) == ["consistent"]
 
 
 # Going back

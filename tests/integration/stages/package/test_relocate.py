@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +14,7 @@ import pytest
 from integration.stages.deploy.running import new_account
 
 from pipeline.audit import relocations
-from stages import deploy, package
+from stages import contract, deploy, package
 from stages.aws.session import Session, connect
 from stages.contract import InvalidInput, Request, StageError, Target
 
@@ -116,6 +119,43 @@ def test_images_go_by_digest_and_the_release_stays_what_it_is(
     assert again == document
     assert "is there already" in said
     assert "copied " not in said
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from stages import contract, package
+from stages.images import uploads
+put, done = uploads.put_image, []
+def once(*given):
+    if done:
+        os.kill(os.getpid(), signal.SIGKILL)
+    done.append(put(*given))
+    return done[0]
+uploads.put_image = once
+folder = Path(sys.argv[1])
+package.apply(contract.read_request(folder / "request.json"), folder)
+"""
+
+
+def test_killed_in_the_middle_it_is_gone_on_with(
+    packager: Packager, elsewhere: Target, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packager.build()
+    packager.package()
+    folder = packager.folder.parent / "killed"
+    shutil.copytree(packager.output, folder / "inputs/release")
+    inputs = {"release": "inputs/release"}
+    request = Request("package", "apply", "run-copy-1", {}, inputs, target=elsewhere, access=packager.access)
+    contract.write(folder / "request.json", request)
+    done = subprocess.run([sys.executable, "-c", KILLED, folder], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(images(connect(elsewhere, packager.access), "live/app")) == 1
+    capsys.readouterr()
+    copied(packager, elsewhere)
+    said = capsys.readouterr().out
+    assert (said.count("is there already"), said.count("copied ")) == (1, 1)
+    assert derived(packager) == []
 
 
 def test_what_an_audit_finds_of_a_copy_that_is_none(packager: Packager, elsewhere: Target) -> None:

@@ -1,0 +1,73 @@
+"""promote and rollback, as far as they are typed wrong, or change nothing outside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.machine import Machine
+from support.signing import trust_line
+from support.stacks import Town
+
+from pipeline.record.store.directory import open_store
+from pipeline.signing import keys
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Town:
+    project = tmp_path / "project"
+    project.mkdir()
+    return Town(project, open_store(project / ".towpath/store", create=True))
+
+
+@pytest.fixture
+def machine(town: Town) -> Machine:
+    assert town.key.path == town.key_path  # it is made on the first occasion
+    return Machine(town.project, {"TOWPATH_CI": "none", "TOWPATH_KEY": str(town.key_path)})
+
+
+def test_what_cannot_be_promoted_is_told_before_a_run_is_opened(town: Town, machine: Machine) -> None:
+    run_id = town.release("one")
+    town.upto(run_id, "package", "deploy-staging")
+    assert "Did you mean 'production'?" in machine.towpath("promote", run_id, "--to", "prodution", code=2).stderr
+    refused = machine.towpath("promote", run_id, "--to", "production", code=6).stderr
+    assert f"run {run_id} has not passed what comes before production: smoke (not begun)" in refused
+    assert f"towpath stage run smoke --run {run_id}" in refused
+    town.drive(run_id)
+    told = machine.json("promote", run_id, "--to", "production")
+    assert [each["run"] for each in told["already"]] == [run_id]
+    assert len(machine.json("runs")) == 1
+
+
+def test_what_cannot_be_gone_back_to_is_told_before_a_run_is_opened(town: Town, machine: Machine) -> None:
+    assert "was deployed to 'production'" in machine.towpath("rollback", "production", code=2).stderr
+    run_id = town.release("one")
+    town.drive(run_id)
+    assert "nothing healthy was deployed there before" in machine.towpath("rollback", "production", code=2).stderr
+    assert "is what stands there" in machine.towpath("rollback", "production", "--to", run_id, code=6).stderr
+    assert "nothing healthy" in machine.towpath("rollback", "production", "--check", code=7).stderr
+    assert len(machine.json("runs")) == 1
+
+
+def test_a_hold_is_lifted_with_a_reason_and_by_who_may(town: Town, machine: Machine, tmp_path: Path) -> None:
+    one, two = town.release("one"), town.release("two")
+    for each in (one, two):
+        town.drive(each)
+    back = town.take_part(one, "rollback")
+    town.drive(back)
+    (town.project / "pipeline.yaml").write_text("not: [a definition\n")  # somebody edits it just now
+    for reason in (" ", "a\x1b[2J"):
+        assert "reason" in machine.towpath("rollback", "production", "--lift", "--reason", reason, code=2).stderr
+    assert "--reason is for --lift" in machine.towpath("rollback", "production", "--reason", "x", code=2).stderr
+    lift = ("rollback", "production", "--lift", "--reason", "mended")
+    trust, other = tmp_path / "trust", tmp_path / "other.key"
+    keys.make(other)
+    trust.write_text(trust_line(town.key.public, "builder,gate") + trust_line(keys.load(other).public, "builder"))
+    refused = machine.towpath(*lift, "--trust", str(trust), "--key", str(other), code=2).stderr
+    assert "does not enrol this runner's key as gate" in refused
+    assert machine.json(*lift, "--trust", str(trust))["lifted"]["run"] == back
+    assert town.book.hold is None
+    assert "nothing is held there" in machine.towpath(*lift, code=2).stderr

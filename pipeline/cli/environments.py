@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import common
-from pipeline.errors import StageFailed, UsageError, VerificationFailed
+from pipeline.errors import InvalidDefinition, StageFailed, UsageError, VerificationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -168,7 +168,14 @@ def _defined(file: Any, *, must_be: bool) -> list[Place]:
 
     if not must_be and not file.exists():
         return []
-    definition, _folder = common.load(file)
+    try:
+        definition, _folder = common.load(file)
+    except InvalidDefinition:
+        if must_be:
+            raise
+        text = f"WARNING: {file} is not valid (towpath validate), so only what the store knows is told"
+        click.echo(text, err=True)
+        return []
     return [
         Place(
             name,

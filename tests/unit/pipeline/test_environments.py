@@ -218,6 +218,14 @@ def test_a_store_alone_tells_what_its_plans_call_the_environment(house: House) -
     assert "Did you mean 'production'?" in said
 
 
+def test_a_definition_that_is_not_valid_hides_nothing_that_the_store_knows(house: House) -> None:
+    deploy(house, "a")
+    (house.project / "pipeline.yaml").write_text("version: 1\nname: [")
+    said = towpath(house)
+    assert "demo" in said.stdout
+    assert "is not valid (towpath validate)" in said.stderr
+
+
 def test_a_ledger_that_does_not_hold_hides_no_other(house: House) -> None:
     deploy(house, "a")
     broken = house.store.root / "ledgers/aws.444444444444.eu-central-1.other/000000"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import docker
 
+    from stages.images.direct import Engine
+
     from .conftest import Project
 
 pytestmark = pytest.mark.engine
@@ -149,14 +151,16 @@ def test_ctrl_c_ends_the_container(project: Project, engine: docker.DockerClient
     assert containers(engine, name) == []
 
 
-def test_what_a_killed_command_left_is_removed_by_the_next_one(project: Project, engine: docker.DockerClient) -> None:
+def test_what_a_killed_command_left_is_removed_by_the_next_one(
+    project: Project, engine: docker.DockerClient, spoken: Engine
+) -> None:
     name = f"killed-{uuid.uuid4().hex[:8]}"
     project.write(Timeout=60, FunctionName=name)
     with project.begun("sleep", seconds=50) as process:
         process.kill()
     label = f"towpath.function=arn:aws:lambda:us-east-1:123456789012:function:{name}"
     assert len(engine.containers.list(all=True, filters={"label": label})) == 1
-    owners.sweep(engine)
+    owners.sweep(spoken)
     assert containers(engine, name) == []
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stages.runtime.container import network
+from stages.runtime.container import listed, network
 from stages.runtime.model import Call, Function
 from stages.runtime.pool import Pool, remove_leftovers
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import docker
+
+    from stages.images.direct import Engine
 
 pytestmark = pytest.mark.engine
 
@@ -29,10 +31,10 @@ def labels() -> dict[str, str]:
 
 
 @pytest.fixture
-def pool(engine: docker.DockerClient, labels: dict[str, str]) -> Iterator[Pool]:
-    with Pool(engine, network(engine), labels) as pool:
+def pool(spoken: Engine, labels: dict[str, str]) -> Iterator[Pool]:
+    with Pool(spoken, network(spoken), labels) as pool:
         yield pool
-    assert containers(engine, labels) == []
+    assert listed(spoken, ["=".join(*labels.items())]) == []
 
 
 @pytest.fixture
@@ -158,12 +160,12 @@ def test_a_changed_function_replaces_its_idle_environments(
 
 
 def test_what_a_killed_process_left_is_removed(
-    engine: docker.DockerClient, function: Function, labels: dict[str, str]
+    engine: docker.DockerClient, spoken: Engine, function: Function, labels: dict[str, str]
 ) -> None:
-    pool = Pool(engine, network(engine), labels)
+    pool = Pool(spoken, network(spoken), labels)
     pool.invoke(function, Call(b"{}"))
-    assert remove_leftovers(engine, {"towpath.test": "another"}) == 0
-    assert remove_leftovers(engine, labels) == 1
+    assert remove_leftovers(spoken, {"towpath.test": "another"}) == 0
+    assert remove_leftovers(spoken, labels) == 1
     assert containers(engine, labels) == []
     time.sleep(0.3)
     assert pool.invoke(function, event("count")).payload == b"1", "it was removed under our eyes: a new one is made"

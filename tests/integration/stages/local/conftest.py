@@ -81,11 +81,13 @@ class Project:
         return self.local("invoke", "--event", "-", *arguments, given=json.dumps({"do": do, **event}))
 
     @contextmanager
-    def begun(self, do: str, **event: Any) -> Iterator[subprocess.Popen[str]]:
+    def begun(self, do: str, *arguments: str, **event: Any) -> Iterator[subprocess.Popen[str]]:
         """An invocation whose function is at work."""
         (self.folder / "event.json").write_text(json.dumps({"do": do, **event}))
-        command = [TOWPATH, "local", "invoke", "--event", "event.json"]
-        with subprocess.Popen(command, cwd=self.folder, stderr=subprocess.PIPE, text=True) as process:
+        command = [TOWPATH, "local", "invoke", "--event", "event.json", *arguments]
+        with subprocess.Popen(
+            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
             assert process.stderr
             while "handling" not in (line := process.stderr.readline()):
                 assert line, "it ended"

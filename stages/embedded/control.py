@@ -212,14 +212,8 @@ def _ended(here: Home, wait_s: float) -> bool:
 
 def _remove_containers(here: Home) -> None:
     """Those of a daemon that was killed; one that was stopped has none left."""
-    import docker
-    from docker.errors import DockerException
-
+    from stages.images import direct
     from stages.runtime.pool import remove_leftovers
 
-    with contextlib.suppress(DockerException):  # without an engine there are no containers
-        engine = docker.from_env()
-        try:
-            remove_leftovers(engine, here.labels)
-        finally:
-            engine.close()
+    with contextlib.suppress(StageError, direct.Refused, OSError):  # without an engine there are no containers
+        remove_leftovers(direct.connect(), here.labels)

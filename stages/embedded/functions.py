@@ -15,6 +15,7 @@ from docker.errors import DockerException, ImageNotFound
 from stages.aws.names import ECR_HOST, engine_reference
 from stages.contract import Access, StageError
 from stages.embedded import ecr
+from stages.images import direct
 from stages.runtime.container import network
 from stages.runtime.model import Call, Function, Outcome
 from stages.runtime.pool import Pool, remove_leftovers
@@ -22,6 +23,7 @@ from stages.runtime.pool import Pool, remove_leftovers
 if TYPE_CHECKING:
     from stages.contract import Json
 
+_CONNECTIONS = 64
 _logger = logging.getLogger("towpath.functions")
 
 
@@ -61,12 +63,9 @@ class Functions:
     def remove_leftovers(self) -> None:
         """Remove containers of an earlier daemon of this home that was killed."""
         try:
-            engine = docker.from_env()
-        except DockerException as error:
+            remove_leftovers(direct.connect(), self._labels)
+        except (StageError, direct.Refused, OSError) as error:
             _logger.warning("functions cannot run until there is a Docker Engine: %s", error)
-            return
-        remove_leftovers(engine, self._labels)
-        engine.close()
 
     def close(self) -> None:
         if self._pool is not None:
@@ -78,7 +77,8 @@ class Functions:
             if self._engine is None:
                 self._engine = docker.from_env()
             if self._pool is None:
-                self._pool = Pool(self._engine, network(self._engine, aws=self._address), self._labels)
+                engine = direct.connect(_CONNECTIONS)
+                self._pool = Pool(engine, network(engine, aws=self._address), self._labels)
             return self._engine, self._pool
 
     def _image(self, engine: docker.DockerClient, uri: str) -> str:

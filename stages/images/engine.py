@@ -16,7 +16,7 @@ from stages.images.refusals import refused, retried
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from docker import APIClient, DockerClient
+    from docker import APIClient
 
     from stages.contract import Json
     from stages.images.logins import Login
@@ -137,18 +137,18 @@ def connect(connections: int = 10) -> APIClient:
         raise StageError(f"no container engine answers at {address}", hint=_remedy(error), cls="retryable") from error
 
 
-def connect_docker(connections: int = 10) -> DockerClient:
-    """As `connect`, for who runs containers."""
-    import docker
-
-    client = docker.DockerClient.__new__(docker.DockerClient)
-    client.api = connect(connections)
-    return client
-
-
 def host() -> str:
     """The engine's address, as the client takes it from the environment."""
     return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+
+
+def knock() -> None:
+    """Raise StageError if nobody listens at the engine's socket."""
+    address = host()
+    try:
+        _knock(address)
+    except OSError as error:
+        raise StageError(f"no container engine answers at {address}", hint=_remedy(error), cls="retryable") from error
 
 
 def _knock(address: str) -> None:

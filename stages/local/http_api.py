@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from stages.local import matching, payloads
 from stages.local.http import Request, Response
+from stages.local.lambda_api import SYNCHRONOUS_BYTES
 from stages.local.routes import with_methods
 from stages.runtime.model import LIMITS, Call
 
@@ -55,6 +56,9 @@ class HttpApi:
 
     def _invoke(self, match: Match, request: Request, reply: Reply) -> None:
         event = json.dumps(payloads.event(self.api, match, request, self.port)).encode()
+        if len(event) > SYNCHRONOUS_BYTES:
+            self._refuse(request, reply, 413, _TOO_LARGE[self.api.kind])
+            return
         once = _Once(reply)
         limit_s = INTEGRATION_S.get(self.api.kind)
         function = self._service.function(match.route.function)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from stages.contract import StageError
+from stages.images import engine as engines
+from stages.images.direct import Refused
 from stages.template import BuiltImage
 from stages.template.references import parse
 
 if TYPE_CHECKING:
-    import docker
-
     from stages.contract import Json
+    from stages.images.direct import Engine
     from stages.template import Function
 
 _BUILD = "Build it: towpath build"
@@ -56,27 +58,40 @@ def _named(function: Function, name: str) -> Wanted:
     return Wanted(name, function.platform, function.id, pulls=reference.kind.startswith("registry"))
 
 
-def find(engine: docker.DockerClient, image: Wanted) -> str:
+def find(engine: Engine, image: Wanted) -> str:
     """The engine's id of the image, which is pulled if it may be. Raises StageError."""
-    from docker.errors import APIError, ImageNotFound
-
-    try:
-        found = engine.images.get(image.name)
-    except ImageNotFound:
-        if not image.pulls:
-            hint = f"{_BUILD}. One in a registry is named with its host: --image HOST/NAME@sha256:..."
-            raise StageError(f"{image.function}: the engine does not have the image {image.name}", hint=hint) from None
-        try:
-            engine.api.pull(image.name, platform=image.platform)
-            found = engine.images.get(image.name)
-        except APIError as error:
-            hint = "Is the name right, and is this user logged in there (docker login)?"
-            raise StageError(
-                f"{image.function}: {image.name} cannot be pulled: {error.explanation}", hint=hint
-            ) from error
-    platform = f"{found.attrs['Os']}/{found.attrs['Architecture']}"
+    found = _look(engine, image)
+    if found is None and image.pulls:
+        _pull(image)
+        found = _look(engine, image)
+    if found is None:
+        hint = f"{_BUILD}. One in a registry is named with its host: --image HOST/NAME@sha256:..."
+        raise StageError(f"{image.function}: the engine does not have the image {image.name}", hint=hint)
+    platform = f"{found['Os']}/{found['Architecture']}"
     if platform != image.platform:
         hint = "Correct Architectures of the function, or build the image for it."
         message = f"{image.function}: the function is {image.platform}, and its image is {platform}"
         raise StageError(message, hint=hint, cls="invalid")
-    return str(found.id)
+    return str(found["Id"])
+
+
+def _look(engine: Engine, image: Wanted) -> Json | None:
+    try:
+        found: Json = engine.call("GET", f"/images/{quote(image.name)}/json")
+    except Refused as error:
+        if error.status in (400, 404):
+            return None
+        raise StageError(f"{image.function}: {error.message}") from error
+    return found
+
+
+def _pull(image: Wanted) -> None:
+    from docker.errors import APIError
+
+    with engines.connect() as client:
+        try:
+            client.pull(image.name, platform=image.platform)
+        except APIError as error:
+            hint = "Is the name right, and is this user logged in there (docker login)?"
+            message = f"{image.function}: {image.name} cannot be pulled: {error.explanation}"
+            raise StageError(message, hint=hint) from error

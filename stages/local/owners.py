@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.runtime.container import listed, remove
+
 if TYPE_CHECKING:
-    import docker
+    from stages.images.direct import Engine
 
 LABEL = "towpath.local"
 _FORGOTTEN_S = 3600
@@ -30,14 +30,14 @@ def abandoned(owner: str) -> bool:
     return str(_started(int(pid))) != started
 
 
-def sweep(engine: docker.DockerClient) -> int:
+def sweep(engine: Engine) -> int:
     """Remove the containers of owners that have ended; how many."""
     removed = 0
-    for container in engine.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True):
-        if abandoned(container.labels[LABEL]) or _forgotten(container.attrs):
-            with contextlib.suppress(Exception):  # somebody else was faster
-                container.remove(force=True)
-                removed += 1
+    for each in listed(engine, [LABEL]):
+        forgotten = each["State"] != "running" and time.time() - each["Created"] > _FORGOTTEN_S
+        if forgotten or abandoned(each["Labels"][LABEL]):
+            remove(engine, each["Id"])
+            removed += 1
     return removed
 
 
@@ -54,11 +54,3 @@ def _started(pid: int) -> int | None:
         return None
     state, *rest = stat.rpartition(")")[2].split()
     return None if state == "Z" else int(rest[18])
-
-
-def _forgotten(attrs: dict[str, object]) -> bool:
-    state = attrs.get("State")
-    if not isinstance(state, dict) or state.get("Running", True):
-        return False
-    created = datetime.fromisoformat(str(attrs["Created"])[:19] + "+00:00").timestamp()
-    return time.time() - created > _FORGOTTEN_S

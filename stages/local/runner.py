@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stages.images import engine as engines
+from stages.images import direct
 from stages.local import credentials, images, owners
 from stages.runtime.container import network
 from stages.runtime.pool import Pool
@@ -16,8 +16,7 @@ from stages.runtime.pool import Pool
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import docker
-
+    from stages.images.direct import Engine
     from stages.local.console import Console
     from stages.local.functions import Configured
     from stages.local.images import Wanted
@@ -33,9 +32,9 @@ _ALONE_QUIET_S = 0.03
 
 
 @contextmanager
-def running(console: Console, most: int) -> Iterator[tuple[docker.DockerClient, Pool]]:
+def running(console: Console, most: int) -> Iterator[tuple[Engine, Pool]]:
     """An engine and a pool in it that has at most so many containers of a function. Raises StageError."""
-    engine = engines.connect_docker(2 * most + 8)
+    engine = direct.connect(2 * most + 8)
     sweeping = threading.Thread(target=_sweep, args=(engine,), daemon=True, name="sweep")
     try:
         where = network(engine, aws=credentials.endpoint())
@@ -58,7 +57,7 @@ def running(console: Console, most: int) -> Iterator[tuple[docker.DockerClient, 
 
 
 def as_runnable(
-    engine: docker.DockerClient,
+    engine: Engine,
     configured: Configured,
     image: Wanted,
     given: dict[str, str],
@@ -69,6 +68,6 @@ def as_runnable(
     return replace(function, timeout_s=DEBUGGED_S) if ports else function
 
 
-def _sweep(engine: docker.DockerClient) -> None:
+def _sweep(engine: Engine) -> None:
     with suppress(Exception):  # what could not be removed now is removed by the next command
         owners.sweep(engine)

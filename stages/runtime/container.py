@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+from urllib.parse import quote
 
 from stages.contract import StageError
+from stages.images.direct import Refused
 from stages.runtime.model import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import docker
-    from docker.models.containers import Container
-
+    from stages.contract import Json
+    from stages.images.direct import Attached, Engine
     from stages.runtime.model import Function
 
 NetworkMode = Literal["bridge", "host"]
 NETWORK_VARIABLE = "TOWPATH_FUNCTION_NETWORK"
 _BRIDGE = "towpath-functions"
-_SENT_S = 0.001
+_NETWORK = {
+    "Name": _BRIDGE,
+    "Driver": "bridge",
+    "CheckDuplicate": True,
+    "Options": {"com.docker.network.bridge.enable_icc": "false"},
+    "Labels": {"towpath": "functions"},
+}
 _USER = "993:990"  # as AWS: no user of the image, no rights
 
 
@@ -31,26 +37,6 @@ class BrokenImage(Exception):
     def __init__(self, error_type: str, message: str) -> None:
         super().__init__(message)
         self.error_type = error_type
-
-
-class Output:
-    """What a container writes to both its streams, to its end.
-
-    It comes sooner than what the engine's log driver keeps, so that a line belongs to the invocation that wrote it.
-    """
-
-    def __init__(self, engine: docker.DockerClient, container: Container) -> None:
-        streams = {"stdout": 1, "stderr": 1, "stream": 1}
-        self._connection: Any = engine.api.attach_socket(str(container.id), streams)
-
-    def __iter__(self) -> Iterator[bytes]:
-        from docker.utils import socket as multiplexed
-
-        frames: Any = multiplexed
-        return (piece for _, piece in frames.frames_iter(self._connection, tty=False))
-
-    def close(self) -> None:
-        self._connection._response.close()  # noqa: SLF001 - closing the connection itself leaves its socket open
 
 
 @dataclass(frozen=True)
@@ -69,7 +55,7 @@ class Network:
     aws: str | None = None
 
 
-def network(engine: docker.DockerClient, mode: str | None = None, aws: str | None = None) -> Network:
+def network(engine: Engine, mode: str | None = None, aws: str | None = None) -> Network:
     """The network to run functions in, made if missing. `mode` is by default $TOWPATH_FUNCTION_NETWORK, or `bridge`.
 
     Raises StageError.
@@ -83,106 +69,121 @@ def network(engine: docker.DockerClient, mode: str | None = None, aws: str | Non
     return Network("bridge", _BRIDGE, _gateway(engine), aws)
 
 
-def _gateway(engine: docker.DockerClient) -> str:
-    from docker.errors import APIError, NotFound
-
+def _gateway(engine: Engine) -> str:
     try:
         try:
-            bridge = engine.networks.get(_BRIDGE)
-        except NotFound:
-            apart = {"com.docker.network.bridge.enable_icc": "false"}
-            engine.networks.create(_BRIDGE, driver="bridge", options=apart, labels={"towpath": "functions"})
-            bridge = engine.networks.get(_BRIDGE)
-        return str(bridge.attrs["IPAM"]["Config"][0]["Gateway"])
-    except (APIError, KeyError, IndexError) as error:
+            bridge = engine.call("GET", f"/networks/{_BRIDGE}")
+        except Refused as error:
+            if error.status != 404:
+                raise
+            engine.call("POST", "/networks/create", _NETWORK)
+            bridge = engine.call("GET", f"/networks/{_BRIDGE}")
+        return str(bridge["IPAM"]["Config"][0]["Gateway"])
+    except (Refused, KeyError, IndexError) as error:
         hint = f"Set {NETWORK_VARIABLE}=host to run functions in this machine's own network."
         raise StageError(f"the engine has no usable network {_BRIDGE!r}: {error}", hint=hint) from error
 
 
-def start(
-    engine: docker.DockerClient, function: Function, where: Network, api: str, labels: dict[str, str]
-) -> tuple[Container, Output]:
+@dataclass(frozen=True)
+class Container:
+    """One that was started: its id, the address that it calls from, and what it writes from its beginning."""
+
+    id: str
+    address: str
+    output: Attached
+
+
+def start(engine: Engine, function: Function, where: Network, api: str, labels: dict[str, str]) -> Container:
     """Start a container for the function; its runtime will call the Runtime API at `api`.
 
-    Gives it with what it writes, from its beginning. Raises BrokenImage.
+    Raises BrokenImage, StageError if the engine does not answer.
     """
-    from docker.errors import APIError, ImageNotFound
-
-    container = output = None
+    made = output = None
     try:
-        image = engine.images.get(function.image)
-        container = engine.containers.create(image, **options(function, where, api, labels, image.attrs["Config"]))
-        output = Output(engine, container)
-        container.start()
-        container.reload()
-    except ImageNotFound as error:
-        raise BrokenImage("ImageNotFound", f"the engine does not have the image {function.image}") from error
+        image = engine.call("GET", f"/images/{quote(function.image)}/json")
+        made = str(
+            engine.call("POST", "/containers/create", options(function, where, api, labels, image["Config"]))["Id"]
+        )
+        output = engine.attach(made)
+        engine.call("POST", f"/containers/{made}/start")
+        return Container(made, _address(engine, made, where), output)
     except BaseException as error:
         if output is not None:
             output.close()
-        if container is not None:
-            container.remove(force=True)
-        if not isinstance(error, APIError):
-            raise
-        kind = (
-            "Runtime.InvalidWorkingDir"
-            if "chdir" in str(error) or "mkdir" in str(error)
-            else "Runtime.InvalidEntrypoint"
-        )
-        raise BrokenImage(kind, str(error.explanation or error)) from error
-    return container, output
+        if made is not None:
+            remove(engine, made)
+        if isinstance(error, Refused):
+            raise _broken(error, function, made) from error
+        if isinstance(error, OSError):
+            raise StageError(f"the container engine does not answer: {error}", cls="retryable") from error
+        raise
 
 
-def remove(engine: docker.DockerClient, container: Container, *, waits: bool = True) -> None:
-    """End a container and remove it; if not `waits`, the engine is asked to, and its answer is not waited for."""
-    import requests
-
-    if waits:
-        container.remove(force=True)
-        return
-    url = f"{engine.api.base_url}/v{engine.api.api_version}/containers/{container.id}"
-    with contextlib.suppress(requests.Timeout):
-        engine.api.delete(url, params={"force": True}, timeout=_SENT_S)
+def _broken(error: Refused, function: Function, made: str | None) -> BrokenImage:
+    if made is None and error.status == 404:
+        return BrokenImage("ImageNotFound", f"the engine does not have the image {function.image}")
+    folder = "chdir" in error.message or "mkdir" in error.message
+    return BrokenImage("Runtime.InvalidWorkingDir" if folder else "Runtime.InvalidEntrypoint", error.message)
 
 
-def address(running: Container, where: Network) -> str:
-    """The address that a container calls from."""
+def _address(engine: Engine, container: str, where: Network) -> str:
     if where.mode == "host":
         return where.address
-    return str(running.attrs["NetworkSettings"]["Networks"][where.name]["IPAddress"])
+    networks = engine.call("GET", f"/containers/{container}/json")["NetworkSettings"]["Networks"]
+    return str(networks[where.name]["IPAddress"])
 
 
-def options(
-    function: Function, where: Network, api: str, labels: dict[str, str], image: dict[str, Any]
-) -> dict[str, Any]:
-    """How to create the container, in docker-py's words. `image` is the image's own configuration."""
+def remove(engine: Engine, container: str, *, waits: bool = True) -> None:
+    """End a container and remove it; if not `waits`, the engine is asked to, and its answer is not waited for.
+
+    It may be gone, or the engine may be: then nothing is left to do about it.
+    """
+    ask = engine.call if waits else engine.tell
+    with contextlib.suppress(Refused, OSError):
+        ask("DELETE", f"/containers/{container}?force=1")
+
+
+def listed(engine: Engine, labels: list[str]) -> list[Json]:
+    """The containers that have all of these labels, whether they run or have ended."""
+    filters = quote(json.dumps({"label": labels}))
+    found: list[Json] = engine.call("GET", f"/containers/json?all=1&filters={filters}")
+    return found
+
+
+def options(function: Function, where: Network, api: str, labels: dict[str, str], image: Json) -> Json:
+    """How to create the container, in the engine's words. `image` is the image's own configuration."""
     command = function.command if function.command is not None else image.get("Cmd") or []
-    memory = f"{function.memory_mb}m"
+    memory_bytes = function.memory_mb * 1024 * 1024
+    environ = {
+        **({"AWS_ENDPOINT_URL": f"http://{api}"} if where.aws else {}),
+        **environment(function, api, command),
+    }
     return {
-        "entrypoint": function.entrypoint,
+        "Image": function.image,
+        "Entrypoint": function.entrypoint,
         # An entrypoint given at creation drops the image's command, which ImageConfig does not: say both.
-        "command": command or None,
-        "working_dir": function.working_directory,
-        "environment": {
-            **({"AWS_ENDPOINT_URL": f"http://{api}"} if where.aws else {}),
-            **environment(function, api, command),
+        "Cmd": command or None,
+        "WorkingDir": function.working_directory or "",
+        "Env": [f"{name}={value}" for name, value in environ.items()],
+        "Labels": {"towpath": "function", "towpath.function": function.arn, **labels},
+        "User": _USER,
+        "ExposedPorts": {f"{port}/tcp": {} for port in function.ports},
+        "HostConfig": {
+            "NetworkMode": where.name,
+            "ReadonlyRootfs": True,
+            "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={function.storage_mb}m"},  # noqa: S108 - Lambda's one place to write
+            "IpcMode": "none",  # no /dev/shm, as Lambda has none
+            "Ulimits": [{"Name": "nofile", "Soft": LIMITS.open_files, "Hard": LIMITS.open_files}],
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges:true"],
+            "Memory": memory_bytes,
+            "MemorySwap": memory_bytes,
+            "PidsLimit": LIMITS.processes,
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
+            "PortBindings": {
+                f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}] for port in function.ports
+            },
         },
-        "labels": {"towpath": "function", "towpath.function": function.arn, **labels},
-        "network": where.name,
-        "user": _USER,
-        "read_only": True,
-        "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={function.storage_mb}m"},  # noqa: S108 - Lambda's one place to write
-        "ipc_mode": "none",  # no /dev/shm, as Lambda has none
-        "ulimits": [{"Name": "nofile", "Soft": LIMITS.open_files, "Hard": LIMITS.open_files}],
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true"],
-        "mem_limit": memory,
-        "memswap_limit": memory,
-        "pids_limit": LIMITS.processes,
-        "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
-        "stdin_open": False,
-        "detach": True,
-        "ports": {f"{port}/tcp": ("127.0.0.1", port) for port in function.ports},
     }
 
 

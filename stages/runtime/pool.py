@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
-from stages.runtime.container import BrokenImage
+from stages.runtime.container import BrokenImage, listed, remove
 from stages.runtime.model import LIMITS, Outcome, error_payload
 from stages.runtime.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import docker
-
+    from stages.images.direct import Engine
     from stages.runtime.container import Network
     from stages.runtime.model import Call, Function
 
@@ -31,7 +29,7 @@ class Pool:
 
     def __init__(
         self,
-        engine: docker.DockerClient,
+        engine: Engine,
         where: Network,
         labels: dict[str, str] | None = None,
         *,
@@ -210,11 +208,9 @@ def _supersedes(new: Function, old: Function) -> bool:
     return new.arn == old.arn and new.identity != old.identity
 
 
-def remove_leftovers(engine: docker.DockerClient, labels: dict[str, str]) -> int:
+def remove_leftovers(engine: Engine, labels: dict[str, str]) -> int:
     """Remove function containers with these labels that a process left which did not end well; how many."""
-    wanted = ["towpath=function", *(f"{key}={value}" for key, value in labels.items())]
-    found = engine.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
+    found = listed(engine, ["towpath=function", *(f"{key}={value}" for key, value in labels.items())])
     for container in found:
-        with contextlib.suppress(Exception):  # somebody else was faster
-            container.remove(force=True)
+        remove(engine, container["Id"])
     return len(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 import uuid
@@ -17,9 +16,8 @@ from stages.runtime.model import LIMITS, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import docker
-
-    from stages.runtime.container import Network, Output
+    from stages.images.direct import Engine
+    from stages.runtime.container import Network
     from stages.runtime.exchange import Answer
     from stages.runtime.model import Call, Function, OutcomeKind
 
@@ -34,7 +32,7 @@ class Sandbox:
 
     def __init__(
         self,
-        engine: docker.DockerClient,
+        engine: Engine,
         function: Function,
         where: Network,
         labels: dict[str, str],
@@ -53,12 +51,12 @@ class Sandbox:
         self._exchange = Exchange()
         self._api = RuntimeApi(self._exchange, where.address, where.aws)
         try:
-            self._container, output = container.start(engine, function, where, self._api.address, labels)
+            self._container = container.start(engine, function, where, self._api.address, labels)
         except BaseException:
             self._api.close()
             raise
-        self._api.only(container.address(self._container, where))
-        threading.Thread(target=self._follow, args=(output,), daemon=True, name="function-log").start()
+        self._api.only(self._container.address)
+        threading.Thread(target=self._follow, daemon=True, name="function-log").start()
 
     @property
     def reusable(self) -> bool:
@@ -100,8 +98,7 @@ class Sandbox:
         """End the container and remove it; if not `waits`, the engine is still at it when this returns."""
         self._stale = True
         self._heard = None
-        with contextlib.suppress(Exception):  # it may be gone, or the engine may be: nothing is left to do about it
-            container.remove(self._engine, self._container, waits=waits)
+        container.remove(self._engine, self._container.id, waits=waits)
         if waits:
             self._api.close()
 
@@ -120,21 +117,20 @@ class Sandbox:
             log=self._log.peek(),
         )
 
-    def _follow(self, output: Output) -> None:
+    def _follow(self) -> None:
         """Read what the container writes to its end, which is the container's end, and say how it ended."""
         try:
-            for piece in output:
+            for piece in self._container.output:
                 self._log.add(piece)
                 heard = self._heard
                 if heard:
                     heard(piece)
-            self._container.wait()
-            self._container.reload()
-            state = self._container.attrs["State"]
+            self._engine.call("POST", f"/containers/{self._container.id}/wait")
+            state = self._engine.call("GET", f"/containers/{self._container.id}/json")["State"]
             self._exit = Exit(state["ExitCode"], bool(state["OOMKilled"]), state.get("Error") or "")
         except Exception:  # noqa: BLE001 - removed under our eyes, or the engine is gone: lost either way
             self._exit = None
-        output.close()
+        self._container.output.close()
         self._exchange.lost()
 
 

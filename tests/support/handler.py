@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import socket
 import sys
 import time
 import urllib.request
@@ -79,6 +80,14 @@ def probe(_event: Any, _context: Any) -> Any:
         "kept": sorted(path.name for path in Path("/tmp").iterdir()),  # noqa: S108 - as above
         "folder": str(Path.cwd()),
     }
+
+
+def listen(event: Any, context: Any) -> Any:
+    """Answer one connection, as a debugger would."""
+    with socket.create_server(("0.0.0.0", event["port"])) as server:  # noqa: S104 - within a container
+        connection, _ = server.accept()
+        connection.sendall(b"hello")
+    return context.get_remaining_time_in_millis()
 
 
 def call(event: Any, _context: Any) -> Any:

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,12 @@ import docker
 import pytest
 from support import functions
 
+from stages.images import direct
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from stages.images.direct import Engine
 
 TOWPATH = str(Path(sys.executable).parent / "towpath")
 
@@ -28,6 +32,13 @@ def engine() -> Iterator[docker.DockerClient]:
     client = docker.from_env()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def spoken() -> Iterator[Engine]:
+    """The same engine, as the runtime speaks with it."""
+    with closing(direct.connect()) as connected:
+        yield connected
 
 
 @pytest.fixture(scope="session")
@@ -70,11 +81,13 @@ class Project:
         return self.local("invoke", "--event", "-", *arguments, given=json.dumps({"do": do, **event}))
 
     @contextmanager
-    def begun(self, do: str, **event: Any) -> Iterator[subprocess.Popen[str]]:
+    def begun(self, do: str, *arguments: str, **event: Any) -> Iterator[subprocess.Popen[str]]:
         """An invocation whose function is at work."""
         (self.folder / "event.json").write_text(json.dumps({"do": do, **event}))
-        command = [TOWPATH, "local", "invoke", "--event", "event.json"]
-        with subprocess.Popen(command, cwd=self.folder, stderr=subprocess.PIPE, text=True) as process:
+        command = [TOWPATH, "local", "invoke", "--event", "event.json", *arguments]
+        with subprocess.Popen(
+            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
             assert process.stderr
             while "handling" not in (line := process.stderr.readline()):
                 assert line, "it ended"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import socket
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import functions
+from support.machine import free_port
 
 from stages.local import owners
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import docker
+
+    from stages.images.direct import Engine
 
     from .conftest import Project
 
@@ -140,23 +145,41 @@ def test_an_image_without_a_shell_and_one_with_the_emulator_inside(
             engine.images.remove(name, force=True)
 
 
-def test_ctrl_c_ends_the_container(project: Project, engine: docker.DockerClient) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_ends_the_container(project: Project, engine: docker.DockerClient, number: int, code: int) -> None:
     name = f"slow-{uuid.uuid4().hex[:8]}"
     project.write(Timeout=60, FunctionName=name)
     with project.begun("sleep", seconds=50) as process:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        process.send_signal(number)
+        assert process.wait(20) == code
     assert containers(engine, name) == []
 
 
-def test_what_a_killed_command_left_is_removed_by_the_next_one(project: Project, engine: docker.DockerClient) -> None:
+def test_a_debuggers_port_is_open_and_there_is_no_time_limit(project: Project) -> None:
+    port = free_port()
+    with project.begun("listen", "--debug-port", str(port), port=port) as process:
+        deadline = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                if connection.recv(9) == b"hello":
+                    break
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert process.stdout
+        assert int(process.stdout.read()) > 3_600_000, "milliseconds that are left"
+        assert process.wait(20) == 0
+
+
+def test_what_a_killed_command_left_is_removed_by_the_next_one(
+    project: Project, engine: docker.DockerClient, spoken: Engine
+) -> None:
     name = f"killed-{uuid.uuid4().hex[:8]}"
     project.write(Timeout=60, FunctionName=name)
     with project.begun("sleep", seconds=50) as process:
         process.kill()
     label = f"towpath.function=arn:aws:lambda:us-east-1:123456789012:function:{name}"
     assert len(engine.containers.list(all=True, filters={"label": label})) == 1
-    owners.sweep(engine)
+    owners.sweep(spoken)
     assert containers(engine, name) == []
 
 

@@ -16,14 +16,14 @@ from stages.runtime.pool import Pool
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import docker
+    from stages.images.direct import Engine
 
 pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def pool(engine: docker.DockerClient) -> Iterator[Pool]:
-    with Pool(engine, network(engine), {"towpath.test": uuid.uuid4().hex}) as pool:
+def pool(spoken: Engine) -> Iterator[Pool]:
+    with Pool(spoken, network(spoken), {"towpath.test": uuid.uuid4().hex}) as pool:
         yield pool
 
 

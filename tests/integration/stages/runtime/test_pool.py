@@ -7,11 +7,13 @@ import json
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stages.runtime.container import network
+from stages.images import direct
+from stages.runtime.container import listed, network
 from stages.runtime.model import Call, Function
 from stages.runtime.pool import Pool, remove_leftovers
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import docker
+
+    from stages.images.direct import Engine
 
 pytestmark = pytest.mark.engine
 
@@ -29,10 +33,10 @@ def labels() -> dict[str, str]:
 
 
 @pytest.fixture
-def pool(engine: docker.DockerClient, labels: dict[str, str]) -> Iterator[Pool]:
-    with Pool(engine, network(engine), labels) as pool:
+def pool(spoken: Engine, labels: dict[str, str]) -> Iterator[Pool]:
+    with Pool(spoken, network(spoken), labels) as pool:
         yield pool
-    assert containers(engine, labels) == []
+    assert listed(spoken, ["=".join(*labels.items())]) == []
 
 
 @pytest.fixture
@@ -145,6 +149,37 @@ def test_each_runs_in_an_environment_of_its_own(
     assert len(containers(engine, labels)) == 3
 
 
+def test_a_call_waits_for_an_environment_once_there_are_as_many_as_there_may_be(
+    spoken: Engine, function: Function, labels: dict[str, str]
+) -> None:
+    with (
+        Pool(spoken, network(spoken), labels, patience_s=0.1, most=2, starts=1) as pool,
+        ThreadPoolExecutor(6) as threads,
+    ):
+        outcomes = list(threads.map(lambda _: pool.invoke(function, event("sleep", seconds=0.3)), range(6)))
+        assert [outcome.kind for outcome in outcomes] == ["succeeded"] * 6
+        assert len(listed(spoken, ["=".join(*labels.items())])) <= 2
+
+
+def test_an_engine_that_is_reached_by_its_client(
+    spoken: Engine, function: Function, labels: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one at another machine: here it is told only that it is, by a variable that an engine at a socket ignores."""
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setattr("docker.utils.kwargs_from_env", dict)
+    with closing(direct.connect()) as reached:
+        assert type(reached) is not type(spoken)
+        with Pool(reached, network(reached), labels, waits=False) as pool:
+            outcome = pool.invoke(function, event("hello"))
+            assert (outcome.kind, outcome.log) == ("succeeded", "handling\n")
+            broken = pool.invoke(dataclasses.replace(function, entrypoint=["/gone"]), event("hello"))
+            assert broken.kind == "broken-image"
+    deadline = time.monotonic() + 10
+    while listed(spoken, ["=".join(*labels.items())]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_a_changed_function_replaces_its_idle_environments(
     pool: Pool, function: Function, engine: docker.DockerClient, labels: dict[str, str]
 ) -> None:
@@ -158,12 +193,12 @@ def test_a_changed_function_replaces_its_idle_environments(
 
 
 def test_what_a_killed_process_left_is_removed(
-    engine: docker.DockerClient, function: Function, labels: dict[str, str]
+    engine: docker.DockerClient, spoken: Engine, function: Function, labels: dict[str, str]
 ) -> None:
-    pool = Pool(engine, network(engine), labels)
+    pool = Pool(spoken, network(spoken), labels)
     pool.invoke(function, Call(b"{}"))
-    assert remove_leftovers(engine, {"towpath.test": "another"}) == 0
-    assert remove_leftovers(engine, labels) == 1
+    assert remove_leftovers(spoken, {"towpath.test": "another"}) == 0
+    assert remove_leftovers(spoken, labels) == 1
     assert containers(engine, labels) == []
     time.sleep(0.3)
     assert pool.invoke(function, event("count")).payload == b"1", "it was removed under our eyes: a new one is made"

@@ -14,6 +14,7 @@ import urllib3
 from stages.local import http_api
 from stages.local.http import BODY_BYTES, Server
 from stages.local.http_api import HttpApi
+from stages.local.lambda_api import SYNCHRONOUS_BYTES
 from stages.local.routes import Api, Cors, Route
 
 if TYPE_CHECKING:
@@ -250,9 +251,11 @@ def test_no_route(fake: Fake, api: Api, status: int, message: str) -> None:
         assert (got.status, got.json()) == (status, {"message": message})
 
 
-def test_a_body_that_is_too_large(rest: Client) -> None:
-    got = rest.ask("POST", body=b"x" * (BODY_BYTES + 1))
+@pytest.mark.parametrize("size", [BODY_BYTES + 1, SYNCHRONOUS_BYTES])
+def test_a_body_that_is_too_large(rest: Client, size: int) -> None:
+    got = rest.ask("POST", body=b"x" * size)
     assert (got.status, got.json()) == (413, {"message": "Request Too Long"})
+    assert rest.fake.pool.calls == []
 
 
 def test_head_has_no_body_and_the_connection_goes_on(rest: Client) -> None:

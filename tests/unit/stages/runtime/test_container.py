@@ -17,28 +17,36 @@ IMAGE: dict[str, Any] = {"Entrypoint": ["/usr/bin/python3", "-m", "awslambdaric"
 
 def test_a_container_is_as_tight_as_lambdas() -> None:
     made = options(FUNCTION, WHERE, "172.19.0.1:4000", {}, IMAGE)
-    assert made["read_only"] is True
-    assert made["cap_drop"] == ["ALL"]
-    assert made["security_opt"] == ["no-new-privileges:true"]
-    assert made["user"] == "993:990"
-    assert made["pids_limit"] == 1024
-    assert made["mem_limit"] == made["memswap_limit"] == "256m"
-    assert list(made["tmpfs"]) == ["/tmp"]  # noqa: S108 - Lambda's one place to write
-    assert made["network"] == "towpath-functions"
+    host = made["HostConfig"]
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert made["User"] == "993:990"
+    assert host["PidsLimit"] == 1024
+    assert host["Memory"] == host["MemorySwap"] == 256 * 1024 * 1024
+    assert list(host["Tmpfs"]) == ["/tmp"]  # noqa: S108 - Lambda's one place to write
+    assert host["NetworkMode"] == "towpath-functions"
+    assert host["PortBindings"] == {}
+
+
+def test_a_debuggers_port_is_published_on_loopback_alone() -> None:
+    made = options(dataclasses.replace(FUNCTION, ports=(5678,)), WHERE, "api", {}, IMAGE)
+    assert made["ExposedPorts"] == {"5678/tcp": {}}
+    assert made["HostConfig"]["PortBindings"] == {"5678/tcp": [{"HostIp": "127.0.0.1", "HostPort": "5678"}]}
 
 
 def test_an_entrypoint_of_the_function_keeps_the_images_command() -> None:
     """An engine drops the image's command when it is given an entrypoint; ImageConfig does not."""
     replaced = dataclasses.replace(FUNCTION, entrypoint=["/my/runtime"])
     made = options(replaced, WHERE, "api", {}, IMAGE)
-    assert (made["entrypoint"], made["command"]) == (["/my/runtime"], ["app.handler"])
+    assert (made["Entrypoint"], made["Cmd"]) == (["/my/runtime"], ["app.handler"])
 
 
 def test_a_command_of_the_function_is_its_handler() -> None:
     replaced = dataclasses.replace(FUNCTION, command=["other.handler"])
     made = options(replaced, WHERE, "api", {}, IMAGE)
-    assert (made["entrypoint"], made["command"]) == (None, ["other.handler"])
-    assert made["environment"]["_HANDLER"] == "other.handler"
+    assert (made["Entrypoint"], made["Cmd"]) == (None, ["other.handler"])
+    assert "_HANDLER=other.handler" in made["Env"]
 
 
 def test_lambdas_own_variables_cannot_be_replaced() -> None:
@@ -53,8 +61,9 @@ def test_lambdas_own_variables_cannot_be_replaced() -> None:
 
 def test_functions_are_told_of_an_aws_only_if_there_is_one() -> None:
     with_aws = dataclasses.replace(WHERE, aws="127.0.0.1:4717")
-    assert "AWS_ENDPOINT_URL" not in options(FUNCTION, WHERE, "api:1", {}, IMAGE)["environment"]
-    assert options(FUNCTION, with_aws, "api:1", {}, IMAGE)["environment"]["AWS_ENDPOINT_URL"] == "http://api:1"
+    told = "AWS_ENDPOINT_URL=http://api:1"
+    assert told not in options(FUNCTION, WHERE, "api:1", {}, IMAGE)["Env"]
+    assert told in options(FUNCTION, with_aws, "api:1", {}, IMAGE)["Env"]
 
 
 def test_identity_tells_any_difference() -> None:

@@ -169,7 +169,7 @@ def init_function(
     named = choices.function(name, "NAME")
     template = template or _only_template(definition)
     ask = Asking(no_input=no_input)
-    found = functions.begun(folder)
+    found = functions.begun(folder, template)
     if found is None or (runtime and runtime != found.runtime.name):
         chosen = choices.runtime(ask.choice("--runtime", "Runtime", runtime, "python", list(RUNTIMES)))
         found = functions.Begun(chosen, chosen.image)

@@ -191,5 +191,6 @@ def test_the_command_fails_if_anything_is_bad(tmp_path: Path) -> None:
     states = {each["what"]: each["state"] for each in told}
     assert states["Docker Engine"] == "bad"
     assert {"isolation of stages", "credential helper", "clock", "disk", "runner's key", "store"} <= set(states)
+    assert "no such folder" in machine.towpath("doctor", "--project", "nowhere", code=2).stderr
     said = machine.towpath("doctor", code=1).stdout
     assert "bad  Docker Engine: none answers at tcp://127.0.0.1:1\n     unset DOCKER_HOST" in said

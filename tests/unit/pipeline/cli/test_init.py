@@ -12,6 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from support.machine import TOWPATH, Machine
 
 if TYPE_CHECKING:
@@ -110,6 +111,14 @@ def test_no_input_has_a_default_for_all_and_the_folders_name(tmp_path: Path) -> 
     machine.towpath("validate", "--project", "corner-shop")
     refused = machine.towpath("init", "--no-input", "--project", "corner-shop", "--json", code=2)
     assert json.loads(refused.stderr)["where"] == "corner-shop/.gitignore"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may take the network away")
+def test_nothing_is_fetched(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, inside=["unshare", "--net"])
+    machine.towpath("init", "--no-input", "--name", "shop", "--ci", "gitlab")
+    machine.towpath("init", "function", "more", "--project", "shop")
+    machine.towpath("validate", "--project", "shop")
 
 
 def test_a_function_more(tmp_path: Path) -> None:

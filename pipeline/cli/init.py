@@ -135,7 +135,8 @@ def init(
     files = render.project(chosen, _machine())
     folder = folder or Path(name)
     writing.new_folder(folder, files)
-    _tell(folder, sorted(files), [], as_json=as_json)
+    other = f"The functions are for {architecture}, and this machine is {_machine()}: the AWS on it cannot run them. README.md says more."
+    _tell(folder, sorted(files), [other] if architecture != _machine() else [], as_json=as_json)
 
 
 @init.command("function")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import pty
 import select
 import subprocess
@@ -98,8 +99,9 @@ def test_without_a_terminal_each_flag_that_is_missing_is_named(tmp_path: Path) -
     assert "not asked: --name, --function, --api or --no-api, --architecture, --environment" in done.stderr
     assert "--no-input" in done.stderr
     assert list(tmp_path.iterdir()) == []
-    Machine(tmp_path).towpath("init", *ALL)
+    told = Machine(tmp_path).json("init", *ALL)
     assert (tmp_path / "shop/functions/f/main.go").exists()
+    assert bool(told["notes"]) == (platform.machine() not in {"aarch64", "arm64"})
 
 
 def test_no_input_has_a_default_for_all_and_the_folders_name(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pipeline import compiling, credentials, definition
 from pipeline.doctor import Check, Finding
 from pipeline.environments import Place
 from pipeline.errors import InvalidDefinition, StageFailed, TowpathError, UsageError
+from pipeline.executors import isolation
 from stages.contract import StageError
 from stages.kinds import KINDS
 
@@ -48,6 +49,8 @@ def checks(file: Path, store: Callable[[], Store]) -> list[Check]:
             *found,
             Check("definition", lambda: [Finding("definition", "bad", text, f"towpath validate --file {file}")]),
         ]
+    if loaded.isolation == "required":
+        found.append(Check("isolation that the definition requires", lambda: [_isolation()]))
     named = _acted_on(loaded)
     found += [Check(f"AWS identity, {name}", partial(_identities, loaded, name)) for name in named]
     real = [name for name in named if not loaded.environments[name].embedded]
@@ -58,6 +61,15 @@ def checks(file: Path, store: Callable[[], Store]) -> list[Check]:
     ]
     clocks = sorted({_endpoint(loaded.environments[name]) for name in real})
     return [*found, *(Check("clock beside AWS's", partial(_skew, url)) for url in clocks[:1])]
+
+
+def _isolation() -> Finding:
+    what = "isolation that the definition requires"
+    try:
+        isolation.choose("required", os.environ)
+    except TowpathError as error:
+        return Finding(what, "bad", error.message, error.hint)
+    return Finding(what, "good", "it can be had")
 
 
 # The store

@@ -167,6 +167,15 @@ def test_a_definition_with_mistakes_is_bad_and_the_rest_is_looked_at(shop: Path)
     assert set(looked) == {"store", "definition"}
 
 
+def test_isolation_that_is_required_must_be_had(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = shop / "pipeline.yaml"
+    file.write_text(file.read_text().replace("environments:\n", "isolation: required\nenvironments:\n", 1))
+    monkeypatch.setenv("TOWPATH_ISOLATION", "none")
+    required = found(shop)["isolation that the definition requires"]
+    assert required.state == "bad"
+    assert required.repair
+
+
 def test_a_store_is_counted_and_one_that_is_none_is_told(tmp_path: Path) -> None:
     directory.open_store(tmp_path / "store", create=True)
     assert found(tmp_path)["store"].found.endswith("store, 0 runs")

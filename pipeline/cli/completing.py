@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 VARIABLE = "_TOWPATH_COMPLETE"
 """The variable by which a shell's script asks, as click names it."""
 SHELLS = ("bash", "zsh", "fish")
+_PATHS = ("FILE", "DIR", "FOLDER")
+"""What help calls paths: the shell itself completes those."""
 _MOST_RUNS = 50
 _TEXT_BYTES = 1_048_576
 
@@ -57,6 +59,8 @@ def prepared(command: click.Command) -> click.Command:
         offered = _OFFERED.get((command.name, parameter.name)) or _OFFERED.get((None, parameter.name))
         if offered:
             parameter.type = _Names(offered)
+        elif parameter.metavar in _PATHS:
+            parameter.type = click.Path(file_okay=parameter.metavar == "FILE")
     return command
 
 

@@ -135,7 +135,8 @@ def init(
     files = render.project(chosen, _machine())
     folder = folder or Path(name)
     writing.new_folder(folder, files)
-    _tell(folder, sorted(files), [], as_json=as_json)
+    other = f"The functions are for {architecture}, and this machine is {_machine()}: the AWS on it cannot run them. README.md says more."
+    _tell(folder, sorted(files), [other] if architecture != _machine() else [], as_json=as_json)
 
 
 @init.command("function")
@@ -169,7 +170,7 @@ def init_function(
     named = choices.function(name, "NAME")
     template = template or _only_template(definition)
     ask = Asking(no_input=no_input)
-    found = functions.begun(folder)
+    found = functions.begun(folder, template)
     if found is None or (runtime and runtime != found.runtime.name):
         chosen = choices.runtime(ask.choice("--runtime", "Runtime", runtime, "python", list(RUNTIMES)))
         found = functions.Begun(chosen, chosen.image)

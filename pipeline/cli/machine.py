@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli import common
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.doctor import Finding
@@ -60,6 +61,8 @@ def doctor(file: str | None, project: str, store: str | None, *, as_json: bool) 
 
     path = common.definition_file(file, project)
     folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError("there is no such folder", where=str(folder), hint="Name the project's: --project FOLDER")
     wanted = [*machine.checks(folder), *projects.checks(path, lambda: common.open_store(store, folder))]
     findings = []
     for finding in examining.examine(wanted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import subprocess
 import threading
 import time
 from dataclasses import dataclass
@@ -43,16 +44,16 @@ def examine(checks: Sequence[Check], deadline_s: float = DEADLINE_S) -> Iterator
         try:
             found = answer.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
-            yield Finding(
-                each.what,
-                "bad",
-                f"no answer within {deadline_s:.0f} s",
-                "towpath doctor   (once more; is the network slow?)",
-            )
-            continue
+            found = [_unanswered(each, deadline_s)]
         if isinstance(found, Exception):
             raise found
         yield from found
+
+
+def _unanswered(check: Check, waited_s: float) -> Finding:
+    return Finding(
+        check.what, "bad", f"no answer within {waited_s:.0f} s", "towpath doctor   (once more; is the network slow?)"
+    )
 
 
 def _begun(check: Check) -> queue.Queue[Sequence[Finding] | Exception]:
@@ -61,6 +62,8 @@ def _begun(check: Check) -> queue.Queue[Sequence[Finding] | Exception]:
     def look() -> None:
         try:
             answer.put(check.look())
+        except subprocess.TimeoutExpired as error:
+            answer.put([_unanswered(check, float(error.timeout))])
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
             answer.put(error)
 

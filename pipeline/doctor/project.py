@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import urllib.error
@@ -14,11 +15,12 @@ from pipeline import compiling, credentials, definition
 from pipeline.doctor import Check, Finding
 from pipeline.environments import Place
 from pipeline.errors import InvalidDefinition, StageFailed, TowpathError, UsageError
+from pipeline.executors import isolation
 from stages.contract import StageError
 from stages.kinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
     from pipeline.definition import Definition
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 _MOST_SKEW_S = 60.0
 """AWS refuses a request that is five minutes off; a clock that is one minute off is on its way there."""
 _CONNECT_S = 10.0
+_SIGNS_IN = {"github-oidc": ("GitHub Actions", "GITHUB_ACTIONS"), "gitlab-oidc": ("GitLab", "GITLAB_CI")}
+"""Ways to sign in that only jobs of a CI system have, and the variable by which those are known."""
 _HOST = re.compile(r"((?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?::[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5})/.+")
 _LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+)(:[0-9]+)?")
 
@@ -45,6 +49,8 @@ def checks(file: Path, store: Callable[[], Store]) -> list[Check]:
             *found,
             Check("definition", lambda: [Finding("definition", "bad", text, f"towpath validate --file {file}")]),
         ]
+    if loaded.isolation == "required":
+        found.append(Check("isolation that the definition requires", lambda: [_isolation()]))
     named = _acted_on(loaded)
     found += [Check(f"AWS identity, {name}", partial(_identities, loaded, name)) for name in named]
     real = [name for name in named if not loaded.environments[name].embedded]
@@ -55,6 +61,15 @@ def checks(file: Path, store: Callable[[], Store]) -> list[Check]:
     ]
     clocks = sorted({_endpoint(loaded.environments[name]) for name in real})
     return [*found, *(Check("clock beside AWS's", partial(_skew, url)) for url in clocks[:1])]
+
+
+def _isolation() -> Finding:
+    what = "isolation that the definition requires"
+    try:
+        isolation.choose("required", os.environ)
+    except TowpathError as error:
+        return Finding(what, "bad", error.message, error.hint)
+    return Finding(what, "good", "it can be had")
 
 
 # The store
@@ -96,6 +111,9 @@ def _identities(loaded: Definition, name: str) -> list[Finding]:
     if environment.embedded:
         told = f"the embedded AWS, account {environment.account}, {environment.region}"
         return [Finding(f"AWS identity, {name}", "good", told)]
+    elsewhere = _elsewhere(environment, os.environ)
+    if elsewhere:
+        return [Finding(f"AWS identity, {name}", "note", elsewhere)]
     found = []
     target = compiling.identity(loaded, name)
     for key in _keys(environment):
@@ -109,6 +127,12 @@ def _identities(loaded: Definition, name: str) -> list[Finding]:
         else:
             found.append(Finding(what, "good", f"{session.arn}, {environment.region}"))
     return found
+
+
+def _elsewhere(environment: Environment, variables: Mapping[str, str]) -> str | None:
+    """Who signs in to an environment, if that cannot be tried here: only a job of its CI system has the token for it."""
+    system, mark = _SIGNS_IN.get(environment.auth.method if environment.auth else "", ("", ""))
+    return f"jobs of {system} sign in to it, by their token; here is none" if mark and mark not in variables else None
 
 
 def _keys(environment: Environment) -> list[str]:

@@ -49,10 +49,10 @@ class Begun:
     base_image: str
 
 
-def begun(project: Path) -> Begun | None:
-    """Tell what the functions that `towpath init` made here begin from; None if there are none, or several runtimes."""
+def begun(project: Path, template: str) -> Begun | None:
+    """Tell what the functions that `towpath init` made beside a template begin from; None if there are none, or several runtimes."""
     found: dict[str, Begun] = {}
-    for file in sorted(project.glob("**/functions/*/Dockerfile")):
+    for file in sorted((project / template).parent.glob("functions/*/Dockerfile")):
         match = _BASE.search(file.read_text(encoding="utf-8", errors="replace"))
         runtime = next((each for each in RUNTIMES.values() if match and each.argument == match[1]), None)
         if match and runtime:

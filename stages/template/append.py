@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stages.template.tree import Node, Template
 
 _NEWLINE = re.compile(r"\r\n|\n|\r")
+_NOTHING = re.compile("")
 
 
 def appended(template: Template, section: str, key: str, text: str) -> bytes:
@@ -77,14 +78,23 @@ def _edit(template: Template, holder: Node | None, section: str, key: str, text:
     newline = _NEWLINE.search(document)
     lines = f"{key}:\n{textwrap.indent(text, '  ')}"
     if isinstance(holder, Mapping):
-        lines = textwrap.indent(lines, " " * (holder.pairs[0][0].span.column - 1))
-        end = content_end(document, holder)
+        indent = holder.pairs[0][0].span.column - 1
+        lines = textwrap.indent(lines, " " * indent)
+        at = _after(document, content_end(document, holder), indent)
     else:
         lines = f"{section}:\n{textwrap.indent(lines, '  ')}"
-        end = content_end(document, template.written)
-    rest = _NEWLINE.search(document, end)
-    at = rest.start() if rest else len(document)
+        at = _after(document, content_end(document, template.written), 0)
     return Edit(at, at, f"\n\n{lines}".replace("\n", newline.group() if newline else "\n"))
+
+
+def _after(document: str, end: int, indent: int) -> int:
+    """The end of the line in which content ends, and of comments below it that stand as deep as the section's entries."""
+    rest = _NEWLINE.search(document, end)
+    if rest is None:
+        return len(document)
+    comments = re.compile(rf"(?:(?:\r\n|\n|\r) {{{indent},}}#[^\r\n]*)*") if indent else _NOTHING
+    match = comments.match(document, rest.start())
+    return match.end() if match else rest.start()
 
 
 def _is_the_same_and_more(before: Template, data: bytes, path: tuple[str, str], value: Node) -> bool:

@@ -68,6 +68,12 @@ def test_names_of_the_project_are_offered(project: Path, line: str, names: list[
     assert offered(project, line) == names
 
 
+def test_paths_are_left_to_the_shell(project: Path) -> None:
+    assert offered(project, "towpath plan --file p") == ["file,p"]
+    assert offered(project, "towpath plan --project p") == ["dir,p"]
+    assert offered(project, "towpath plan --parameter p") == []
+
+
 def test_where_the_project_is_said_its_names_are_offered(project: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import pty
 import select
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from support.machine import TOWPATH, Machine
 
 if TYPE_CHECKING:
@@ -97,8 +99,9 @@ def test_without_a_terminal_each_flag_that_is_missing_is_named(tmp_path: Path) -
     assert "not asked: --name, --function, --api or --no-api, --architecture, --environment" in done.stderr
     assert "--no-input" in done.stderr
     assert list(tmp_path.iterdir()) == []
-    Machine(tmp_path).towpath("init", *ALL)
+    told = Machine(tmp_path).json("init", *ALL)
     assert (tmp_path / "shop/functions/f/main.go").exists()
+    assert bool(told["notes"]) == (platform.machine() not in {"aarch64", "arm64"})
 
 
 def test_no_input_has_a_default_for_all_and_the_folders_name(tmp_path: Path) -> None:
@@ -110,6 +113,14 @@ def test_no_input_has_a_default_for_all_and_the_folders_name(tmp_path: Path) -> 
     machine.towpath("validate", "--project", "corner-shop")
     refused = machine.towpath("init", "--no-input", "--project", "corner-shop", "--json", code=2)
     assert json.loads(refused.stderr)["where"] == "corner-shop/.gitignore"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may take the network away")
+def test_nothing_is_fetched(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, inside=["unshare", "--net"])
+    machine.towpath("init", "--no-input", "--name", "shop", "--ci", "gitlab")
+    machine.towpath("init", "function", "more", "--project", "shop")
+    machine.towpath("validate", "--project", "shop")
 
 
 def test_a_function_more(tmp_path: Path) -> None:

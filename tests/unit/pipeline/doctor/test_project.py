@@ -113,6 +113,26 @@ def test_who_cannot_sign_in_is_told_what_to_do(shop: Path, monkeypatch: pytest.M
     assert identity.repair
 
 
+ROLES = (
+    "{apply: arn:aws:iam::222222222222:role/a, propose: arn:aws:iam::222222222222:role/p, "
+    "package: arn:aws:iam::222222222222:role/a}"
+)
+
+
+def test_an_environment_of_a_ci_system_is_tried_by_its_jobs_alone(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = shop / "pipeline.yaml"
+    file.write_text(
+        file.read_text().replace('repository: "', f'auth: {{method: github-oidc, roles: {ROLES}}}, repository: "')
+    )
+    identity = found(shop)["AWS identity, live"]
+    assert (identity.state, identity.repair) == ("note", None)
+    assert "jobs of GitHub Actions sign in" in identity.found
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    tried = [each for what, each in found(shop).items() if what.startswith("AWS identity, live, ")]
+    assert [each.state for each in tried] == ["bad", "bad"]  # one for each role
+    assert all("ACTIONS_ID_TOKEN_REQUEST_URL" in each.found for each in tried)
+
+
 def test_a_registry_that_is_pushed_to_must_answer_and_one_that_is_pulled_from_need_not(shop: Path) -> None:
     port = free_port()
     assert [each.state for each in project._registry(f"localhost:{port}", needed=True)] == ["bad"]
@@ -145,6 +165,15 @@ def test_a_definition_with_mistakes_is_bad_and_the_rest_is_looked_at(shop: Path)
     assert looked["definition"].state == "bad"
     assert "towpath validate" in (looked["definition"].repair or "")
     assert set(looked) == {"store", "definition"}
+
+
+def test_isolation_that_is_required_must_be_had(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = shop / "pipeline.yaml"
+    file.write_text(file.read_text().replace("environments:\n", "isolation: required\nenvironments:\n", 1))
+    monkeypatch.setenv("TOWPATH_ISOLATION", "none")
+    required = found(shop)["isolation that the definition requires"]
+    assert required.state == "bad"
+    assert required.repair
 
 
 def test_a_store_is_counted_and_one_that_is_none_is_told(tmp_path: Path) -> None:
@@ -191,5 +220,6 @@ def test_the_command_fails_if_anything_is_bad(tmp_path: Path) -> None:
     states = {each["what"]: each["state"] for each in told}
     assert states["Docker Engine"] == "bad"
     assert {"isolation of stages", "credential helper", "clock", "disk", "runner's key", "store"} <= set(states)
+    assert "no such folder" in machine.towpath("doctor", "--project", "nowhere", code=2).stderr
     said = machine.towpath("doctor", code=1).stdout
     assert "bad  Docker Engine: none answers at tcp://127.0.0.1:1\n     unset DOCKER_HOST" in said

@@ -179,11 +179,11 @@ def test_a_write_that_fails_takes_everything_back(tmp_path: Path, monkeypatch: p
 
 
 def test_a_function_begins_from_what_the_others_do(tmp_path: Path) -> None:
-    assert functions.begun(tmp_path) is None
+    assert functions.begun(tmp_path, "template.yaml") is None
     for name, runtime, image in (("a", "nodejs", "node:1"), ("b", "nodejs", "node:2"), ("c", "rust", "rust:1")):
         files = render.function(choices.function(name), RUNTIMES[runtime], image, api=False)
         writing.add(tmp_path, files)
-        found = functions.begun(tmp_path)
+        found = functions.begun(tmp_path, "template.yaml")
         assert found == (None if runtime == "rust" else Begun(RUNTIMES["nodejs"], "node:1"))
 
 

@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from pipeline.errors import UsageError
 from pipeline.init import writing
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FILES = {"a.txt": b"a", "deep/er/b.sh": b"#!/bin/sh\n"}
 
@@ -67,6 +64,20 @@ def test_what_cannot_be_finished_is_taken_back(tmp_path: Path, monkeypatch: pyte
         writing.add(tmp_path, FILES)
     assert caught.value.where == str(tmp_path / "deep/er/b.sh")
     assert names(tmp_path) == ["notes"]
+
+
+def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.name == "b.sh":
+            raise OSError(28, "No space left on device", str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UsageError, match="No space left"):
+        writing.new_folder(tmp_path / "shop", FILES)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_is_a_file_is_told(tmp_path: Path) -> None:

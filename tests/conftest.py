@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("no-deadline", deadline=None)  # how busy the machine is says nothing of what is tested
+settings.load_profile("no-deadline")
 
 HERE = Path(__file__).parent
 

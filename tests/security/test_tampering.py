@@ -43,7 +43,7 @@ def test_without_pinned_keys_it_is_consistent_and_no_more(record: Record) -> Non
     assert "consistent, not authenticated" in record.verify(code=7, trusted=False)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(choice=st.data())
 def test_no_byte_can_be_changed(copies: Callable[[], Record], choice: st.DataObject) -> None:
     record = copies()
@@ -59,7 +59,7 @@ def test_no_byte_can_be_changed(copies: Callable[[], Record], choice: st.DataObj
         path.write_bytes(data)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(choice=st.data())
 def test_no_byte_can_be_removed_or_added(copies: Callable[[], Record], choice: st.DataObject) -> None:
     record = copies()

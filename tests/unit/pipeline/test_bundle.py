@@ -330,7 +330,7 @@ def test_what_is_no_bundle(tmp_path: Path, text: bytes) -> None:
     assert not (tmp_path / "s").exists()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(choice=st.data())
 def test_a_changed_byte_is_refused_or_makes_no_difference(done: tuple[House, str], choice: st.DataObject) -> None:
     house, run_id = done

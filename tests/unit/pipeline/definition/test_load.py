@@ -218,7 +218,7 @@ def _problems_of(document: Any) -> list[Problem]:
     return []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(_mutilated())
 def test_any_mistake_is_a_problem_with_a_place_and_never_a_fault(document: Any) -> None:
     found = _problems_of(document)

@@ -312,7 +312,7 @@ APPROVALS = [each for each in POOL if b"approve" in statements.open_up(each.docu
 WHO = st.sampled_from(["alice", "bob", "carol", "dora", "eve", "stranger"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data(), st.lists(st.sampled_from(POOL), max_size=8), st.integers(1, 3), WHO, st.lists(WHO, max_size=2))
 def test_gates_open_only_as_they_should(
     data: st.DataObject, received: list[Received], people: int, who: str, authors: list[str]

@@ -138,7 +138,7 @@ def signatures(keys: dict[str, Path]) -> list[str]:
     return [*made, *(hardware_key(DATA, NAMESPACE, ecdsa=ecdsa)[1] for ecdsa in (False, True))]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.data())
 def test_no_byte_of_a_signature_can_change(signatures: list[str], data: st.DataObject) -> None:
     signature = data.draw(st.sampled_from(signatures)).encode()
@@ -149,7 +149,7 @@ def test_no_byte_of_a_signature_can_change(signatures: list[str], data: st.DataO
         sshsig.verify(DATA, changed, NAMESPACE)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_no_bit_within_the_base64_can_change(signatures: list[str], data: st.DataObject) -> None:
     """The armour hides the blob's own fields from a change of characters: lengths, flags, counters."""

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.contract import InvalidInput
@@ -190,7 +190,6 @@ REPLACED = {
 old_values = st.sampled_from([None, *REPLACED])
 
 
-@settings(deadline=None)  # of a busy machine
 @given(
     newline=st.sampled_from(["\n", "\r\n"]),
     bom=st.booleans(),
@@ -256,7 +255,6 @@ FUNCTIONS = {
 }
 
 
-@settings(deadline=None)  # of a busy machine
 @given(
     functions=st.lists(st.sampled_from([*FUNCTIONS]), min_size=1, max_size=5),
     junk=st.lists(st.lists(st.sampled_from(JUNK), unique=True, max_size=6), min_size=6, max_size=6),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.template import Slot, Value, load, packaged, read
@@ -145,7 +145,6 @@ def documents(draw: Any) -> Any:
     return {"All": parts, "Again": parts[::-1]}
 
 
-@settings(deadline=None)  # of a busy machine
 @given(
     document=documents(),
     flow=st.sampled_from([None, False, True]),

@@ -41,13 +41,13 @@ PIECES = some.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(some.lists(PIECES, max_size=12).map("".join))
 def test_no_line_is_a_command(line: str) -> None:
     assert all(read(harmless(each)).acted == [] for each in line.split("\r"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(some.lists(PIECES, max_size=12).map("".join), some.lists(some.integers(0, 30), max_size=4))
 def test_however_it_is_cut_into_pieces(text: str, cuts: list[int]) -> None:
     into = io.BytesIO()
@@ -61,7 +61,7 @@ def test_however_it_is_cut_into_pieces(text: str, cuts: list[int]) -> None:
     assert read(into.getvalue().decode()).acted == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(some.lists(PIECES, max_size=12).map("".join))
 def test_json_means_the_same_and_is_no_command(text: str) -> None:
     written = json.dumps({"said": text}, ensure_ascii=False, indent=2)

@@ -91,21 +91,21 @@ def _consequences(change: Json, causes: list[str]) -> Iterator[str]:
 
 
 def _causes(change: Json, leaves: Leaves) -> list[str]:
-    """Each property that changes with what causes it. One that is certain hides what only may be."""
-    found: dict[str, str] = {}
-    for detail in sorted(change["properties"], key=lambda each: each["evaluation"] != "Static"):
+    """Each property that changes with all that causes it. What is certain hides what only may be."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for detail in change["properties"]:
         for name in leaves.get((change["logical_id"], detail["name"] or ""), [detail["name"] or detail["attribute"]]):
             if name:
-                found.setdefault(name, " ".join(_why(detail)))
-    return [f"{name} ({why})" if why else name for name, why in sorted(found.items())]
+                whys = found.setdefault(name, {}).setdefault((detail["evaluation"] or "").lower(), [])
+                cause = _CAUSES.get(detail["source"] or "", "").format(cause=detail["cause"] or "?")
+                whys += [cause] if cause and cause not in whys else []
+    return [_caused(name, whys) for name, whys in sorted(found.items())]
 
 
-def _why(detail: Json) -> Iterator[str]:
-    evaluation, cause = (detail["evaluation"] or "").lower(), _CAUSES.get(detail["source"] or "")
-    if evaluation:
-        yield f"{evaluation}," if cause else evaluation
-    if cause:
-        yield cause.format(cause=detail["cause"] or "?")
+def _caused(name: str, whys: dict[str, list[str]]) -> str:
+    evaluation = "static" if "static" in whys else next(iter(whys))
+    why = ", ".join(filter(None, (evaluation, " and ".join(whys[evaluation]))))
+    return f"{name} ({why})" if why else name
 
 
 def _images(subject: Json, differences: Mapping[str, Iterable[str]]) -> list[str]:

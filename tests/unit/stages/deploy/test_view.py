@@ -55,6 +55,7 @@ SUBJECT: dict[str, Any] = {
                 detail("Code", "DirectModification"),
                 detail("Timeout", "DirectModification", evaluation="Dynamic"),
                 detail("Timeout", "ParameterReference", "Seconds"),
+                detail("Timeout", "ParameterReference", "Least"),
                 detail("Role", "ResourceAttribute", "FnRole.Arn", "Dynamic"),
                 detail(None, "DirectModification"),
             ],
@@ -108,7 +109,7 @@ Stack demo in account 111122223333, eu-central-1: update
     Code.ImageUri (static, from a change of the template)
     Role (dynamic, from FnRole.Arn)
     Tags (static, from a change of the template)
-    Timeout (static, from the parameter Seconds)
+    Timeout (static, from the parameter Seconds and from the parameter Least)
 * Modify  HolaWorldFunction   AWS::Lambda::Function       replacement: False; Timeout (static, from the parameter Seconds)
 - Remove  Table               AWS::DynamoDB::Table        policy: Delete
 * Modify  Child               AWS::CloudFormation::Stack  replacement: False; Properties; its own changes are not in the change set

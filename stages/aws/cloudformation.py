@@ -384,6 +384,24 @@ def latest_event(client: CloudFormationClient, stack: str) -> Json | None:
     return events[0] if events else None
 
 
+def begun(client: CloudFormationClient, stack_id: str) -> Json | None:
+    """The event with which what is being done to a stack began, as far as it is among its newest. Raises StageError."""
+    doing = f"reading the events of the stack {stack_id}"
+    with retry.explained(doing):
+        page: Any = retry.call(lambda: client.describe_stack_events(StackName=stack_id), doing=doing)
+    found: Json | None = None
+    for event in page["StackEvents"]:  # the newest first
+        if event.get("PhysicalResourceId") == stack_id:
+            if not _is_in_progress(event):
+                break
+            found = event
+    return found
+
+
+def _is_in_progress(event: Json) -> bool:
+    return bool(event["ResourceStatus"].endswith("_IN_PROGRESS"))
+
+
 def resources(client: CloudFormationClient, stack: str) -> dict[str, Json]:
     """The resources of a stack by logical id."""
     doing = f"listing the resources of the stack {stack}"

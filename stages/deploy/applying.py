@@ -18,7 +18,7 @@ from stages.contract import Result, StageError
 from stages.deploy import live, outcome
 from stages.deploy import subject as subjects
 from stages.deploy.proposing import EXECUTED, environment, load
-from stages.deploy.states import is_busy, succeeded
+from stages.deploy.states import succeeded
 from stages.log import log
 
 if TYPE_CHECKING:
@@ -157,8 +157,7 @@ def _refuse_if_moved(
     """Make sure that what would be done is what was proposed, and nobody is at it. Returns the stack and its functions."""
     target = session.target
     stack = cloudformation.describe_stack(session.cloudformation, str(target.stack))
-    if stack and is_busy(stack["StackStatus"]):
-        raise outcome.busy(stack)
+    live.refuse_busy(session, stack)
     seen = live.functions(session, stack)
     base = live.base(session, stack, seen)
     found = live.found(session, release, proposal.subject["execution"]["type"], change_set, base)

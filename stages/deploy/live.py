@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,10 +14,10 @@ from botocore.exceptions import ClientError
 
 from stages.aws import cloudformation, lambda_, retry
 from stages.contract import InvalidInput, Problem, StageError
-from stages.deploy import late
+from stages.deploy import late, outcome
 from stages.deploy.precheck import transforms
 from stages.deploy.release import NEW_RUN, ecr_place
-from stages.deploy.states import exists
+from stages.deploy.states import exists, is_busy
 from stages.deploy.subject import STACK, Found, template_digest
 from stages.limits import LIMITS
 from stages.log import log
@@ -154,6 +155,16 @@ def processed_template(
 ) -> str | Json | None:
     """The template of a change set or a stack as CloudFormation made it of what it was given."""
     return cloudformation.template(session.cloudformation, "Processed", change_set=change_set, stack=stack)
+
+
+def refuse_busy(session: Session, stack: Json | None) -> None:
+    """Raise StageError, `blocked`, if something is being done to the stack: by whom and since when, as far as its events tell."""
+    if stack is None or not is_busy(stack["StackStatus"]):
+        return
+    begun = None
+    with suppress(StageError):  # the role may not read them
+        begun = cloudformation.begun(session.cloudformation, stack["StackId"])
+    raise outcome.busy(stack, begun)
 
 
 def functions(session: Session, stack: Json | None) -> dict[str, lambda_.LiveFunction | None]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from stages.contract import Access, Json, Target
     from stages.deploy.release import Image, Release
 
+OURS = "towpath-"
+"""What our request tokens begin with; the attempt's handle follows."""
 _AS_BEFORE = "The stack is as it was before. Correct the cause and run the pipeline again."
 
 
@@ -33,11 +35,18 @@ def overtaken(stack: str) -> StageError:
     )
 
 
-def busy(stack: Json) -> StageError:
-    """Somebody else has begun something since it was proposed."""
+def busy(stack: Json, begun: Json | None) -> StageError:
+    """Somebody is at the stack; `begun` is the event with which they began, if it is known."""
+    token = str((begun or {}).get("ClientRequestToken") or "")
+    who = "somebody else"
+    if token.startswith(OURS):
+        who = f"attempt {token.removeprefix(OURS)} of Towpath's"
+    elif token:
+        who += f" (request token {token})"
+    since = f" since {begun['Timestamp']:%Y-%m-%d %H:%M:%S} UTC" if begun else ""
     return StageError(
-        f"the stack {stack['StackName']} is in state {stack['StackStatus']}: somebody else is changing it",
-        hint="Nothing was done. Wait until it is over, then `towpath resume`: it proposes anew.",
+        f"the stack {stack['StackName']} is in state {stack['StackStatus']}{since}: {who} is changing it",
+        hint="Nothing was done. Wait until it is over, then `towpath resume`.",
         cls="blocked",
     )
 

@@ -119,6 +119,7 @@ def _proposal(session: Session, release: Release, request: Request, work: Path) 
     target = session.target
     stack_name = str(target.stack)
     stack = cloudformation.describe_stack(session.cloudformation, stack_name)
+    live.refuse_busy(session, stack)
     way = change_set_type(target, stack["StackStatus"] if stack else None)
     base = live.base(session, stack)
     before = (base or {}).get("parameters", {})

@@ -36,12 +36,22 @@ def apply(request: Request, work: Path) -> Result:
         _begin(session, proposal, under_way)
     way = ways.WAYS[proposal.subject["status"]]
     with following.going_on_outside(str(target.stack)):
-        closing = following.follow(session.cloudformation, under_way)
-        if closing["ResourceStatus"] != way.aim:
-            raise _stuck(session, target, closing, under_way)
+        _follow(session, target, under_way, way.aim)
     log(f"the stack is in state {way.aim}", stack=target.stack)
     facts = {"stack": target.stack, "status": way.aim, "action": way.action, "skipped": proposal.subject["skip"]}
     return Result("succeeded", facts=facts)
+
+
+def _follow(session: Session, target: Target, under_way: following.Operation, aim: str) -> None:
+    """Wait until the stack is in the state that was aimed at. Raises StageError if it comes to another one."""
+    try:
+        closing = following.follow(session.cloudformation, under_way)
+    except cloudformation.Gone:
+        if aim == "DELETE_COMPLETE":
+            return
+        raise
+    if closing["ResourceStatus"] != aim:
+        raise _stuck(session, target, closing, under_way)
 
 
 def _refuse_if_moved(session: Session, proposal: Proposal) -> None:

@@ -210,7 +210,7 @@ def test_a_stack_that_somebody_else_is_changing(project: Project) -> None:
     project.aws.status = "UPDATE_IN_PROGRESS"
     error = project.fails("resume", code=6)
     assert "somebody else is changing it" in error["message"]
-    assert f"Wait until it is over, then `towpath resume {project.run_id()}`" in error["hint"]
+    assert error["hint"] == f"Nothing was done. Wait until it is over, then `towpath resume {project.run_id()}`."
     project.aws.status = "REVIEW_IN_PROGRESS"
     project.resume()
 

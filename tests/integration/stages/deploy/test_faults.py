@@ -92,12 +92,25 @@ def test_a_role_that_may_not_read_the_registry_can_still_propose(aws: ScriptedAw
     deployer.propose("a")
 
 
-def test_a_stack_busy_by_someone_else_blocks(aws: ScriptedAws, deployer: Deployer) -> None:
+@pytest.mark.parametrize(
+    ("token", "who"),
+    [
+        ("Console-UpdateStack-1", r"somebody else \(request token Console-UpdateStack-1\)"),
+        ("towpath-20261126-041102-abcd-deploy-1", "attempt 20261126-041102-abcd-deploy-1 of Towpath's"),
+    ],
+)
+def test_a_stack_busy_by_someone_else_blocks_and_says_by_whom(
+    aws: ScriptedAws, deployer: Deployer, token: str, who: str
+) -> None:
     deployer.apply("a", deployer.propose("a"))
-    aws.status = "UPDATE_IN_PROGRESS"
-    with pytest.raises(StageError, match="the stack demo is in state UPDATE_IN_PROGRESS") as caught:
+    aws.somebody((0.0, "demo", "UPDATE_IN_PROGRESS", ""), (60.0, "demo", "UPDATE_COMPLETE", ""), token=token)
+    since = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    with pytest.raises(StageError, match=f"in state UPDATE_IN_PROGRESS since {since}: {who} is changing it") as caught:
         deployer.propose("b")
     assert caught.value.cls == "blocked"
+    aws.fail("DescribeStackEvents", "AccessDenied", status=403)
+    with pytest.raises(StageError, match="in state UPDATE_IN_PROGRESS: somebody else is changing it"):
+        deployer.propose("b")
 
 
 def test_a_changed_release_reaches_no_account(aws: ScriptedAws, deployer: Deployer) -> None:
@@ -425,7 +438,9 @@ def test_a_stack_that_somebody_else_is_at_is_not_touched(aws: ScriptedAws, deplo
     deployer.apply("a", deployer.propose("a"))
     proposal = deployer.propose("b", "two")
     aws.status = "UPDATE_IN_PROGRESS"
-    with pytest.raises(StageError, match="the stack demo is in state UPDATE_IN_PROGRESS: somebody else") as caught:
+    with pytest.raises(
+        StageError, match="the stack demo is in state UPDATE_IN_PROGRESS: somebody else is changing it"
+    ) as caught:
         deployer.apply("b", proposal, "two")
     assert caught.value.cls == "blocked"
     aws.status = "CREATE_COMPLETE"

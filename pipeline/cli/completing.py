@@ -137,6 +137,7 @@ _OFFERED: dict[tuple[str | None, str | None], Callable[[click.Context], Iterable
     ("propose", "name"): _stages,
     ("apply", "name"): _stages,
     (None, "environment"): _environments,
+    (None, "environments"): _environments,
     (None, "other"): _environments,
 }
 """What is offered for a parameter, by its command, or in every command, and its name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,9 @@ def promote(
 )
 @click.option("--lift", is_flag=True, help="End the hold that a rollback left: other runs may deploy to ENV again.")
 @click.option("--reason", metavar="TEXT", help="Why it is lifted. It is recorded.")
+@click.option(
+    "--yes", is_flag=True, help="Do not ask, on a terminal, whether this is really meant, where nobody need approve it."
+)
 @_options
 def rollback(
     *,
@@ -97,6 +101,7 @@ def rollback(
     check: bool,
     lift: bool,
     reason: str | None,
+    yes: bool,
     project: str,
     store: str | None,
     jobs: int,
@@ -135,11 +140,21 @@ def rollback(
             "--reason is for --lift", hint="Why somebody goes back stands in the approval: towpath approve --reason"
         )
     told, to = _going_back(opened, book, environment, named)
-    older = opening.find(to.deployment.run, project, store, opening.Keys(key, trust), output=_QUIET)
-    context = opening.roll_back(older, environment, output=output)
     if not output.as_json:
         _show_rollback(told)
+        _confirm(book, environment, ask=not yes)
+    older = opening.find(to.deployment.run, project, store, opening.Keys(key, trust), output=_QUIET)
+    context = opening.roll_back(older, environment, output=output)
     run.drive(context, Wish(), jobs, output=output, about={"rolls_back": told})
+
+
+def _confirm(book: Ledger, environment: str, *, ask: bool) -> None:
+    """Ask whether it is really meant, on a terminal, if no gate will. Raises click.Abort."""
+    from pipeline.gates import rules
+
+    gated = book.rules and rules.from_json(book.rules, book.name).people
+    if ask and not gated and sys.stdin.isatty() and not click.confirm(f"roll {environment} back?", err=True):
+        raise click.Abort
 
 
 def _book(store: Store, environment: str, trust: Trust | None, project: Path, run_id: str | None) -> Ledger:

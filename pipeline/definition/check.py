@@ -54,7 +54,11 @@ def check(draft: Draft, positions: Positions) -> Checked:
     wiring, unsettled = graph.wiring(draft, positions)
     unsettled += _other_environments(draft, wiring, positions)
     unsettled += _releases_without_environment(draft, wiring, positions)
-    return Checked(problems + unsettled, [*_habits(draft, positions), *_nowhere_to_push(draft, positions)], wiring)
+    return Checked(
+        problems + unsettled,
+        [*_habits(draft, positions), *_nowhere_to_push(draft, positions), *_far_images(draft, wiring, positions)],
+        wiring,
+    )
 
 
 # Parameters
@@ -242,6 +246,24 @@ def _nowhere_to_push(draft: Draft, positions: Positions) -> Iterator[Problem]:
             message = f"{name!r} has nowhere to push images: neither it nor its environment names a repository"
             hint = "Add to the environment: repository: NAME. Without one, only images that are in a registry already can be packaged."
             yield Problem(message, *positions.key("stages", name), hint)
+
+
+def _far_images(draft: Draft, wiring: Mapping[str, Mapping[str, str]], positions: Positions) -> Iterator[Problem]:
+    """Deploying in another region than that of the registry: Lambda runs images of its own. A repository that is named in full may be anywhere."""
+    for name, sources in wiring.items():
+        stage, source = draft.stages[name], sources.get("release")
+        if stage.uses != "deploy" or source is None or any(map(draft.stages[source].options.get, _INSTEAD[:2])):
+            continue
+        for each in stage.targets:
+            there = draft.environments.get(
+                each if each in draft.stages[source].targets else draft.stages[source].environment or ""
+            )
+            here = draft.environments.get(each)
+            if here and there and here.region != there.region:
+                message = f"{name!r} deploys in {here.region}, and {source!r} puts its images into {there.region}: Lambda runs those of its own region alone"
+                hint = f"Copy the release there before: a stage that uses package, with `environment: {each}` and `inputs: {{release: {source}}}`"
+                yield Problem(message, *positions.key("stages", name), hint)
+                break
 
 
 def _habits(draft: Draft, positions: Positions) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ import pytest
 from support.approvers import rules
 from support.stacks import PRODUCTION, Town, pipeline
 
-from pipeline import deployable, inherit, rollback
+from pipeline import bundle, deployable, inherit, rollback
 from pipeline.audit.verify import Audit
 from pipeline.errors import Blocked, StageFailed, UsageError, Waiting
 from pipeline.gates import rollbacks
@@ -222,6 +222,21 @@ def test_another_release_or_other_parameters_than_ran_are_no_rollback(town: Town
         town.drive(forged)
     [finding] = [each for each in Audit(town.store, None).run(forged).findings if each.grade == "broken"]
     assert "than the part of run" in str(finding)
+
+
+def test_in_another_store_it_is_judged_alike(town: Town, tmp_path: Path) -> None:
+    """Catches a bundle that lacks what a rollback is held against: the older run, and what that had deployed."""
+    one, _ = deployed(town, "one"), deployed(town, "two")
+    back = town.take_part(one, "rollback")
+    town.drive(back)
+    path, there = tmp_path / "bundle.tar", open_store(tmp_path / "there", create=True)
+    bundle.write(town.store, [back], path)
+    with path.open("rb") as file:
+        brought = bundle.read(file, path.name)
+        reports = bundle.admit(brought, there, None)
+        bundle.add(brought, there)
+    assert {each.run: each.verdict for each in reports} == {one: "consistent", back: "consistent"}
+    assert Audit(there, None).run(back).findings == []
 
 
 # Held

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from support.machine import Machine
+from support.machine import TOWPATH, Machine
 from support.signing import trust_line
 from support.stacks import Town
 
@@ -50,6 +52,23 @@ def test_what_cannot_be_gone_back_to_is_told_before_a_run_is_opened(town: Town, 
     assert "is what stands there" in machine.towpath("rollback", "production", "--to", run_id, code=6).stderr
     assert "nothing healthy" in machine.towpath("rollback", "production", "--check", code=7).stderr
     assert len(machine.json("runs")) == 1
+
+
+def test_on_a_terminal_it_is_asked_whether_it_is_meant_where_no_gate_asks(town: Town, machine: Machine) -> None:
+    for each in ("one", "two"):
+        town.drive(town.release(each))
+    ours, theirs = os.openpty()
+    argv = [TOWPATH, "rollback", "production"]
+    with subprocess.Popen(
+        argv, cwd=machine.project, env=machine.environment, stdin=theirs, stderr=subprocess.PIPE, text=True
+    ) as process:
+        os.write(ours, b"n\n")
+        _, said = process.communicate(timeout=60)
+    assert "roll production back? [y/N]" in said
+    assert process.returncode == 130
+    assert len(machine.json("runs")) == 2
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_a_hold_is_lifted_with_a_reason_and_by_who_may(town: Town, machine: Machine, tmp_path: Path) -> None:

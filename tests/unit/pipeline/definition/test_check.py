@@ -49,6 +49,25 @@ def test_rules_between_stages_kinds_and_environments(problems: Problems, old: st
     assert messages(problems, BASE.replace(old, new)) == [message]
 
 
+def test_deploying_in_another_region_than_the_images_is_a_warning(load: Load) -> None:
+    """A repository that is named in full may be in any region, and a copy of the release is in its own."""
+    far = BASE.replace("eu-central-1, stack", "eu-west-3, repository: live, stack")
+    assert far != BASE
+
+    def said(text: str) -> list[str]:
+        return [each.message for each in load(text).warnings if "of its own region alone" in each.message]
+
+    [told] = said(far)
+    assert told.startswith("'deploy' deploys in eu-west-3, and 'package' puts its images into eu-central-1")
+    assert said(BASE) == []
+    assert said(far.replace("uses: package,", "uses: package, with: {repository: r.example/x},")) == []
+    copy = "  copy: {uses: package, needs: [package], environment: s, inputs: {release: package}}\n  deploy:"
+    copied = far.replace("  deploy:", copy).replace(
+        "uses: deploy, needs: [package]", "uses: deploy, needs: [copy], inputs: {release: copy}"
+    )
+    assert said(copied) == []
+
+
 def test_packaging_without_a_repository_is_a_warning(load: Load) -> None:
     """It is fine if all images are in a registry already: nothing is asked for when nothing is pushed."""
     warnings = [each.message for each in load(BASE.replace("environment: r", "environment: s")).warnings]

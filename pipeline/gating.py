@@ -196,18 +196,20 @@ def _timed(gate: Gate) -> Gate:
         "frozen": str(frozen or ""),
     }
     states: list[State] = [state for state, reason in against.items() if reason]
-    reasons = [*gate.reasons, *filter(None, against.values()), *map(left_by, gate.left)]
-    return _with(gate, states[0] if states and gate.state == "open" else gate.state, reasons)
+    held, left = list(filter(None, against.values())), list(map(left_by, gate.left))
+    if states and gate.state == "open":
+        return _with(gate, states[0], [*held, *gate.reasons, *left])
+    return _with(gate, gate.state, [*gate.reasons, *held, *left])
 
 
 def busy_with(holder: Holder) -> str:
     """Say by what a target is held."""
-    return f"{holder} is deploying here since {holder.since}"
+    return f"run {holder.run} is deploying here since {holder.since}: {holder}"
 
 
 def left_by(holder: Holder) -> str:
     """Say what somebody left who died."""
-    return f"{holder}, began to deploy here at {holder.since} and died; its stack is looked at before anything is done"
+    return f"run {holder.run} began to deploy here at {holder.since}, and its runner died: {holder}; its stack is looked at first"
 
 
 def barrier(store: Store, plan: Plan, run: Run, stage: PlannedStage, trust: Trust | None = None) -> Barrier | None:

@@ -47,8 +47,7 @@ class Holder:
     alive: bool
 
     def __str__(self) -> str:
-        who = f"process {self.pid} on {self.host}, asked for by {self.asked_for_by}"
-        return f"stage {self.stage} of run {self.run}, attempt {self.attempt}, by {who}"
+        return f"stage {self.stage}, attempt {self.attempt}, process {self.pid} on {self.host}, asked for by {self.asked_for_by}"
 
     def as_json(self) -> dict[str, Any]:
         """Give what tells people of it."""

@@ -116,4 +116,4 @@ class _Place:
         click.echo(f"{self.name}: {locks.describe(book.lock) if book.lock else 'not locked'}")
         for each in holders:
             what = f"is deploying there since {each.since}" if each.alive else "left a deployment that is not over"
-            click.echo(f"  {each} {what}")
+            click.echo(f"  run {each.run} {what}: {each}")

@@ -85,8 +85,9 @@ def test_who_is_held_up_is_told_by_whom_and_goes_on_once_that_is_over(house: Hou
     runner = started(house, first, "one.in")
     blocked = run_process(house, second)
     assert blocked.returncode == 6
-    assert f"stage migrate of run {first}, attempt 1, by process {runner.pid} on " in blocked.stderr
-    assert "asked for by dora@example.com is deploying here since 20" in blocked.stderr
+    assert f"run {first} is deploying here since 20" in blocked.stderr
+    assert f": stage migrate, attempt 1, process {runner.pid} on " in blocked.stderr
+    assert "asked for by dora@example.com" in blocked.stderr
     runner.communicate(timeout=30)
     assert runner.returncode == 0
     assert run_process(house, second).returncode == 0
@@ -112,7 +113,10 @@ def test_what_a_killed_runner_held_passes_on_and_says_from_whom(house: House) ->
     reasons = [
         event for event in read_chain(house.store, f"runs/{second}/migrate.2") if event.type == "gate.looked-at"
     ][-1]
-    assert any("died; its stack is looked at" in each for each in reasons.data["reasons"])
+    assert any(
+        "its runner died: stage migrate, " in each and "its stack is looked at first" in each
+        for each in reasons.data["reasons"]
+    )
     assert broken(house, second) == []
 
 
@@ -126,7 +130,7 @@ def test_who_went_on_with_what_a_dead_runner_left_holds_the_target(house: House)
     runner.communicate(timeout=20)
     again = started(house, first, "two.in")
     blocked = run_process(house, second)
-    assert (blocked.returncode, f"attempt 1, by process {again.pid} on " in blocked.stderr) == (6, True), blocked.stderr
+    assert (blocked.returncode, f"attempt 1, process {again.pid} on " in blocked.stderr) == (6, True), blocked.stderr
     again.communicate(timeout=30)
     assert run_process(house, second).returncode == 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import samconfig
-from pipeline.cli import common, confirming, direct, guided, run, targets
+from pipeline.cli import common, confirming, direct, guided, progress, run, targets
 from pipeline.cli import settings as told
 from pipeline.errors import InvalidDefinition, StageFailed, UsageError
 from stages.contract import COMMAND, InvalidInput, Problem, StageError
@@ -84,12 +84,11 @@ def template(project: Path, settings: Settings) -> Template:
         application, _ = templates.load(lambda path: data if path == file else _nested(project, path), file, given)
     except InvalidInput as error:
         raise InvalidDefinition(error.problems) from error
-    images = overview.images(application)
     packaged = bool(settings.template_file) and overview.is_packaged(application)
     if not packaged and not _is_inside(project, name):
         hint = f"Its folder is the project: --project {Path(name).parent} --template-file {Path(name).name}"
         raise UsageError(f"{name} is outside the project, and has images to be built", hint=hint)
-    built = [each for each, image in images.items() if image is None or not image.kind.startswith("registry")]
+    built = [each.id for each in application.functions if not overview.is_in_registry(each.image)]
     large = len(data) > LIMITS.template_body_bytes
     uploads = large or (not packaged and (bool(templates.artifacts(application)) or len(application.stacks) > 1))
     unplaced = [] if packaged else built
@@ -375,9 +374,23 @@ def _tell(context: Context, settings: Settings, at: Record) -> None:
     if not proposals[-1].subject["nothing_to_do"]:
         if not settings.confirm_changeset:
             confirming.show(context, proposals[-1])
+        if not at.output.as_json:
+            _print_outputs(done.facts)
         return
     text = f"No changes to deploy. Stack {proposals[-1].subject['target']['stack']} is up to date"
     if settings.fail_on_empty_changeset:
         raise StageFailed(text, hint="That is no failure without --fail-on-empty-changeset.")
     if not at.output.as_json:
         click.echo(f"\n{text}")
+
+
+def _print_outputs(facts: dict[str, Any]) -> None:
+    """Print the stack's outputs; those that are endpoints have been printed with the stages."""
+    outputs = {
+        name: value for name, value in facts.get("outputs", {}).items() if name not in facts.get("endpoints", {})
+    }
+    if outputs:
+        click.echo("\nOutputs")
+        width = max(map(len, outputs))
+        for name, value in outputs.items():
+            click.echo(f"  {name:<{width}}  {progress.plain(str(value))}")

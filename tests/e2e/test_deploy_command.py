@@ -40,6 +40,8 @@ Resources:
       Events: {Get: {Type: Api, Properties: {Path: /hello, Method: get}}}
       Environment: {Variables: {STAGE: !Ref Stage, PASSWORD: !Ref Password}}
     Metadata: {Dockerfile: Dockerfile, DockerContext: hello}
+Outputs:
+  Name: {Value: !Ref Hello}
 """
 IAM = ("--capabilities", "CAPABILITY_IAM")
 HERE = ("--aws", "embedded")
@@ -97,6 +99,7 @@ def test_it_is_built_packaged_and_deployed_and_the_second_time_there_is_nothing_
     parameters = ("--parameter-overrides", "Stage=live", f"Password={SECRET}")
     first = machine.towpath(*asked, *parameters)
     assert "+ Add  Hello" in first.stderr
+    assert f"Outputs\n  Name  {stack}-Hello" in first.stdout
     [found] = client(machine, "cloudformation").describe_stacks(StackName=stack)["Stacks"]
     assert found["StackStatus"] == "CREATE_COMPLETE"
     assert {"ParameterKey": "Stage", "ParameterValue": "live"} in found["Parameters"]

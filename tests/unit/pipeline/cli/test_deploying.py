@@ -34,7 +34,8 @@ def test_a_template_that_names_only_images_of_registries_is_taken_as_it_is_if_it
     assert named.packaged
     assert not named.unplaced
     assert named.secret == frozenset({"Token"})
-    assert deploying.template(tmp_path, Settings()).packaged is False
+    built = deploying.template(tmp_path, Settings())
+    assert (built.packaged, built.unplaced) == (False, ["Fn"])
 
 
 def test_one_outside_the_project_can_be_deployed_but_not_built(tmp_path: Path) -> None:

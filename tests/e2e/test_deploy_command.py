@@ -262,6 +262,11 @@ def _commit(project: Path, author: str) -> None:
         (("--guided",), "--guided asks, and there is no terminal"),
         (("--stack-name", "x", "--confirm-changeset"), "--no-confirm-changeset"),
         ((), "--stack-name is missing"),
+        (
+            ("--no-progressbar", "--max-wait-duration", "9"),
+            "--max-wait-duration is not needed: a stage has a time limit",
+        ),
+        (("--signing-profiles", "Fn=x"), "Towpath does not sign code"),
         (("--stack-name", "x", "--region", "eu-west-1"), "no usable AWS credentials"),
         (("--stack-name", "x", *HERE), "there is no repository for the images of Hello"),
         (("--stack-name", "x", *HERE, "--parameter-overrides", "Stge=live"), "Did you mean Stage?"),

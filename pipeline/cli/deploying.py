@@ -56,6 +56,10 @@ class Template:
     def secret(self) -> frozenset[str]:
         return frozenset(name for name, each in self.parameters.items() if each.secret)
 
+    def secrets(self, given: Mapping[str, str]) -> dict[str, str]:
+        """The values that nobody is to see; an empty one is none."""
+        return {name: given[name] for name in sorted(self.secret & given.keys()) if given[name]}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -222,7 +226,8 @@ def refuse_contradictions(
 def refuse_mistakes(settings: Settings, found: Template, where: targets.Environment) -> None:
     """Raise UsageError, InvalidDefinition for what the template lacks: all that can be told before anything is built."""
     if where.target.environment == COMMAND:
-        problems = list(_parameter_problems(settings.parameter_overrides, found, where))
+        problems = list(_short_secrets(settings.parameter_overrides, found))
+        problems += list(_parameter_problems(settings.parameter_overrides, found, where))
         if problems:
             raise InvalidDefinition(problems)
     named = settings.image_repository or settings.resolve_image_repos or where.target.repository
@@ -261,6 +266,15 @@ def _parameter_problems(given: Mapping[str, str], found: Template, where: target
             )
 
 
+def _short_secrets(given: Mapping[str, str], found: Template) -> Iterator[Problem]:
+    from pipeline.redaction.forms import SHORTEST_BYTES
+
+    for name, value in found.secrets(given).items():
+        if len(value.encode()) < SHORTEST_BYTES:
+            message = f"the value of the secret parameter {name} has fewer than {SHORTEST_BYTES} bytes"
+            yield Problem(message, found.file, hint="What is so short cannot be kept out of logs: use a longer one.")
+
+
 # Doing it
 
 
@@ -293,8 +307,9 @@ def _steps(
     from pipeline.implicit import Step
 
     own = where.target.environment == COMMAND
-    shown = {name: value for name, value in settings.parameter_overrides.items() if name not in found.secret}
-    secrets = _secrets(settings, found)
+    values = found.secrets(settings.parameter_overrides)
+    shown = {name: value for name, value in settings.parameter_overrides.items() if name not in values}
+    secrets = _secrets(values)
     target = dataclasses.replace(where.target, parameters=shown) if own else where.target
     packaging: dict[str, Any] = {
         "bucket": settings.s3_bucket or target.bucket,
@@ -317,15 +332,12 @@ def _steps(
     return steps
 
 
-def _secrets(settings: Settings, found: Template) -> dict[str, SecretSource]:
-    """The secret parameters that have a value: it goes into a variable of ours, and the plan names that."""
+def _secrets(values: Mapping[str, str]) -> dict[str, SecretSource]:
+    """Put the values of secret parameters into variables of ours, and give what the plan says of them."""
     from pipeline.plan import SecretSource
 
-    named = {}
-    for name in sorted(found.secret & settings.parameter_overrides.keys()):
-        os.environ[PARAMETER_VARIABLE + name] = settings.parameter_overrides[name]
-        named[name] = SecretSource("variable", PARAMETER_VARIABLE + name)
-    return named
+    os.environ.update({PARAMETER_VARIABLE + name: value for name, value in values.items()})
+    return {name: SecretSource("variable", PARAMETER_VARIABLE + name) for name in values}
 
 
 def _leave(context: Context, proposal: Proposal, at: Record) -> None:

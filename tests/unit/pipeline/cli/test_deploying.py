@@ -89,6 +89,13 @@ def test_a_secret_value_that_is_not_allowed_is_not_repeated(tmp_path: Path) -> N
     assert "hunter22" not in caught.value.message
 
 
+def test_a_secret_that_is_too_short_to_be_kept_out_of_logs_is_told_before_anything_is_built(tmp_path: Path) -> None:
+    for value, refused in (("abc", True), ("", False), ("long-enough", False)):
+        settings = Settings(**EMBEDDED, parameter_overrides={"Token": value}, resolve_image_repos=True)
+        found = deploying.template(project(tmp_path), settings)
+        assert bool(list(deploying._short_secrets(settings.parameter_overrides, found))) is refused
+
+
 def test_secret_parameters_are_in_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TOWPATH_PARAMETER_Token", raising=False)
     settings = Settings(

@@ -294,7 +294,9 @@ KINDS: dict[str, Kind] = {
                 Option(
                     "also", "strings", "Further images that go if nothing uses them, by digest: what it ran before."
                 ),
-                Option("keep", "strings", "Images that stay, by digest: what deployments elsewhere use."),
+                Option(
+                    "keep", "strings", "Images that stay, by digest: what deployments elsewhere use, or may go back to."
+                ),
                 Option(
                     "retain",
                     "strings",

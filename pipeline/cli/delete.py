@@ -118,18 +118,18 @@ def _place(
 
 
 def _known_images(store: Store, target: Target, trust: Trust | None) -> dict[str, Any]:
-    """The images that this target's ledger has besides those that run, and those that other targets' ledgers use now."""
+    """The images that this target's ledger has besides those that run, and all of targets where something runs: they may go back."""
     from pipeline.record import ledger
 
     own = ledger.name_of(target)
     found: dict[str, list[str]] = {"also": [], "keep": []}
     for name in store.names("ledgers"):
         book = ledger.read(store, f"ledgers/{name}", trust)
+        images = _images([event.data for event in book.events if event.type == ledger.DEPLOYMENT_FINISHED])
         if book.name == own:
-            told_of = [event.data for event in book.events if event.type == ledger.DEPLOYMENT_FINISHED]
-            found["also"] = _images(told_of)
-        else:
-            found["keep"] += _images([book.current] if book.current else [])
+            found["also"] = images
+        elif book.current:
+            found["keep"] += images
     return {name: uris for name, uris in found.items() if uris}
 
 

@@ -112,9 +112,6 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="What becomes of a stack whose deployment fails.",
             ),
             click.option(
-                "--force-upload", is_flag=True, help="Not needed: what is there already is known by its digest."
-            ),
-            click.option(
                 "--config-file",
                 metavar="FILE",
                 help="SAM's configuration. Default: samconfig.toml, .yaml or .json of the project.",
@@ -128,6 +125,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(cls=told.SamCommand)
 @_options
+@told.not_needed
 @common.project
 @common.store
 @common.key
@@ -139,7 +137,6 @@ def deploy(
     environment: str | None,
     config_file: str | None,
     config_env: str | None,
-    force_upload: bool,
     project: str,
     store: str | None,
     key: str | None,
@@ -155,7 +152,6 @@ def deploy(
     from pipeline.cli import deploying
     from pipeline.cli.opening import Keys
 
-    del force_upload
     folder = Path(project).absolute()
     config = told.load(folder, config_file, config_env)
     settings = told.merge(config, given, lambda text: None if output.as_json else click.echo(text, err=True))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import samconfig
-from pipeline.cli import common, confirming, direct, guided, run, targets
+from pipeline.cli import common, confirming, direct, guided, progress, run, targets
 from pipeline.cli import settings as told
 from pipeline.errors import InvalidDefinition, StageFailed, UsageError
 from stages.contract import COMMAND, InvalidInput, Problem, StageError
@@ -56,6 +56,10 @@ class Template:
     def secret(self) -> frozenset[str]:
         return frozenset(name for name, each in self.parameters.items() if each.secret)
 
+    def secrets(self, given: Mapping[str, str]) -> dict[str, str]:
+        """The values that nobody is to see; an empty one is none."""
+        return {name: given[name] for name in sorted(self.secret & given.keys()) if given[name]}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -84,12 +88,11 @@ def template(project: Path, settings: Settings) -> Template:
         application, _ = templates.load(lambda path: data if path == file else _nested(project, path), file, given)
     except InvalidInput as error:
         raise InvalidDefinition(error.problems) from error
-    images = overview.images(application)
     packaged = bool(settings.template_file) and overview.is_packaged(application)
     if not packaged and not _is_inside(project, name):
         hint = f"Its folder is the project: --project {Path(name).parent} --template-file {Path(name).name}"
         raise UsageError(f"{name} is outside the project, and has images to be built", hint=hint)
-    built = [each for each, image in images.items() if image is None or not image.kind.startswith("registry")]
+    built = [each.id for each in application.functions if not overview.is_in_registry(each.image)]
     large = len(data) > LIMITS.template_body_bytes
     uploads = large or (not packaged and (bool(templates.artifacts(application)) or len(application.stacks) > 1))
     unplaced = [] if packaged else built
@@ -223,7 +226,8 @@ def refuse_contradictions(
 def refuse_mistakes(settings: Settings, found: Template, where: targets.Environment) -> None:
     """Raise UsageError, InvalidDefinition for what the template lacks: all that can be told before anything is built."""
     if where.target.environment == COMMAND:
-        problems = list(_parameter_problems(settings.parameter_overrides, found, where))
+        problems = list(_short_secrets(settings.parameter_overrides, found))
+        problems += list(_parameter_problems(settings.parameter_overrides, found, where))
         if problems:
             raise InvalidDefinition(problems)
     named = settings.image_repository or settings.resolve_image_repos or where.target.repository
@@ -262,6 +266,15 @@ def _parameter_problems(given: Mapping[str, str], found: Template, where: target
             )
 
 
+def _short_secrets(given: Mapping[str, str], found: Template) -> Iterator[Problem]:
+    from pipeline.redaction.forms import SHORTEST_BYTES
+
+    for name, value in found.secrets(given).items():
+        if len(value.encode()) < SHORTEST_BYTES:
+            message = f"the value of the secret parameter {name} has fewer than {SHORTEST_BYTES} bytes"
+            yield Problem(message, found.file, hint="What is so short cannot be kept out of logs: use a longer one.")
+
+
 # Doing it
 
 
@@ -294,8 +307,9 @@ def _steps(
     from pipeline.implicit import Step
 
     own = where.target.environment == COMMAND
-    shown = {name: value for name, value in settings.parameter_overrides.items() if name not in found.secret}
-    secrets = _secrets(settings, found)
+    values = found.secrets(settings.parameter_overrides)
+    shown = {name: value for name, value in settings.parameter_overrides.items() if name not in values}
+    secrets = _secrets(values)
     target = dataclasses.replace(where.target, parameters=shown) if own else where.target
     packaging: dict[str, Any] = {
         "bucket": settings.s3_bucket or target.bucket,
@@ -318,15 +332,12 @@ def _steps(
     return steps
 
 
-def _secrets(settings: Settings, found: Template) -> dict[str, SecretSource]:
-    """The secret parameters that have a value: it goes into a variable of ours, and the plan names that."""
+def _secrets(values: Mapping[str, str]) -> dict[str, SecretSource]:
+    """Put the values of secret parameters into variables of ours, and give what the plan says of them."""
     from pipeline.plan import SecretSource
 
-    named = {}
-    for name in sorted(found.secret & settings.parameter_overrides.keys()):
-        os.environ[PARAMETER_VARIABLE + name] = settings.parameter_overrides[name]
-        named[name] = SecretSource("variable", PARAMETER_VARIABLE + name)
-    return named
+    os.environ.update({PARAMETER_VARIABLE + name: value for name, value in values.items()})
+    return {name: SecretSource("variable", PARAMETER_VARIABLE + name) for name in values}
 
 
 def _leave(context: Context, proposal: Proposal, at: Record) -> None:
@@ -375,9 +386,23 @@ def _tell(context: Context, settings: Settings, at: Record) -> None:
     if not proposals[-1].subject["nothing_to_do"]:
         if not settings.confirm_changeset:
             confirming.show(context, proposals[-1])
+        if not at.output.as_json:
+            _print_outputs(done.facts)
         return
     text = f"No changes to deploy. Stack {proposals[-1].subject['target']['stack']} is up to date"
     if settings.fail_on_empty_changeset:
         raise StageFailed(text, hint="That is no failure without --fail-on-empty-changeset.")
     if not at.output.as_json:
         click.echo(f"\n{text}")
+
+
+def _print_outputs(facts: dict[str, Any]) -> None:
+    """Print the stack's outputs; those that are endpoints have been printed with the stages."""
+    outputs = {
+        name: value for name, value in facts.get("outputs", {}).items() if name not in facts.get("endpoints", {})
+    }
+    if outputs:
+        click.echo("\nOutputs")
+        width = max(map(len, outputs))
+        for name, value in outputs.items():
+            click.echo(f"  {name:<{width}}  {progress.plain(str(value))}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,37 @@ NOT_NEEDED = {
 }
 """Options of SAM's that change nothing here, and why."""
 _REFUSED = {"signing_profiles": "Towpath does not sign code; Lambda has no signatures for images"}
+
+
+_FLAGS = ("force_upload", "no_progressbar", "use_json", "express", "language_extensions", "debug", "save_params")
+_VALUES = ("max_wait_duration", "metadata", "signing_profiles")
+
+
+def not_needed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of SAM's that change nothing here: what scripts have been passing is told, and no error."""
+    for name in (*_FLAGS, *_VALUES):
+        option = click.option(
+            flag(name),
+            is_flag=name in _FLAGS,
+            default=None,
+            hidden=name != "force_upload",
+            expose_value=False,
+            callback=_is_not_needed,
+            help=f"Not needed: {NOT_NEEDED.get(name)}.",
+        )
+        command = option(command)
+    return command
+
+
+def _is_not_needed(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    del context
+    name = str(parameter.name)
+    if value in (None, False):
+        return
+    if name in _REFUSED:
+        raise UsageError(f"{flag(name)}: {_REFUSED[name]}", hint="Leave it out.")
+    if "--json" not in sys.argv:  # then standard error is for one object alone
+        click.echo(f"{flag(name)} is not needed: {NOT_NEEDED[name]}", err=True)
 
 
 def _text(value: Any, option: str) -> str:

@@ -48,7 +48,7 @@ def judge(session: Session, used: Iterable[str], own: Iterable[str], keep: Itera
     wanted = sorted({uri for uri in used if uri})
     here = {uri: at for uri in wanted if (at := _place(session, uri))}
     kept = {uri: "it is in no repository of this account and region" for uri in wanted if uri not in here}
-    elsewhere = {at: "a deployment to another stack uses it" for uri in keep if (at := _place(session, uri))}
+    elsewhere = {at: "another stack runs it, or may go back to it" for uri in keep if (at := _place(session, uri))}
     elsewhere |= _used_by_others(session, frozenset(own)) if here else {}
     shared = {name: why for name in sorted({at.repository for at in here.values()}) if (why := _shared(session, name))}
     for uri, at in here.items():

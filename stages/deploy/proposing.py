@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stages.aws.session import Session
-    from stages.contract import Access, Json, Request, Target
+    from stages.contract import Access, Json, Problem, Request, Target
     from stages.deploy.difference import Scan, Unknown
     from stages.deploy.release import Release
 
@@ -79,8 +79,15 @@ def load(request: Request, work: Path, target: Target, before: Mapping[str, str]
     problems += releases.not_lambdas(release, target)
     problems += parameters.unguarded(release.template, request.secrets)
     if problems:
-        raise InvalidInput(problems)
+        raise _invalid(problems)
     return release
+
+
+def _invalid(problems: list[Problem]) -> InvalidInput:
+    """The error for what the template and the environment lack: going on with the run would find just that again."""
+    error = InvalidInput(problems)
+    error.hint = "This run keeps what it was planned with. Once that is mended, start a new one."
+    return error
 
 
 def _is_large(release: Release) -> bool:
@@ -125,7 +132,7 @@ def _proposal(session: Session, release: Release, request: Request, work: Path) 
     before = (base or {}).get("parameters", {})
     problems = list(parameters.problems(release.template, target, before))
     if problems:
-        raise InvalidInput(problems)
+        raise _invalid(problems)
     if before:
         release = load(request, work, target, before)  # with what the stack keeps, loops may make other functions
     manifests = live.check_images(session, release)

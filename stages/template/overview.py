@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stages.template.application import Application, Stack
+    from stages.template.functions import Image
     from stages.template.resources import Resource
     from stages.template.tree import Node, Template
 
@@ -92,7 +93,12 @@ def _resolved(node: Node | None, resource: Resource) -> str | None:
 def is_packaged(application: Application) -> bool:
     """Whether there are image functions, and each one's image is in a registry: nothing is left to build."""
     found = images(application).values()
-    return bool(found) and all(each is not None and each.kind.startswith("registry") for each in found)
+    return bool(found) and all(map(is_in_registry, found))
+
+
+def is_in_registry(image: Image | None) -> bool:
+    """Whether an image is one of a registry: there is nothing to build or to push."""
+    return isinstance(image, references.Reference) and image.kind.startswith("registry")
 
 
 def deciding(application: Application) -> frozenset[str]:

@@ -40,6 +40,8 @@ Resources:
       Events: {Get: {Type: Api, Properties: {Path: /hello, Method: get}}}
       Environment: {Variables: {STAGE: !Ref Stage, PASSWORD: !Ref Password}}
     Metadata: {Dockerfile: Dockerfile, DockerContext: hello}
+Outputs:
+  Name: {Value: !Ref Hello}
 """
 IAM = ("--capabilities", "CAPABILITY_IAM")
 HERE = ("--aws", "embedded")
@@ -97,6 +99,7 @@ def test_it_is_built_packaged_and_deployed_and_the_second_time_there_is_nothing_
     parameters = ("--parameter-overrides", "Stage=live", f"Password={SECRET}")
     first = machine.towpath(*asked, *parameters)
     assert "+ Add  Hello" in first.stderr
+    assert f"Outputs\n  Name  {stack}-Hello" in first.stdout
     [found] = client(machine, "cloudformation").describe_stacks(StackName=stack)["Stacks"]
     assert found["StackStatus"] == "CREATE_COMPLETE"
     assert {"ParameterKey": "Stage", "ParameterValue": "live"} in found["Parameters"]
@@ -259,6 +262,11 @@ def _commit(project: Path, author: str) -> None:
         (("--guided",), "--guided asks, and there is no terminal"),
         (("--stack-name", "x", "--confirm-changeset"), "--no-confirm-changeset"),
         ((), "--stack-name is missing"),
+        (
+            ("--no-progressbar", "--max-wait-duration", "9"),
+            "--max-wait-duration is not needed: a stage has a time limit",
+        ),
+        (("--signing-profiles", "Fn=x"), "Towpath does not sign code"),
         (("--stack-name", "x", "--region", "eu-west-1"), "no usable AWS credentials"),
         (("--stack-name", "x", *HERE), "there is no repository for the images of Hello"),
         (("--stack-name", "x", *HERE, "--parameter-overrides", "Stge=live"), "Did you mean Stage?"),

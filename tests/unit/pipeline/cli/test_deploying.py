@@ -34,7 +34,8 @@ def test_a_template_that_names_only_images_of_registries_is_taken_as_it_is_if_it
     assert named.packaged
     assert not named.unplaced
     assert named.secret == frozenset({"Token"})
-    assert deploying.template(tmp_path, Settings()).packaged is False
+    built = deploying.template(tmp_path, Settings())
+    assert (built.packaged, built.unplaced) == (False, ["Fn"])
 
 
 def test_one_outside_the_project_can_be_deployed_but_not_built(tmp_path: Path) -> None:
@@ -86,6 +87,13 @@ def test_a_secret_value_that_is_not_allowed_is_not_repeated(tmp_path: Path) -> N
         deploying.refuse_mistakes(settings, found, deploying.place(settings, tmp_path, None))
     assert "Token does not allow the value given" in caught.value.message
     assert "hunter22" not in caught.value.message
+
+
+def test_a_secret_that_is_too_short_to_be_kept_out_of_logs_is_told_before_anything_is_built(tmp_path: Path) -> None:
+    for value, refused in (("abc", True), ("", False), ("long-enough", False)):
+        settings = Settings(**EMBEDDED, parameter_overrides={"Token": value}, resolve_image_repos=True)
+        found = deploying.template(project(tmp_path), settings)
+        assert bool(list(deploying._short_secrets(settings.parameter_overrides, found))) is refused
 
 
 def test_secret_parameters_are_in_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def _name(path: Path, project: Path) -> str:
         here = (
             f"Did you mean {nearest!r}?"
             if nearest
-            else "Call Towpath in the directory that holds it, or name the file."
+            else "Call Towpath in the directory that holds it, or name the file. A new project is made by: towpath init"
         )
         raise InvalidDefinition([Problem(f"there is no file {str(path)!r}", hint=here)])
     name = os.path.relpath(os.path.realpath(path), os.path.realpath(project))

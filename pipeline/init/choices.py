@@ -21,6 +21,8 @@ _LABEL = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LABEL_WORDS = "lower-case letters and digits, beginning with a letter, with single hyphens between them"
 TAKEN = {ARTIFACTS, "build", "scan", "package", "propose", "apply"}
 """Names of environments that would clash with others in the pipeline or with jobs in CI."""
+WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+"""What YAML takes for something else than a name."""
 _MOST_ENVIRONMENTS = 8
 _LONGEST_NAME = 30
 _LONGEST_ENVIRONMENT = 13  # a stage's name, deploy-<environment>, has at most 20
@@ -174,6 +176,8 @@ def _accounts(given: Sequence[str], names: Sequence[str]) -> Mapping[str, str]:
 def _label(text: str, option: str, what: str, longest: int) -> str:
     if not _LABEL.fullmatch(text):
         raise UsageError(f"{option} {text!r} is not {what}", hint=f"Use {_LABEL_WORDS}.")
+    if text in WORDS:
+        raise UsageError(f"{option} {text!r} is a word that YAML takes for something else", hint="Choose another one.")
     if len(text) > longest:
         raise UsageError(f"{option} {text!r} is longer than {longest} characters", hint="Choose a shorter one.")
     return text

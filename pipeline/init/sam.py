@@ -245,11 +245,11 @@ def _name(configs: Configs, folder: Path) -> str:
         folder.absolute().name,
     )
     made = (re.sub(r"[^a-z0-9]+", "-", each.lower()).strip("-")[:30].strip("-") for each in candidates)
-    return next((each for each in made if len(each) > 1 and each[0].isalpha()), "sam-app")
+    return next((each for each in made if len(each) > 1 and each[0].isalpha() and each not in choices.WORDS), "sam-app")
 
 
 def _label(environment: str) -> str:
     """An environment's name as a stage's can hold it."""
     made = re.sub(r"[^a-z0-9]+", "-", environment.lower()).strip("-")[:13].strip("-")
-    fine = made and made[0].isalpha() and made not in choices.TAKEN
+    fine = made and made[0].isalpha() and made not in choices.TAKEN | choices.WORDS
     return made if fine else f"e-{made}"[:13].strip("-")

@@ -69,7 +69,7 @@ def validated(project: Path, work: Path) -> Plan:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_it_is_valid_without_a_warning(tmp_path: Path, runtime: str, *, api: bool) -> None:
     functions = choices.functions(["hello", "say-good-bye"])
-    person = Person("ada", 'a"da@example.com', "ada")
+    person = Person("null" if api else "ada", 'a"da@example.com', "ada")
     wanted = chosen(runtime, api=api, functions=functions, person=person, architecture="arm64")
     project = made(tmp_path / "shop", wanted)
     plan = validated(project, tmp_path)
@@ -212,6 +212,9 @@ def test_its_unit_tests_pass_and_can_fail(tmp_path: Path, runtime: str, *, api: 
         (lambda: choices.name("a--b"), "not a project's name"),
         (lambda: choices.name("x" * 31), "longer than 30"),
         (lambda: choices.name("../x"), "not a project's name"),
+        (lambda: choices.name("no"), "a word that YAML takes for something else"),
+        (lambda: choices.functions(["true"]), "a word that YAML takes for something else"),
+        (lambda: choices.environments(["null"]), "a word that YAML takes for something else"),
         (lambda: choices.functions(["a-b", "a-b"]), "another function has the same name"),
         (lambda: choices.environments([]), "between 1 and 8"),
         (lambda: choices.environments(["x"] * 9), "between 1 and 8"),

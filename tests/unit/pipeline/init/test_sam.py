@@ -141,7 +141,7 @@ def test_parameters_that_images_need_are_given_to_the_build(project: Path) -> No
 
 
 def test_names_and_accounts_of_environments_are_told_apart(project: Path) -> None:
-    tables = ("build", "9x", "Very_Long_Name_Indeed")
+    tables = ("build", "9x", "Very_Long_Name_Indeed", "on")
     (project / "samconfig.toml").write_text(
         "".join(f"[{each}.deploy.parameters]\nregion = 'eu-west-1'\n" for each in tables)
     )
@@ -152,6 +152,7 @@ def test_names_and_accounts_of_environments_are_told_apart(project: Path) -> Non
         ("e-build", "111111111111"),
         ("e-9x", "222222222222"),
         ("very-long-nam", "111111111111"),
+        ("e-on", "111111111111"),
     ]
 
 

@@ -4,27 +4,21 @@ a program of `stages.deploy`. Nothing is changed anywhere.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import inherit, jobs
+from pipeline import inherit, jobs, questions
 from pipeline import plan as plans
-from pipeline.errors import StageFailed, TowpathError, VerificationFailed
+from pipeline.errors import TowpathError, VerificationFailed
 from pipeline.gates import rollbacks
 from pipeline.gates import rules as gate_rules
 from pipeline.record import artifacts, runs
-from pipeline.variables import variables
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.credentials import Lender
     from pipeline.plan import Plan, PlannedStage
     from pipeline.record.ledger import Deployment, Ledger
@@ -99,35 +93,11 @@ def _part(store: Store, run: Run, deployment: Deployment) -> Plan:
 
 def of_aws(found: Found, asked: Asked, access: Access, lender: Lender | None) -> None:
     """Have AWS asked for images, nested templates and files in S3, and write down what is not there. Raises StageFailed if it cannot be asked."""
-    given = json.dumps({"target": asdict(asked.target), "access": asdict(access), "release": str(asked.folder)})
-    argv = [sys.executable, "-I", "-m", "stages.deploy.deployable"]
-    with tempfile.TemporaryDirectory(prefix="towpath-") as folder, lender or nullcontext() as lent:
-        handed = variables(os.environ, {"network", "credentials"}, asked.target, Path(folder), lent)
-        try:
-            done = subprocess.run(
-                argv,
-                input=given,
-                capture_output=True,
-                text=True,
-                check=False,
-                env=handed,
-                cwd=folder,
-                timeout=LIMITS.check_ask_s,
-            )
-        except subprocess.TimeoutExpired as error:
-            text = (
-                f"AWS was asked about {asked.target.environment}, and had not answered after {LIMITS.check_ask_s:.0f} s"
-            )
-            raise StageFailed(text) from error
-    try:
-        if done.returncode:
-            failure = json.loads(done.stderr.splitlines()[-1])
-            raise StageFailed(f"{asked.target.environment}: {failure['message']}", hint=failure["hint"])
-        *said, answer = [json.loads(line) for line in done.stdout.splitlines()]
-        found.missing += [str(each["message"]) for each in answer["missing"]]
-        found.unknown += [str(each["message"]) for each in said if each.get("level") == "warning"]
-    except (ValueError, IndexError, KeyError) as error:
-        raise StageFailed(f"{asked.target.environment}: {done.stderr[-500:] or done.returncode}") from error
+    missing, skipped = questions.ask(
+        "deployable", asked.target, access, lender, LIMITS.check_ask_s, release=str(asked.folder)
+    )
+    found.missing += [str(each["message"]) for each in missing]
+    found.unknown += skipped
 
 
 def clear(folder: Path) -> None:

@@ -4,19 +4,10 @@ found is compared here.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-from contextlib import nullcontext
-from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import StageFailed
-from pipeline.variables import variables
+from pipeline import questions
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -37,31 +28,7 @@ def ask(target: Target, access: Access, lender: Lender | None = None) -> dict[st
 
     `lender` lends the credentials for it; without one they are found where AWS's tools look.
     """
-    asked = json.dumps({"target": asdict(target), "access": asdict(access)})
-    argv = [sys.executable, "-I", "-m", "stages.deploy"]
-    with tempfile.TemporaryDirectory(prefix="towpath-") as folder, lender or nullcontext() as lent:
-        handed = variables(os.environ, {"network", "credentials"}, target, Path(folder), lent)
-        try:
-            done = subprocess.run(
-                argv,
-                input=asked,
-                capture_output=True,
-                text=True,
-                check=False,
-                env=handed,
-                cwd=folder,
-                timeout=LIMITS.drift_ask_s,
-            )
-        except subprocess.TimeoutExpired as error:
-            text = f"{target.environment}: AWS was asked what runs there, and had not told it after {LIMITS.drift_ask_s:.0f} s"
-            raise StageFailed(text) from error
-    try:
-        found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
-        failure = json.loads(done.stderr.splitlines()[-1]) if done.returncode else None
-    except (ValueError, IndexError) as error:
-        raise StageFailed(f"{target.environment}: {done.stderr[-500:] or done.returncode}") from error
-    if failure:
-        raise StageFailed(f"{target.environment}: {failure['message']}", hint=failure["hint"])
+    found: dict[str, Any] = questions.ask("running", target, access, lender, LIMITS.drift_ask_s)[0]
     return found
 
 

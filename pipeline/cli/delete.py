@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,12 +108,8 @@ def _place(
     if not settings.stack_name:
         hint = "Say it: --stack-name NAME, or name an environment of pipeline.yaml: towpath delete ENV"
         raise UsageError("--stack-name is missing, and no samconfig.toml says it", hint=hint)
-    stack = targets.named_stack(settings.stack_name)
-    if settings.aws == "embedded":
-        target = targets.embedded(settings.region)
-    else:
-        target = targets.ourselves(settings.profile, settings.region)
-    return targets.Environment(dataclasses.replace(target, stack=stack), settings.profile)
+    target = targets.of_stack(settings.stack_name, aws=settings.aws, region=settings.region, profile=settings.profile)
+    return targets.Environment(target, settings.profile)
 
 
 def _known_images(store: Store, target: Target, trust: Trust | None) -> dict[str, Any]:

@@ -164,15 +164,10 @@ def place(settings: Settings, project: Path, environment: str | None) -> targets
     if not settings.stack_name:
         hint = "Say it: --stack-name NAME, or be asked for everything: towpath deploy --guided"
         raise UsageError("--stack-name is missing, and no samconfig.toml says it", hint=hint)
-    stack = targets.named_stack(settings.stack_name)
-    if settings.aws == "embedded":
-        target = targets.embedded(settings.region)
-    else:
-        target = targets.ourselves(settings.profile, settings.region)
+    target = targets.of_stack(settings.stack_name, aws=settings.aws, region=settings.region, profile=settings.profile)
     return targets.Environment(
         dataclasses.replace(
             target,
-            stack=stack,
             tags=settings.tags,
             capabilities=settings.capabilities,
             service_role=settings.role_arn,

@@ -74,9 +74,7 @@ def recover(
     if environment:
         step = _of_environment(environment, folder)
     else:
-        stack = targets.named_stack(str(stack_name))
-        found = targets.embedded(region) if aws == "embedded" else targets.ourselves(profile, region)
-        target = dataclasses.replace(found, stack=stack)
+        target = targets.of_stack(str(stack_name), aws=aws, region=region, profile=profile)
         rules = targets.rules_in_force(target, common.open_store(store, folder, create=True), common.trusted(trust))
         step = implicit.Step(STAGE, target=target, profile=profile, rules=rules)
     step = dataclasses.replace(step, options={"skip": list(skip)} if skip else {})

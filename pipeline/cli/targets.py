@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StageFailed, UsageError
@@ -125,6 +125,12 @@ def named_stack(name: str) -> str:
 def embedded(region: str | None) -> Target:
     """The account that a command without a pipeline has on the embedded AWS."""
     return Target(COMMAND, EMBEDDED_ACCOUNT, region or EMBEDDED_REGION, embedded=True)
+
+
+def of_stack(name: str, *, aws: str | None, region: str | None, profile: str | None) -> Target:
+    """A stack that is of no environment. Raises UsageError."""
+    stack = named_stack(name)
+    return replace(embedded(region) if aws == "embedded" else ourselves(profile, region), stack=stack)
 
 
 def stack(place: Environment) -> dict[str, Any] | None:

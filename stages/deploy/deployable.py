@@ -1,29 +1,24 @@
-"""Tell whether a release could be deployed now: `python -I -m stages.deploy.deployable`, for `towpath rollback --check`. Nothing is changed.
-
-Standard input is a JSON object with `target` and `access`, as a request has them, and `release`, the folder of the artifact. Standard
-output is lines of log, and last a JSON object: `missing`, each with `message` and `hint`, and `unknown`, what we may not look at.
-"""
+"""Whether a release could be deployed now: what the release says, and what AWS has of it. Nothing is changed."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from stages.aws import retry
-from stages.aws.session import Session, connect
-from stages.contract import Access, Failure, InvalidInput, Problem, StageError, Target
+from stages.contract import InvalidInput, Problem, StageError
 from stages.deploy import live, precheck
 from stages.deploy import release as releases
 from stages.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from stages.aws.session import Session
     from stages.deploy.release import Release
 
 _URI = re.compile(r"s3://(?P<bucket>[^/]+)/(?P<key>.+)")
@@ -75,23 +70,5 @@ def _is_there(session: Session, bucket: str, key: str) -> bool:
                 return False
             if retry.meaning(error) != "denied" and retry.code(error) != "403":
                 raise
-            log(f"not allowed while {doing}; going on without", level="warning")
+            log(f"not allowed while {doing}; going on without", level="warning", skipped=True)
     return True
-
-
-def main() -> int:
-    """Do it, and return 0 unless AWS could not be asked: then standard error ends with the error as JSON."""
-    asked = json.load(sys.stdin)
-    try:
-        found = look(connect(Target(**asked["target"]), Access(**asked["access"])), Path(asked["release"]))
-    except StageError as error:
-        failure = Failure(error.cls, error.message, error.where, error.hint)
-        print(json.dumps(vars(failure)), file=sys.stderr)  # noqa: T201 - it is a program, and this is what it answers
-        return 1
-    answer = {"missing": [{"message": str(each.message), "hint": each.hint} for each in found]}
-    print(json.dumps(answer))  # noqa: T201 - it is a program, and this is what it answers
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -158,7 +158,7 @@ def _parameters(session: Session, names: list[str]) -> dict[str, Json] | None:
             except ClientError as error:
                 if retry.meaning(error) != "denied":
                     raise
-                log(f"not allowed while {doing}; going on without", level="warning")
+                log(f"not allowed while {doing}; going on without", level="warning", skipped=True)
                 return None
             for each in answer["Parameters"]:
                 names_of_it = (f"{each[key]}{each.get('Selector', '')}" for key in ("Name", "ARN"))
@@ -181,7 +181,7 @@ def _secret(session: Session, reference: Reference) -> Json:
                 return {"unwatched": "there is no such secret"}
             if retry.meaning(error) != "denied":
                 raise
-            log(f"not allowed while {doing}; going on without", level="warning")
+            log(f"not allowed while {doing}; going on without", level="warning", skipped=True)
             return {"unwatched": "we may not look at it (secretsmanager:DescribeSecret)"}
     wanted = reference.stage or "AWSCURRENT"
     having = [version for version, stages in (answer.get("VersionIdsToStages") or {}).items() if wanted in stages]

@@ -322,7 +322,7 @@ def _object(session: Session, url: str) -> bytes | None:
                 return None
             if retry.meaning(error) != "denied":
                 raise
-            log(f"not allowed while {doing}; going on without", level="warning")
+            log(f"not allowed while {doing}; going on without", level="warning", skipped=True)
             return b""
         return bytes(answer["Body"].read(LIMITS.yaml_bytes + 1))
 
@@ -363,7 +363,7 @@ def _manifests(session: Session, account: str, repository: str, wanted: set[str]
                 return found
             if retry.meaning(error) != "denied":
                 raise
-            log(f"not allowed while {doing}; going on without", level="warning")
+            log(f"not allowed while {doing}; going on without", level="warning", skipped=True)
             return None
     return found
 

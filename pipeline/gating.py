@@ -208,8 +208,8 @@ def busy_with(holder: Holder) -> str:
 
 
 def left_by(holder: Holder) -> str:
-    """Say what somebody left who died."""
-    return f"run {holder.run} began to deploy here at {holder.since}, and its runner died: {holder}; its stack is looked at first"
+    """Say what somebody left who died, or lost sight of it."""
+    return f"run {holder.run} began to deploy here at {holder.since}, and nobody saw how that ended: {holder}; its stack is looked at first"
 
 
 def barrier(store: Store, plan: Plan, run: Run, stage: PlannedStage, trust: Trust | None = None) -> Barrier | None:

@@ -231,7 +231,6 @@ def test_a_creation_that_failed_is_removed_and_made_again(project: Project) -> N
     assert error["message"].endswith("The stack demo ended as ROLLBACK_COMPLETE.")
     free = f"Free the stack: `towpath recover production`. Then `towpath resume {run}`, or `towpath run` if the source has to change."
     assert error["hint"] == f"Correct the cause. {free}"
-    assert project.fails("resume", code=1)["hint"] == free
     project.machine.towpath(
         "recover", "--stack-name", "demo", "--region", "eu-central-1", code=75
     )  # by the rules that the ledger has of it
@@ -271,10 +270,6 @@ def test_a_rollback_that_failed_goes_on_with_what_is_skipped(project: Project) -
         "HelloWorldFunction (AWS::Lambda::Function) UPDATE_FAILED: The function was deleted by hand" in error["message"]
     )
     assert "`towpath recover production --skip HelloWorldFunction`" in error["hint"]
-    assert (
-        "is no resource that the stack is stuck at"
-        in project.fails("recover", "production", "--skip", "X", code=1)["message"]
-    )
 
     state = project.machine.json("recover", "production", "--skip", "HelloWorldFunction")
     assert state["stages"]["recover"]["facts"]["skipped"] == ["HelloWorldFunction"]

@@ -114,7 +114,7 @@ def test_what_a_killed_runner_held_passes_on_and_says_from_whom(house: House) ->
         event for event in read_chain(house.store, f"runs/{second}/migrate.2") if event.type == "gate.looked-at"
     ][-1]
     assert any(
-        "its runner died: stage migrate, " in each and "its stack is looked at first" in each
+        "nobody saw how that ended: stage migrate, " in each and "its stack is looked at first" in each
         for each in reasons.data["reasons"]
     )
     assert broken(house, second) == []

@@ -71,7 +71,7 @@ def invoke(
     from stages.local.runner import as_runnable, running
     from stages.runtime.model import Call
 
-    asked = runnable.asked(options)
+    asked = runnable.asked(runnable.with_configuration(options, "local_invoke"))
     call = Call(runnable.read_json(event, "the event") if event else b"{}", client_context=_context(client_context))
     console = Console(sys.stderr.buffer)
     with runnable.told(), _terminated():
@@ -98,13 +98,11 @@ def _serves(port: int, most: int = 10) -> Callable[[Callable[..., Any]], Callabl
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         options = (
-            click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on."),
+            click.option("--host", metavar="ADDRESS", help="The address to listen on. Default: 127.0.0.1"),
             click.option(
                 *("-p", "--port"),
-                default=port,
-                show_default=True,
                 type=click.IntRange(0, 65_535),
-                help="The port; 0 takes a free one.",
+                help=f"The port; 0 takes a free one. Default: {port}",
             ),
             click.option(
                 "--containers",
@@ -126,7 +124,7 @@ def _serves(port: int, most: int = 10) -> Callable[[Callable[..., Any]], Callabl
 
 @local.command("start-lambda")
 @_serves(3001)
-def start_lambda(*, host: str, port: int, most: int, watch: bool, **options: Any) -> None:
+def start_lambda(*, most: int, watch: bool, **options: Any) -> None:
     """Serve Lambda's own endpoint, for `aws lambda invoke --endpoint-url http://127.0.0.1:3001` and SDKs. Ctrl-C ends it.
 
     Every function of the template can be called, by its logical id or its FunctionName. Containers stay warm.
@@ -134,7 +132,8 @@ def start_lambda(*, host: str, port: int, most: int, watch: bool, **options: Any
     from stages.local.http import Server
     from stages.local.lambda_api import LambdaApi
 
-    asked = runnable.asked({**options, "build": options["build"] or watch})
+    options = runnable.with_configuration({**options, "build": options["build"] or watch}, "local_start_lambda")
+    asked, host, port = runnable.asked(options), options["host"] or "127.0.0.1", _first(options["port"], 3001)
     with _serving(asked, most) as served:
         server = Server(host, port, LambdaApi(served.service).answer)
         served.console.say(f"Lambda answers at {server.url} (Ctrl-C ends it)")
@@ -143,7 +142,7 @@ def start_lambda(*, host: str, port: int, most: int, watch: bool, **options: Any
 
 @local.command("start-api")
 @_serves(3000)
-def start_api(*, host: str, port: int, most: int, watch: bool, **options: Any) -> None:
+def start_api(*, most: int, watch: bool, **options: Any) -> None:
     """Serve the template's APIs: events of type Api and HttpApi, OpenAPI bodies and function URLs. Ctrl-C ends it.
 
     The first answers at the port, each further one at the next: every API has its own. Authorizers are named, and not run.
@@ -152,7 +151,8 @@ def start_api(*, host: str, port: int, most: int, watch: bool, **options: Any) -
     from stages.local.http import Server
     from stages.local.http_api import HttpApi
 
-    asked = runnable.asked({**options, "build": options["build"] or watch})
+    options = runnable.with_configuration({**options, "build": options["build"] or watch}, "local_start_api")
+    asked, host, port = runnable.asked(options), options["host"] or "127.0.0.1", _first(options["port"], 3000)
     with _serving(asked, most) as served:
         apis, notes = routes.read(served.found.application)
         for note in notes:
@@ -209,6 +209,10 @@ def _pairs(options: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f"--{name} has no value", hint=f"Write: --{name} VALUE")
         found[name] = given
     return found
+
+
+def _first(given: int | None, default: int) -> int:
+    return default if given is None else given
 
 
 def _described(api: Api, url: str) -> str:

@@ -89,6 +89,55 @@ def asks(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+_CONFIGURED = {
+    "template": "template",
+    "template_file": "template",
+    "env_vars": "variables",
+    "region": "region",
+    "profile": "profile",
+    "host": "host",
+    "port": "port",
+    "parameter_overrides": "overrides",
+}
+"""Options of SAM's configuration that are read, and ours by which they are known."""
+
+
+def with_configuration(options: dict[str, Any], command: str) -> dict[str, Any]:
+    """The options, and for those that were not given what SAM's configuration file says, if there is one. Raises UsageError.
+
+    What the command's own table says beside them is told, and not read.
+    """
+    from pipeline import samconfig
+
+    file = samconfig.find(Path(options["project"]))
+    if file is None:
+        return options
+    config = samconfig.read(file, None, command)
+    found = dict(options)
+    for name, value in config.values.items():
+        key = _CONFIGURED.get(name)
+        if key is None or key not in options:
+            if name in config.own and "--json" not in sys.argv:
+                click.echo(f"note: {config.where(name)}: {name} is not read here", err=True)
+        elif options[key] in (None, ()):
+            found[key] = _read(name, value, config.where(name))
+    return found
+
+
+def _read(name: str, value: Any, where: str) -> Any:
+    from pipeline import samconfig
+
+    if name == "parameter_overrides":
+        return tuple(f"{key}={each}" for key, each in samconfig.pairs(value, name).items())
+    if name == "port":
+        if not isinstance(value, int) or not 0 <= value <= 65_535:
+            raise UsageError(f"port must be a number from 0 to 65,535, not {value!r}", where=where)
+        return value
+    if not isinstance(value, str):
+        raise UsageError(f"{name} must be a text, not {value!r}", where=where)
+    return value
+
+
 def asked(options: dict[str, Any]) -> Asked:
     """Give the options by name. Raises UsageError."""
     project = Path(options["project"]).absolute()

@@ -45,8 +45,8 @@ def start(request_id: str, function: Function) -> str:
     return f"START RequestId: {request_id} Version: {function.version}"
 
 
-def end(outcome: Outcome, function: Function, most_mb: int | None = None) -> str:
-    """The lines after it: what Lambda says of how it ended, END and REPORT. `most_mb` is the memory that it took, if known.
+def end(outcome: Outcome, function: Function) -> str:
+    """The lines after it: what Lambda says of how it ended, END and REPORT, but for the memory that it took.
 
     https://docs.aws.amazon.com/lambda/latest/dg/python-logging.html
     """
@@ -55,7 +55,6 @@ def end(outcome: Outcome, function: Function, most_mb: int | None = None) -> str
         f"Duration: {outcome.duration_ms:.2f} ms",
         f"Billed Duration: {math.ceil(outcome.duration_ms + (outcome.init_ms or 0))} ms",
         f"Memory Size: {function.memory_mb} MB",
-        *([f"Max Memory Used: {most_mb} MB"] if most_mb is not None else []),
         *([f"Init Duration: {outcome.init_ms:.2f} ms"] if outcome.init_ms is not None else []),
         *_status(outcome),
     ]

@@ -24,10 +24,10 @@ def label() -> dict[str, str]:
 
 def abandoned(owner: str) -> bool:
     """Whether the owner that a label names is known to have ended."""
-    *here, pid, started = owner.split("/")
-    if tuple(here) != _here() or not pid.isdecimal():
+    parts = owner.split("/")
+    if len(parts) != 4 or (parts[0], parts[1]) != _here() or not parts[2].isdecimal():
         return False
-    return str(_started(int(pid))) != started
+    return str(_started(int(parts[2]))) != parts[3]
 
 
 def sweep(engine: Engine) -> int:

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
+from stages.contract import StageError
 from stages.runtime.container import BrokenImage, listed, remove
 from stages.runtime.model import LIMITS, Outcome, error_payload
 from stages.runtime.sandbox import Sandbox
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from stages.images.direct import Engine
     from stages.runtime.container import Network
     from stages.runtime.model import Call, Function
+
+
+_STARTED_S = 10.0
+"""How long an end waits for containers that are being started, so that none is left behind."""
 
 
 class Pool:
@@ -65,7 +70,8 @@ class Pool:
         self.close(waits=self._waits)
 
     def invoke(self, function: Function, call: Call, answered: Callable[[Outcome], None] | None = None) -> Outcome:
-        """Run the function once. Whatever goes wrong in it is an outcome, not an exception.
+        """Run the function once. Whatever goes wrong in it is an outcome, not an exception. Raises StageError if the engine or
+        the pool has ended.
 
         `answered` is given the outcome as soon as there is one; that which is returned has its log, too.
         """
@@ -113,6 +119,8 @@ class Pool:
         """End everything, also what runs; if not `waits`, the engine is still removing containers when this returns."""
         self._closing.set()
         with self._changed:
+            self._changed.notify_all()  # who waits for an environment gets none
+            self._changed.wait_for(lambda: not self._starting, _STARTED_S)
             everything = [*self._busy, *(sandbox for _, sandbox in self._idle)]
             self._idle.clear()
         self._end(everything, waits=waits)
@@ -124,6 +132,8 @@ class Pool:
         deadline = time.monotonic() + self._patience_s
         with self._changed:
             while True:
+                if self._closing.is_set():
+                    raise StageError("functions are not run any more: the command is ending", cls="retryable")
                 found = self._idle_one(identity)
                 if found:
                     return found

@@ -115,6 +115,21 @@ def test_what_the_function_finds(project: Project) -> None:
     assert seen["custom"] == {"a": "b"}
 
 
+def test_what_samconfig_says_stands_behind_the_command_line(project: Project) -> None:
+    head = "Parameters:\n  Stage: {Type: String}\n  Other: {Type: String}\n"
+    more = "      Environment: {Variables: {STAGE: !Ref Stage, OTHER: !Ref Other}}\n"
+    project.write(more, head)
+    (project.folder / "samconfig.toml").write_text(
+        'version = 0.1\n[default.global.parameters]\nregion = "eu-north-1"\n[default.local_invoke.parameters]\n'
+        'parameter_overrides = "Stage=live Other=\\"a b\\""\ndocker_network = "x"\n'
+    )
+    done = project.invoke("look")
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)["environment"]
+    assert (seen["STAGE"], seen["OTHER"], seen["AWS_REGION"]) == ("live", "a b", "eu-north-1")
+    assert "samconfig.toml:6: docker_network is not read here" in done.stderr
+
+
 def test_credentials_are_those_of_the_environment_or_none_that_count(project: Project) -> None:
     given = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
     done = project.local("invoke", "--event", "-", given='{"do":"look"}', **given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 PACKAGES = ("pipeline", "stages")
+ALL = "all of the above"
 DYNAMIC = {"stages.__main__": "it picks a kind by its name from the table of kinds"}
 """Modules that import by a name known only when they run, and why they must."""
 
@@ -36,7 +37,8 @@ class Import:
 
 
 def read_table(page: str) -> list[Row]:
-    """Read the rows of the table whose header begins with `Package`."""
+    """Read the rows of the table whose header begins with `Package`. `ALL` stands for
+    all of `pipeline` that is not below the row's own package."""
     lines = page.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("| Package |")) + 2
     rows = []
@@ -47,7 +49,15 @@ def read_table(page: str) -> list[Row]:
         rows.append(
             Row(tuple(re.findall(r"`([^`]+)`", names)), tuple(re.findall(r"`([^`]+)`", allowed)), "standard" in allowed)
         )
-    return rows
+    return [
+        replace(row, allowed=(*row.allowed, *_all(row, rows))) if ALL in lines[start + at] else row
+        for at, row in enumerate(rows)
+    ]
+
+
+def _all(row: Row, rows: list[Row]) -> list[str]:
+    names = [name for each in rows for name in each.names if name.split(".")[0] == "pipeline"]
+    return [name for name in names if not f"{name}.".startswith(f"{row.names[0]}.")]
 
 
 def modules_below(root: Path) -> dict[str, Path]:

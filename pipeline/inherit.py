@@ -39,12 +39,14 @@ def deploying(plan: Plan, environments: Collection[str]) -> list[str]:
     return [name for name, stage in plan.stages.items() if stage.kind == "deploy" and _within(stage, environments)]
 
 
-def part(plan: Plan, environments: Collection[str]) -> Plan:
+def part(plan: Plan, environments: Collection[str], *, scans: bool = False) -> Plan:
     """Give the part of a plan that brings its release to some environments: the stages that deploy there, all that must come before
     them, and what comes after them in these environments, or in none. Pure: an audit does it again.
+
+    With `scans` also those whose verdicts the rules of these environments demand, whether or not a deployment waits for them.
     """
     after = set(deploying(plan, environments))
-    kept = _with_earlier(plan, after)
+    kept = _with_earlier(plan, after | (_scans(plan, after) if scans else set()))
     for name, stage in plan.stages.items():
         earlier = _earlier(stage)
         if _is_here(stage, environments) and after & earlier and earlier <= kept:
@@ -60,7 +62,7 @@ def lacking(whole: Plan, run: Run, environments: Collection[str]) -> list[str]:
     promotion itself.
     """
     deployments = deploying(whole, environments)
-    needed, later = _with_earlier(whole, deployments), set(deployments)
+    needed, later = _with_earlier(whole, {*deployments, *_scans(whole, deployments)}), set(deployments)
     for name, stage in whole.stages.items():
         later |= {name} if _is_here(stage, environments) and later & _earlier(stage) else set()
     return [
@@ -68,6 +70,12 @@ def lacking(whole: Plan, run: Run, environments: Collection[str]) -> list[str]:
         for name, stage in whole.stages.items()
         if name in needed - later and not run.done(name) and not (_within(stage, environments) or _copies(stage))
     ]
+
+
+def _scans(plan: Plan, deployments: Collection[str]) -> set[str]:
+    """Give the scans of a plan, if the rules of one of these deployments demand that one has passed."""
+    demanded = any((plan.stages[name].rules or {}).get("scan") == "required" for name in deployments)
+    return {name for name, stage in plan.stages.items() if stage.kind == "scan"} if demanded else set()
 
 
 def _with_earlier(plan: Plan, names: Collection[str]) -> set[str]:

@@ -254,7 +254,7 @@ def _plan(run: Run, parent: Run, whole: Plan | None, key: str, *, of: str) -> li
         found.append(broken(key, f"goes by a way that there is not: {way['kind']}"))
     if way["plan"] != of:
         found.append(broken(key, f"is part of another plan than run {parent.id}", of, way["plan"]))
-    part = inherit.part(whole, way["environments"]).digest if whole else None
+    part = inherit.part(whole, way["environments"], scans=way["kind"] == "promote").digest if whole else None
     if part and run.plan != part:
         text = f"has another plan than the part of run {parent.id}'s that is for {', '.join(way['environments'])}"
         found.append(broken(key, text, part, run.plan))

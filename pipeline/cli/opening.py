@@ -229,7 +229,7 @@ def promote(older: Context, environments: tuple[str, ...], *, output: Output) ->
     from pipeline import inherit, source
 
     whole = inherit.whole(older.store, older.run)
-    part, deploying = _part(older, whole, environments)
+    part, deploying = _part(older, whole, environments, scans=True)
     _refuse_under_way(older)
     lacking = inherit.lacking(whole, older.run, environments)
     if lacking:
@@ -270,7 +270,7 @@ def roll_back(older: Context, environment: str, *, output: Output) -> Context:
     return _open_over(older, part, taken, way=way, output=output)
 
 
-def _part(older: Context, whole: Plan, environments: tuple[str, ...]) -> tuple[Plan, list[str]]:
+def _part(older: Context, whole: Plan, environments: tuple[str, ...], *, scans: bool = False) -> tuple[Plan, list[str]]:
     """Give the part of a plan that is for these environments, and the stages of it that deploy there. Raises UsageError."""
     from difflib import get_close_matches
 
@@ -284,7 +284,7 @@ def _part(older: Context, whole: Plan, environments: tuple[str, ...]) -> tuple[P
             close = get_close_matches(environment, known, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"It deploys to: {', '.join(known) or 'nothing'}."
             raise UsageError(f"no stage of run {older.run.id} deploys to {environment!r}", hint=hint)
-    return inherit.part(whole, environments), inherit.deploying(whole, environments)
+    return inherit.part(whole, environments, scans=scans), inherit.deploying(whole, environments)
 
 
 def _not_passed(run: Run, environments: tuple[str, ...], lacking: list[str]) -> TowpathError:

@@ -106,7 +106,7 @@ class Town(House):
         run = self.load(older)
         whole = inherit.whole(self.store, run)
         named = environments or ("production",)
-        part = inherit.part(whole, named)
+        part = inherit.part(whole, named, scans=kind == "promote")
         taken = inherit.begin_at(part, run, inherit.deploying(whole, named))
         way = {"kind": kind, "environments": list(named), "plan": whole.digest}
         return self.begin(*part.stages.values(), **{"inherits": inherit.as_json(run, taken), "way": way, **told})

@@ -106,6 +106,19 @@ def test_what_has_not_passed_is_named(town: Town) -> None:
     assert inherit.lacking(plan, run, ["staging"]) == []
 
 
+def test_a_scan_that_the_rules_demand_goes_along_though_no_deployment_waits_for_it(town: Town) -> None:
+    stages = pipeline(town, "one", rules(people=0, approvers={}, identities={}, expires_s=0, scan="required"), {})
+    scan = dataclasses.replace(stages[2], name="scan", kind="scan", needs=["package"])
+    run_id = town.begin(*stages[:3], scan, *stages[3:])
+    town.upto(run_id, "package", "deploy-staging", "smoke")
+    run, plan = town.load(run_id), town.plans[run_id]
+    assert inherit.lacking(plan, run, ["production"]) == ["scan"]
+    assert inherit.lacking(plan, run, ["staging"]) == []
+    assert "scan" in inherit.part(plan, ["production"], scans=True).stages
+    assert "scan" not in inherit.part(plan, ["production"]).stages  # going back demands none
+    assert "scan" not in inherit.part(plan, ["staging"], scans=True).stages
+
+
 def test_several_regions_are_promoted_together_canary_first_or_one_after_its_canary(town: Town) -> None:
     first, *rest = pipeline(town, "one", NOBODY, {})
     eu, us = (dataclasses.replace(PRODUCTION, environment=f"production-{each}", region=each) for each in ("eu", "us"))

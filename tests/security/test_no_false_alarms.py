@@ -21,7 +21,7 @@ from support.signing import trust_line
 
 from pipeline import engine, gating
 from pipeline.audit import verify
-from pipeline.errors import Rejected, TowpathError, Waiting
+from pipeline.errors import Blocked, Rejected, TowpathError, Waiting
 from pipeline.gates import statements
 from pipeline.gates.rules import NOBODY, Rules
 from pipeline.record import ledger, runs
@@ -164,8 +164,8 @@ def _begin(house: House, run_id: str) -> None:
         assert killed_at(house, run_id, write)
 
 
-def test_a_deployment_that_ends_while_another_has_begun(house: House) -> None:
-    """Both are let through before either says what came of it."""
+def test_a_deployment_that_comes_while_another_has_begun(house: House) -> None:
+    """It is held up until the other one is over, and that says nothing against either."""
     pause = house.project / "second.done"
     first = house.open(
         gated(house, ONE, f"test -e {pause} || for i in $(seq 100); do test -e {pause} && break; sleep 0.1; done"),
@@ -184,10 +184,12 @@ def test_a_deployment_that_ends_while_another_has_begun(house: House) -> None:
             os._exit(0)
     while not (book := ledger.read(house.store, ledger.name_of(TARGET))).intents:
         assert len(book.events) < 4
-    assert house.drive(second).done("migrate")
+    with pytest.raises(Blocked, match="is deploying here"):
+        house.drive(second)
     pause.touch()
     os.waitpid(child, 0)
     assert house.load(first).done("migrate")
+    assert house.drive(second).done("migrate")
     assert findings(house) == []
     used = ledger.read(house.store, ledger.name_of(TARGET)).used
     assert len(used) == 2

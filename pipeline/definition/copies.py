@@ -84,7 +84,7 @@ def _followers(made: Mapping[str, Copy], below: Mapping[str, list[str]], canary:
     return [
         each
         for each in _reached(below, [canary])
-        if made[each].group and made[each].environment == made[canary].environment and each not in after_others
+        if made[each].environment == made[canary].environment and each not in after_others
     ]
 
 

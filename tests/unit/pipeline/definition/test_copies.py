@@ -87,6 +87,14 @@ def test_a_stage_of_one_of_the_environments_takes_what_that_one_made(load: Load,
     assert plan.stages["smoke"].inputs == {"deployment": "deploy-us"}
 
 
+def test_what_tests_the_canary_alone_holds_up_the_others_too(load: Load, tmp_path: Path) -> None:
+    text = STAGES.replace("environments: [eu, us, ap], with", "environment: eu, with").replace(
+        "needs: [smoke]", "needs: [deploy]"
+    )
+    plan, _ = compile_plan(load(ENVIRONMENTS + text, FILES), {}, tmp_path)
+    assert plan.stages["deploy-us"].after == ["deploy-eu", "smoke"]
+
+
 def test_a_name_that_would_be_too_long_is_told(problems: Problems) -> None:
     """It goes into a handle, which is a DNS label: an engine would refuse it in the middle of a run."""
     text = (ENVIRONMENTS + STAGES).replace("ap", "a-very-long-one-indeed-it-is")

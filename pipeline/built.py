@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline import plan as plans
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Built:
-    """A build that succeeded: its run, its stage as it was planned, and the images.json that it handed on."""
+    """A build that succeeded: its run, when that was opened, its stage as it was planned, and the images.json that it handed on.
+
+    It read the source after `opened`, in seconds since the epoch.
+    """
 
     run: str
+    opened: float
     stage: PlannedStage
     images: dict[str, Any]
 
@@ -39,7 +44,7 @@ def latest(store: Store, template: str) -> Built | None:
     for run_id in list(reversed(runs.run_ids(store)))[: LIMITS.reused_runs]:
         try:
             for stage, attempt in _builds(store, run_id, os.path.normpath(template)):
-                return Built(run_id, stage, _images(store, attempt))
+                return Built(run_id, _time(run_id), stage, _images(store, attempt))
         except TowpathError:
             continue  # it does not verify, or is of a later format: an older one may do
     return None
@@ -63,6 +68,11 @@ def _builds(store: Store, run_id: str, template: str) -> Iterator[tuple[PlannedS
             attempt = runs.load_attempt(seen, run, name)
             if attempt.outcome == "succeeded" and "images" in attempt.outputs:
                 yield stage, attempt
+
+
+def _time(run_id: str) -> float:
+    """When a run was opened, which its id says to the second."""
+    return datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp()
 
 
 def _images(store: Store, attempt: Attempt) -> dict[str, Any]:

@@ -202,6 +202,8 @@ def changes(asked: Asked, found: Found) -> list[str]:
         return []
     from stages.local import changes as sources
 
+    if not sources.touched(asked.project, found.application, found.built.opened):
+        return []
     entries = {each.id: found.built.images["functions"].get(each.id, {}) for each, _ in found.functions}
     stage, cache = found.built.stage, asked.project / ".towpath" / "cache" / "build"
     changed = sources.since(asked.project, stage.options, sorted(stage.secrets), entries, cache)

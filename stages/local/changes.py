@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stages.build import definitions, settings, sources
 from stages.contract import Request, StageError
+from stages.template import BuiltImage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from stages.contract import Json
+    from stages.template import Application
+
+
+def touched(project: Path, application: Application, since: float) -> bool:
+    """Whether a template or anything in a build context was changed, added or removed since then, or may have been.
+
+    The time that the kernel notes of every change, of contents and of names, is nobody's to set. `since` is in seconds.
+    """
+    templates = {stack.path: project / stack.template.file for stack in application.stacks.values()}
+    contexts = {
+        (templates[each.stack].parent / each.image.context).resolve()
+        for each in application.functions
+        if isinstance(each.image, BuiltImage)
+    }
+    paths = [*map(str, templates.values()), *(path for context in contexts for path in _below(context))]
+    try:
+        return any(os.lstat(path).st_ctime >= since for path in paths)
+    except OSError:
+        return True
+
+
+def _below(folder: Path) -> Iterator[str]:
+    for root, _, files in os.walk(folder):
+        yield root
+        yield from (os.path.join(root, each) for each in files)  # noqa: PTH118 - there may be very many
 
 
 def since(project: Path, options: Json, secrets: list[str], built: Mapping[str, Any], cache: Path) -> list[str]:
@@ -20,6 +46,8 @@ def since(project: Path, options: Json, secrets: list[str], built: Mapping[str, 
 
     `options` and `secrets` are those of the build, `cache` is where it keeps digests of contexts.
     """
+    from stages.build import definitions, settings, sources  # late, as mostly nothing was touched
+
     request = Request("build", "check", "local", options, source=".", secrets=secrets)
     try:
         plan = definitions.load(request, project)

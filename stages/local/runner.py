@@ -27,7 +27,7 @@ PATIENCE_S = 0.05
 DEBUGGED_S = 86_400.0
 """The time limit of a function that is debugged: whoever steps through it shall not be timed out."""
 _QUIET_S = 0.002
-_ALONE_QUIET_S = 0.03
+_ALONE_QUIET_S = 0.05
 """How long a log has to be quiet before END is told: a server's environments have others to serve."""
 
 

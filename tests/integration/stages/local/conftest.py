@@ -116,10 +116,10 @@ class Served:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def wait_for(self, text: str, seconds: float = 20) -> str:
+    def wait_for(self, text: str, times: int = 1) -> str:
         """The log, once it holds the text."""
-        deadline = time.monotonic() + seconds
-        while text not in self.log.read_text():
+        deadline = time.monotonic() + 30
+        while self.log.read_text().count(text) < times:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)

@@ -46,7 +46,7 @@ def test_an_api_in_front_of_a_container(project: Project) -> None:
 
 
 def test_boto3_calls_a_function(project: Project) -> None:
-    with project.serve("start-lambda") as served:
+    with project.serve("start-lambda", "--containers", "1") as served:
         client = boto3.client(
             "lambda",
             endpoint_url=served.urls()[0],
@@ -58,7 +58,7 @@ def test_boto3_calls_a_function(project: Project) -> None:
         assert done["FunctionError"] == "Unhandled"
         assert json.loads(done["Payload"].read())["errorType"] == "ValueError"
         client.invoke(FunctionName="Hello", Payload=b'{"do": "count"}', InvocationType="Event")
-        served.wait_for("handling\nEND")
+        served.wait_for("END RequestId", times=2)
         assert json.loads(client.invoke(FunctionName="Hello", Payload=b'{"do": "count"}')["Payload"].read()) == 2
         client.close()
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture(scope="module")
 def pool(spoken: Engine) -> Iterator[Pool]:
-    with Pool(spoken, network(spoken), {"towpath.test": uuid.uuid4().hex}) as pool:
+    with Pool(spoken, network(spoken), {"towpath.test": uuid.uuid4().hex}, quiet_s=0.05) as pool:
         yield pool
 
 

@@ -169,7 +169,7 @@ def test_an_engine_that_is_reached_by_its_client(
     monkeypatch.setattr("docker.utils.kwargs_from_env", dict)
     with closing(direct.connect()) as reached:
         assert type(reached) is not type(spoken)
-        with Pool(reached, network(reached), labels, waits=False) as pool:
+        with Pool(reached, network(reached), labels, quiet_s=0.05, waits=False) as pool:
             outcome = pool.invoke(function, event("hello"))
             assert (outcome.kind, outcome.log) == ("succeeded", "handling\n")
             broken = pool.invoke(dataclasses.replace(function, entrypoint=["/gone"]), event("hello"))

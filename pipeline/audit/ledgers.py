@@ -21,6 +21,8 @@
     the store's clock said then.
 14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger; it was
     the last to be deployed since it was opened. While it holds up others, none was let through, and what was held up was held.
+15. Nothing was let through while its target was locked, whoever broke the glass. What goes on with what had begun, had been let
+    through before.
 """
 
 from __future__ import annotations
@@ -240,9 +242,7 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         waived = _waived(data)
         if waived and change and change.kind == "weaker":
             found.append(broken(key, "made the rules weaker by breaking the glass"))
-        frozen = freezes.frozen(judged_by.freezes, seen.clock)
-        if frozen and "window" not in waived:
-            found.append(broken(key, f"was let through at {seen.clock.isoformat()}, when the target was {frozen}"))
+        found += _kept_out(key, entry, judged_by, seen, waived)
         found += _let_through(book, entry, evidence, attempt, seen, judged_by=judged_by, wanted=wanted)
         others = {which for which in entry.before.intents if which[0] != run.id}
         named = {(each["run"], each["stage"]) for each in data.get("after") or []}
@@ -250,6 +250,25 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
             text = "was let through while another run's deployment was under way, and names others"
             found.append(broken(key, text, sorted(others), sorted(named)))
     return found
+
+
+def _kept_out(key: str, entry: Entry, judged_by: Rules, seen: Looked, waived: frozenset[str]) -> list[Finding]:
+    """Rules 13 and 15 for what was let through: neither a freeze nor a lock was there."""
+    found: list[Finding] = []
+    frozen = freezes.frozen(judged_by.freezes, seen.clock)
+    if frozen and "window" not in waived:
+        found.append(broken(key, f"was let through at {seen.clock.isoformat()}, when the target was {frozen}"))
+    lock = entry.before.lock
+    if lock and not _goes_on(entry):
+        by = ledger.asked_for_by(lock["by"])
+        found.append(broken(key, f"was let through, though it was locked by {by} since {lock['at']}"))
+    return found
+
+
+def _goes_on(entry: Entry) -> bool:
+    """Tell whether an intent is of just what the stage had begun before, and nobody had seen the end of."""
+    begun = entry.before.intents.get(_which(entry.event.data))
+    return begun is not None and begun.get("proposal") == entry.event.data["proposal"]
 
 
 def _in_order(

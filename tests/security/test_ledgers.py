@@ -17,7 +17,7 @@ import pytest
 from security.conftest import Record
 from support.approvers import SigningKey, one_covered, rules
 from support.gated import ASKED, TARGET, decide, deployed, gated, release
-from support.plans import House
+from support.plans import House, killed_in
 from support.signing import new_key, trust_line
 
 from pipeline import gating, locks
@@ -481,6 +481,34 @@ def test_a_runner_that_deploys_while_another_does(house: House, monkeypatch: pyt
     house.drive(second)
     [found] = judged(house, second)
     assert "was let through while another run's deployment was under way" in found
+
+
+ADA = locks.Act({"user": "ada"}, "incident")
+
+
+def test_a_runner_that_passes_a_lock(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = house.open(gated(house, NOBODY), **ASKED)
+    locks.take(house.store, NAME, ADA, key=house.key, trust=None)
+    honest = gating._timed
+    monkeypatch.setattr(gating, "_timed", lambda gate: honest(replace(gate, ledger=replace(gate.ledger, lock=None))))
+    house.drive(run_id)
+    [found] = judged(house, run_id)
+    assert "was let through, though it was locked by ada since" in found
+
+
+def test_who_waited_for_a_lock_or_had_begun_before_it_is_not_called_broken(house: House) -> None:
+    started = house.project / "migrate.started"
+    begun = house.open(gated(house, NOBODY, f"test -e {started} && exit 0; touch {started}; sleep 60"), **ASKED)
+    killed_in(house, begun, "migrate")
+    locks.take(house.store, NAME, ADA, key=house.key, trust=None)
+    waits = house.open(gated(house, NOBODY), **ASKED)
+    for run_id in (begun, waits):
+        with suppress(Blocked):
+            house.drive(run_id)
+    locks.release(house.store, NAME, ADA, None, key=house.key, trust=None)
+    for run_id in (begun, waits):
+        assert house.drive(run_id).done("migrate")
+        assert judged(house, run_id) == []
 
 
 @pytest.mark.parametrize("kinds", [("lock.released",), ("lock.taken", "lock.taken")])

@@ -226,6 +226,16 @@ def check_signer(event: chain.Event, envelope: dsse.Envelope, what: str, trust: 
     return signed_by
 
 
+def may_write(ledger: Ledger, key: Key, trust: Trust | None) -> bool:
+    """Tell whether what a key writes to a ledger will be relied on: it is enrolled as gate, or has written there before. Pure.
+
+    One event by a key that others do not enrol, and for them the ledger does not hold any more.
+    """
+    if trust:
+        return trust.key("gate", key.public.fingerprint) is not None
+    return not ledger.events or any(each.data["writer"]["key"] == key.public.line for each in ledger.events)
+
+
 def replay(name: str, events: Iterable[chain.Event], before: Ledger | None = None) -> Ledger:
     """Give the ledger as these events tell it, after those of `before`. Pure.
 

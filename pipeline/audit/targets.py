@@ -35,7 +35,7 @@ class Judged:
 
 
 class Targets:
-    """The ledgers of a store, each looked at once however many runs stand in it."""
+    """The ledgers of a store, each looked at once however many runs stand in it, unless it grows."""
 
     def __init__(self, store: Store, trust: Trust | None, blobs: Blobs) -> None:
         self._store = store
@@ -43,6 +43,7 @@ class Targets:
         self._blobs = blobs
         self._books: dict[str, Book] = {}
         self._histories: dict[str, list[Finding]] = {}
+        self._lengths: dict[str, int] = {}
 
     def names(self) -> list[str]:
         """Give the names of all ledgers of the store."""
@@ -54,8 +55,19 @@ class Targets:
             keys = self._store.names(name)
             contents = self._store.read_each(f"{name}/{key}" for key in keys)
             objects = {key: data or b"" for key, data in zip(keys, contents, strict=True)}
-            self._books[name] = ledgers.examine(name, objects, self._trust)
+            self._books[name], self._lengths[name] = ledgers.examine(name, objects, self._trust), len(keys)
         return self._books[name]
+
+    @property
+    def read(self) -> list[str]:
+        """The ledgers that were read, by name."""
+        return list(self._books)
+
+    def forget_grown(self) -> None:
+        """Forget the ledgers that somebody has written to since they were read."""
+        for name in [each for each in self._books if len(self._store.names(each)) != self._lengths[each]]:
+            del self._books[name]
+            self._histories.pop(name, None)
 
     def verify(self, run: Run, plan: Plan, events: Mapping[str, tuple[Event, ...]]) -> Judged:
         """Verify what the ledgers say of one run, and the run of them. `events` are those of each attempt."""
@@ -93,9 +105,9 @@ class Targets:
     def rest(self) -> list[Finding]:
         """Verify every ledger by itself, and that each run which stands in one is there."""
         found: list[Finding] = []
-        known = set(runs.run_ids(self._store))
-        for name in self.names():
-            book = self.book(name)
+        books = [self.book(name) for name in self.names()]
+        known = set(runs.run_ids(self._store))  # read last: what a ledger names was there before
+        for book in books:
             found += self._history(book)
             gone = {str(each.event.data.get("run")): each for each in book.of(ledger.DEPLOYMENT_INTENDED)}
             for run_id, entry in gone.items():

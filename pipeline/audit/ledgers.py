@@ -23,11 +23,12 @@
     the last to be deployed since it was opened. While it holds up others, none was let through, and what was held up was held.
 15. Nothing was let through while its target was locked, whoever broke the glass. What goes on with what had begun, had been let
     through before.
+16. Nor was anything that somebody who may had rejected, whose word still lies in the inbox and came before the gate was looked at.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 _SLACK = timedelta(seconds=1)
 """A gate is looked at just before that is written down, and approvals expire to the second. Since a gate says what the store's
 clock said, none is needed."""
+
+_UNSEEN = timedelta(seconds=5)
+"""A gate may not have seen what came just before it looked: an object's time is to the second, and of when its writing began."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Evidence:
 
     `looks` is how each attempt that went on looked at its gate, the last time last, `applied` what came of that, both by the attempt's name;
     `documents` are approvals, `subjects` what was approved, both by digest. `opened` says where the runs stand that
-    have deployed to the same targets since this one was opened, by the digests of their openings.
+    have deployed to the same targets since this one was opened, by the digests of their openings. `inbox` is what lies there for each stage.
     """
 
     run: Run
@@ -124,6 +128,7 @@ class Evidence:
     documents: Mapping[str, bytes]
     subjects: Mapping[str, Any]
     opened: Mapping[str, Opened]
+    inbox: Mapping[str, tuple[decide.Received, ...]] = field(default_factory=dict)
 
     @property
     def looked(self) -> dict[str, Looked]:
@@ -243,6 +248,7 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         if waived and change and change.kind == "weaker":
             found.append(broken(key, "made the rules weaker by breaking the glass"))
         found += _kept_out(key, entry, judged_by, seen, waived)
+        found += _overheard(key, entry, evidence, seen, judged_by)
         found += _let_through(book, entry, evidence, attempt, seen, judged_by=judged_by, wanted=wanted)
         others = {which for which in entry.before.intents if which[0] != run.id}
         named = {(each["run"], each["stage"]) for each in data.get("after") or []}
@@ -263,6 +269,21 @@ def _kept_out(key: str, entry: Entry, judged_by: Rules, seen: Looked, waived: fr
         by = ledger.asked_for_by(lock["by"])
         found.append(broken(key, f"was let through, though it was locked by {by} since {lock['at']}"))
     return found
+
+
+def _overheard(key: str, entry: Entry, evidence: Evidence, seen: Looked, judged_by: Rules) -> list[Finding]:
+    """Rule 16: nobody who might had said no."""
+    if not judged_by.people or _goes_on(entry):
+        return []
+    stage = evidence.plan.stages[entry.event.data["stage"]]
+    target = statements.target_of(stage.target) if stage.target else {}
+    proposal = decide.Proposed(evidence.run.id, stage.name, target, seen.subject)
+    for each in evidence.inbox.get(stage.name, ()):
+        if each.at + _UNSEEN <= seen.clock:
+            one = decide.check(each.document, judged_by, proposal=proposal, received_at=each.at, now=seen.clock)
+            if isinstance(one, decide.Counted) and one.decision == "reject":
+                return [broken(key, f"was let through, though {one.person!r} had rejected it at {each.at.isoformat()}")]
+    return []
 
 
 def _goes_on(entry: Entry) -> bool:

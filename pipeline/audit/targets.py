@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline import plan as plans
 from pipeline.audit import ledgers
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import TowpathError
-from pipeline.gates import order, statements
+from pipeline.gates import decide, order, statements
 from pipeline.record import artifacts, chain, ledger, runs
 from pipeline.record.writer import read_chain
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from pipeline.record.replay import Run
     from pipeline.record.store import Store
     from pipeline.signing.signers import Trust
+
+
+_LATEST_S = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+"""Whoever may write a file may give it any time."""
 
 
 @dataclass
@@ -187,7 +192,22 @@ class Targets:
         for sha256 in sorted(wanted):
             if sha256:
                 subjects[sha256] = self._blobs.json(sha256, f"a subject of run {run.id}", found)
-        return ledgers.Evidence(run, plan, looked, applied, documents, subjects, self._opened(run, books, found))
+        opened, inbox = self._opened(run, books, found), self._inbox(run, books)
+        return ledgers.Evidence(run, plan, looked, applied, documents, subjects, opened, inbox)
+
+    def _inbox(self, run: Run, books: list[Book]) -> dict[str, tuple[decide.Received, ...]]:
+        """Read what lies in the inbox for the stages that the ledgers say were let through. It is a stranger's."""
+        found: dict[str, tuple[decide.Received, ...]] = {}
+        intents = (each for book in books for each in book.of(ledger.DEPLOYMENT_INTENDED))
+        for name in {str(each.event.data["stage"]) for each in intents if each.event.data["run"] == run.id}:
+            keys = [f"inbox/{run.id}/{name}/{each}" for each in self._store.names(f"inbox/{run.id}/{name}")]
+            documents = zip(keys, self._store.read_each(keys), strict=True)
+            found[name] = tuple(
+                decide.Received(document, datetime.fromtimestamp(min(max(at, 0), _LATEST_S), UTC))
+                for key, document in documents
+                if document is not None and (at := self._store.written_at(key)) is not None
+            )
+        return found
 
     def _opened(self, run: Run, books: list[Book], found: list[Finding]) -> dict[str, order.Opened]:
         """Say where the runs stand that have deployed to these targets since this one was opened."""

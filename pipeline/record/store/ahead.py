@@ -81,7 +81,9 @@ class Ahead:
 
     def walk(self, prefix: str) -> list[str]:
         keys = self._keys_with(prefix)
-        return self.beneath.walk(prefix) if keys is None else sorted(key for key in keys if key.startswith(f"{prefix}/"))
+        return (
+            self.beneath.walk(prefix) if keys is None else sorted(key for key in keys if key.startswith(f"{prefix}/"))
+        )
 
     def read(self, key: str) -> bytes | None:
         if key in self._kept:

@@ -16,7 +16,7 @@
 10. Nothing older was put over something newer: what was let through was not outdated then, and what was held up as that, was.
 11. Where another run's deployment had begun and was not over, it says so: it came after one that had died.
 12. What was let through by breaking the glass, was by those who might, and waives no more than they signed; the rules were not
-    made weaker by that. Its review is by somebody else who might. What nobody has reviewed yet is told.
+    made weaker by that. Its review is by somebody else who might, and had seen that. What nobody has reviewed yet is told.
 13. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
     the store's clock said then.
 14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger; it was
@@ -659,6 +659,7 @@ def reviewed(book: Book, entry: Entry, document: bytes | None) -> list[Finding]:
                 of=data["of"],
                 received_at=at,
                 excluded=decide.not_reviewers(in_force, glass),
+                heads=ledger.heads(book.name, (each.event for each in book.entries[glass["seq"] : entry.event.seq])),
             )
             if isinstance(one, decide.Refused):
                 found.append(broken(key, f"is no review: {one.reason}"))

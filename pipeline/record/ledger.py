@@ -249,6 +249,11 @@ def replay(name: str, events: Iterable[chain.Event], before: Ledger | None = Non
     return replace(ledger, name=name, head=head, events=tuple(known))
 
 
+def heads(name: str, events: Iterable[chain.Event]) -> frozenset[tuple[str, int, str]]:
+    """Give the heads that a ledger has had with these events: its name, its length, and the digest of the last event. Pure."""
+    return frozenset((name, event.seq + 1, event.digest) for event in events)
+
+
 def intended(events: Iterable[chain.Event]) -> Iterator[chain.Event]:
     """Give the events that say that something is about to begin, in order. Pure."""
     return (event for event in events if event.type == DEPLOYMENT_INTENDED)
@@ -345,7 +350,8 @@ def _broken(event: chain.Event) -> dict[str, dict[str, Any]]:
     """What is to be reviewed of something that was let through, by the digest of the statement that broke the glass."""
     data = event.data
     told = data.get("break_glass") or {"waived": [], "statements": []}
-    about = {"run": data["run"], "stage": data["stage"], "at": event.at, "requester": data.get("requester")}
+    about = {"run": data["run"], "stage": data["stage"], "seq": event.seq, "at": event.at}
+    about |= {"requester": data.get("requester")}
     return {
         each["statement"]: {**about, "person": each["person"], "reason": each["reason"], "waived": told["waived"]}
         for each in told["statements"]

@@ -398,10 +398,18 @@ def _differing(store: Store, found: Gate, documents: Iterable[bytes]) -> dict[st
 
 def barred(gate: Gate, key: Key, trust: Trust | None) -> Gate:
     """Refuse an open gate where this runner's key may not write the ledger, so that nobody would rely on what it wrote."""
-    if gate.state != "open" or trust is None or trust.key("gate", key.public.fingerprint):
+    if gate.state != "open" or trust is None or ledger.may_write(gate.ledger, key, trust):
         return gate
     text = f"the gate is open, and {trust.path} does not enrol this runner's key as gate: apply it where such a key is"
     return _with(gate, "refused", [*gate.reasons, text])
+
+
+def first_time(book: Ledger, key: Key) -> str:
+    """Say what it means that a key writes to a ledger in which only others have written."""
+    return (
+        f"this runner's key, {key.public.fingerprint}, has never written to {book.name}: once it has, that ledger holds for nobody who "
+        "pins keys and does not enrol it as gate; another key is named with --key, the keys that count with --trust"
+    )
 
 
 def declined(gate: Gate, by: str) -> Gate:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import gating
 from pipeline.errors import Blocked
 from pipeline.gates import rollbacks
-from pipeline.record import artifacts, chain
+from pipeline.record import artifacts, chain, ledger
 from stages.contract import Failure, Result
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Passage:
     say: Callable[[dict[str, Any], dict[str, Any]], None]
     ahead: list[str]
     seen: int | None = None
+    told_first_time: bool = False
 
     def is_held_up(self) -> bool:
         """Look whether anything keeps the stage from its target, before a proposal leaves a trace there; if so, record it."""
@@ -93,8 +94,11 @@ class Passage:
             self._take_up_reviews()
         gate = gating.look(context.store, context.plan, context.run, self.stage, proposal, trust=context.trust)
         proposes_only = context.propose_only or bool(self.ahead)
+        is_first = not ledger.may_write(gate.ledger, context.key, context.trust)
         if not proposes_only:
             gate = gating.barred(gate, context.key, context.trust)
+            if is_first and gate.state in ("open", "waiting"):
+                self._tell_first_time(gate)
         gate = gating.declined(gate, context.declined)
         subject = artifacts.put_json(context.store, gate.subject)
         on = {
@@ -118,15 +122,29 @@ class Passage:
                 f"{gate.ledger.name} is enrolled: these rules are in force from now on, and weaker ones must be approved"
             )
         gating.enter(context.store, gate, context.run, (self.stage.kind, self.number), context.key)
+        if is_first:
+            self._take_up_reviews()
         return None
 
     def _take_up_reviews(self) -> None:
-        """Write down what others have reviewed since: whoever did, may have no key that writes ledgers."""
-        context, target = self.context, self.stage.target
-        if target and (context.trust is None or context.trust.key("gate", context.key.public.fingerprint)):
+        """Write down what others have reviewed since: whoever did, may have no key that writes ledgers.
+
+        One that has never written to this ledger does not begin with that: it may be that nothing is let through.
+        """
+        context = self.context
+        if self.stage.target is None:
+            return
+        book = ledger.read(context.store, gating.ledger_name(self.stage), context.trust)
+        if book.glass and ledger.may_write(book, context.key, context.trust):
             from pipeline import reviews  # late, as hardly ever somebody broke the glass
 
-            reviews.take_up(context.store, gating.ledger_name(self.stage), context.key, context.trust)
+            reviews.take_up(context.store, book.name, context.key, context.trust)
+
+    def _tell_first_time(self, gate: Gate) -> None:
+        """Say beforehand that those who pin keys will have to enrol this one. Without pinned keys, who can write to the store is believed."""
+        if not self.told_first_time:
+            self.told_first_time = True
+            self.context.reporter.note(gating.first_time(gate.ledger, self.context.key))
 
     def told_apart(self, result: Result) -> Result:
         """Where the target has moved, look in the ledger whether it was another run's deployment: that is nobody's tampering."""

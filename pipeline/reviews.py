@@ -27,7 +27,13 @@ def found(store: Store, book: Ledger) -> list[tuple[str, Glass]]:
         excluded = decide.not_reviewers(in_force, told)
         for each in gating.received(store, told["run"], told["stage"]):
             one = decide.reviewed(
-                each.document, in_force, run=told["run"], of=of, received_at=each.at, excluded=excluded
+                each.document,
+                in_force,
+                run=told["run"],
+                of=of,
+                received_at=each.at,
+                excluded=excluded,
+                heads=ledger.heads(book.name, book.events[told["seq"] :]),
             )
             if isinstance(one, decide.Glass):
                 counted.append((of, one))

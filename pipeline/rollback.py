@@ -159,11 +159,8 @@ def chosen(store: Store, book: Ledger, run_id: str) -> Candidate:
     return look(store, mine[-1], now)
 
 
-def lift(store: Store, book: Ledger, told: dict[str, Any], key: Key, trust: Trust | None) -> None:
+def lift(store: Store, book: Ledger, told: dict[str, Any], key: Key) -> None:
     """Let releases be deployed again. `told` says who lifts it and why. Raises UsageError, Blocked."""
     if book.hold is None:
         raise UsageError(f"{book.name}: nothing is held there", hint="There is nothing to lift.")
-    if trust and not trust.key("gate", key.public.fingerprint):
-        text = f"{trust.path} does not enrol this runner's key as gate: nobody would rely on what it writes"
-        raise UsageError(text, hint="Lift it where such a key is.")
     ledger.append(store, book, [(ledger.HOLD_LIFTED, {"lifts": book.hold.seq, "run": book.hold.run, **told})], key)

@@ -16,16 +16,19 @@
 10. Nothing older was put over something newer: what was let through was not outdated then, and what was held up as that, was.
 11. Where another run's deployment had begun and was not over, it says so: it came after one that had died.
 12. What was let through by breaking the glass, was by those who might, and waives no more than they signed; the rules were not
-    made weaker by that. Its review is by somebody else who might. What nobody has reviewed yet is told.
+    made weaker by that. Its review is by somebody else who might, and had seen that. What nobody has reviewed yet is told.
 13. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
     the store's clock said then.
 14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger; it was
     the last to be deployed since it was opened. While it holds up others, none was let through, and what was held up was held.
+15. Nothing was let through while its target was locked, whoever broke the glass. What goes on with what had begun, had been let
+    through before.
+16. Nor was anything that somebody who may had rejected, whose word still lies in the inbox and came before the gate was looked at.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +53,9 @@ if TYPE_CHECKING:
 _SLACK = timedelta(seconds=1)
 """A gate is looked at just before that is written down, and approvals expire to the second. Since a gate says what the store's
 clock said, none is needed."""
+
+_UNSEEN = timedelta(seconds=5)
+"""A gate may not have seen what came just before it looked: an object's time is to the second, and of when its writing began."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ class Evidence:
 
     `looks` is how each attempt that went on looked at its gate, the last time last, `applied` what came of that, both by the attempt's name;
     `documents` are approvals, `subjects` what was approved, both by digest. `opened` says where the runs stand that
-    have deployed to the same targets since this one was opened, by the digests of their openings.
+    have deployed to the same targets since this one was opened, by the digests of their openings. `inbox` is what lies there for each stage.
     """
 
     run: Run
@@ -122,6 +128,7 @@ class Evidence:
     documents: Mapping[str, bytes]
     subjects: Mapping[str, Any]
     opened: Mapping[str, Opened]
+    inbox: Mapping[str, tuple[decide.Received, ...]] = field(default_factory=dict)
 
     @property
     def looked(self) -> dict[str, Looked]:
@@ -240,9 +247,8 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         waived = _waived(data)
         if waived and change and change.kind == "weaker":
             found.append(broken(key, "made the rules weaker by breaking the glass"))
-        frozen = freezes.frozen(judged_by.freezes, seen.clock)
-        if frozen and "window" not in waived:
-            found.append(broken(key, f"was let through at {seen.clock.isoformat()}, when the target was {frozen}"))
+        found += _kept_out(key, entry, judged_by, seen, waived)
+        found += _overheard(key, entry, evidence, seen, judged_by)
         found += _let_through(book, entry, evidence, attempt, seen, judged_by=judged_by, wanted=wanted)
         others = {which for which in entry.before.intents if which[0] != run.id}
         named = {(each["run"], each["stage"]) for each in data.get("after") or []}
@@ -250,6 +256,40 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
             text = "was let through while another run's deployment was under way, and names others"
             found.append(broken(key, text, sorted(others), sorted(named)))
     return found
+
+
+def _kept_out(key: str, entry: Entry, judged_by: Rules, seen: Looked, waived: frozenset[str]) -> list[Finding]:
+    """Rules 13 and 15 for what was let through: neither a freeze nor a lock was there."""
+    found: list[Finding] = []
+    frozen = freezes.frozen(judged_by.freezes, seen.clock)
+    if frozen and "window" not in waived:
+        found.append(broken(key, f"was let through at {seen.clock.isoformat()}, when the target was {frozen}"))
+    lock = entry.before.lock
+    if lock and not _goes_on(entry):
+        by = ledger.asked_for_by(lock["by"])
+        found.append(broken(key, f"was let through, though it was locked by {by} since {lock['at']}"))
+    return found
+
+
+def _overheard(key: str, entry: Entry, evidence: Evidence, seen: Looked, judged_by: Rules) -> list[Finding]:
+    """Rule 16: nobody who might had said no."""
+    if not judged_by.people or _goes_on(entry):
+        return []
+    stage = evidence.plan.stages[entry.event.data["stage"]]
+    target = statements.target_of(stage.target) if stage.target else {}
+    proposal = decide.Proposed(evidence.run.id, stage.name, target, seen.subject)
+    for each in evidence.inbox.get(stage.name, ()):
+        if each.at + _UNSEEN <= seen.clock:
+            one = decide.check(each.document, judged_by, proposal=proposal, received_at=each.at, now=seen.clock)
+            if isinstance(one, decide.Counted) and one.decision == "reject":
+                return [broken(key, f"was let through, though {one.person!r} had rejected it at {each.at.isoformat()}")]
+    return []
+
+
+def _goes_on(entry: Entry) -> bool:
+    """Tell whether an intent is of just what the stage had begun before, and nobody had seen the end of."""
+    begun = entry.before.intents.get(_which(entry.event.data))
+    return begun is not None and begun.get("proposal") == entry.event.data["proposal"]
 
 
 def _in_order(
@@ -619,6 +659,7 @@ def reviewed(book: Book, entry: Entry, document: bytes | None) -> list[Finding]:
                 of=data["of"],
                 received_at=at,
                 excluded=decide.not_reviewers(in_force, glass),
+                heads=ledger.heads(book.name, (each.event for each in book.entries[glass["seq"] : entry.event.seq])),
             )
             if isinstance(one, decide.Refused):
                 found.append(broken(key, f"is no review: {one.reason}"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline import plan as plans
 from pipeline.audit import ledgers
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import TowpathError
-from pipeline.gates import order, statements
+from pipeline.gates import decide, order, statements
 from pipeline.record import artifacts, chain, ledger, runs
 from pipeline.record.writer import read_chain
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from pipeline.signing.signers import Trust
 
 
+_LATEST_S = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+"""Whoever may write a file may give it any time."""
+
+
 @dataclass
 class Judged:
     """What the ledgers say of a run: in which it stands, and who let which stage through."""
@@ -35,7 +40,7 @@ class Judged:
 
 
 class Targets:
-    """The ledgers of a store, each looked at once however many runs stand in it."""
+    """The ledgers of a store, each looked at once however many runs stand in it, unless it grows."""
 
     def __init__(self, store: Store, trust: Trust | None, blobs: Blobs) -> None:
         self._store = store
@@ -43,6 +48,7 @@ class Targets:
         self._blobs = blobs
         self._books: dict[str, Book] = {}
         self._histories: dict[str, list[Finding]] = {}
+        self._lengths: dict[str, int] = {}
 
     def names(self) -> list[str]:
         """Give the names of all ledgers of the store."""
@@ -54,8 +60,19 @@ class Targets:
             keys = self._store.names(name)
             contents = self._store.read_each(f"{name}/{key}" for key in keys)
             objects = {key: data or b"" for key, data in zip(keys, contents, strict=True)}
-            self._books[name] = ledgers.examine(name, objects, self._trust)
+            self._books[name], self._lengths[name] = ledgers.examine(name, objects, self._trust), len(keys)
         return self._books[name]
+
+    @property
+    def read(self) -> list[str]:
+        """The ledgers that were read, by name."""
+        return list(self._books)
+
+    def forget_grown(self) -> None:
+        """Forget the ledgers that somebody has written to since they were read."""
+        for name in [each for each in self._books if len(self._store.names(each)) != self._lengths[each]]:
+            del self._books[name]
+            self._histories.pop(name, None)
 
     def verify(self, run: Run, plan: Plan, events: Mapping[str, tuple[Event, ...]]) -> Judged:
         """Verify what the ledgers say of one run, and the run of them. `events` are those of each attempt."""
@@ -93,9 +110,9 @@ class Targets:
     def rest(self) -> list[Finding]:
         """Verify every ledger by itself, and that each run which stands in one is there."""
         found: list[Finding] = []
-        known = set(runs.run_ids(self._store))
-        for name in self.names():
-            book = self.book(name)
+        books = [self.book(name) for name in self.names()]
+        known = set(runs.run_ids(self._store))  # read last: what a ledger names was there before
+        for book in books:
             found += self._history(book)
             gone = {str(each.event.data.get("run")): each for each in book.of(ledger.DEPLOYMENT_INTENDED)}
             for run_id, entry in gone.items():
@@ -175,7 +192,22 @@ class Targets:
         for sha256 in sorted(wanted):
             if sha256:
                 subjects[sha256] = self._blobs.json(sha256, f"a subject of run {run.id}", found)
-        return ledgers.Evidence(run, plan, looked, applied, documents, subjects, self._opened(run, books, found))
+        opened, inbox = self._opened(run, books, found), self._inbox(run, books)
+        return ledgers.Evidence(run, plan, looked, applied, documents, subjects, opened, inbox)
+
+    def _inbox(self, run: Run, books: list[Book]) -> dict[str, tuple[decide.Received, ...]]:
+        """Read what lies in the inbox for the stages that the ledgers say were let through. It is a stranger's."""
+        found: dict[str, tuple[decide.Received, ...]] = {}
+        intents = (each for book in books for each in book.of(ledger.DEPLOYMENT_INTENDED))
+        for name in {str(each.event.data["stage"]) for each in intents if each.event.data["run"] == run.id}:
+            keys = [f"inbox/{run.id}/{name}/{each}" for each in self._store.names(f"inbox/{run.id}/{name}")]
+            documents = zip(keys, self._store.read_each(keys), strict=True)
+            found[name] = tuple(
+                decide.Received(document, datetime.fromtimestamp(min(max(at, 0), _LATEST_S), UTC))
+                for key, document in documents
+                if document is not None and (at := self._store.written_at(key)) is not None
+            )
+        return found
 
     def _opened(self, run: Run, books: list[Book], found: list[Finding]) -> dict[str, order.Opened]:
         """Say where the runs stand that have deployed to these targets since this one was opened."""

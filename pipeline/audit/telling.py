@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 _NEVER = (
     "That the latest runs, or the last attempts of an unfinished one, were not removed. Keep `towpath audit heads` elsewhere.",
-    "That nobody removed a decision from the inbox before it counted: what did count stands in the ledger.",
+    "That nobody removed a decision from the inbox before it counted, or a reject afterwards: what did count stands in the ledger.",
     "That clocks were right: times are those of the machines that wrote.",
     "That who held a key did what the record says: whoever can use it can write another record.",
 )

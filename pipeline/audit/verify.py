@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _AT_ONCE = 200
 """Blobs that are looked at ahead, where that helps: at most a quarter of a megabyte each is kept."""
 
+_LOOKS = 10
+"""At a run that does not hold, while others write to it."""
+
 
 @dataclass
 class Audit:
@@ -40,9 +43,23 @@ class Audit:
         self.under_way = 0
 
     def run(self, run_id: str) -> Report:
-        """Verify one run and all it refers to, once. Raises only if the store cannot be read."""
+        """Verify one run and all it refers to, once. Raises only if the store cannot be read.
+
+        Others may be writing just then: to this run, or to a ledger that was read before. What does not hold counts if it is found
+        while nothing more comes.
+        """
         if run_id in self.reports:
             return self.reports[run_id]
+        report, before = self._look(run_id), None
+        for _ in range(_LOOKS):
+            if report.verdict != "broken" or (now := self._extent(run_id)) == before:
+                break
+            before = now
+            self.targets.forget_grown()
+            report = self._look(run_id)
+        return report
+
+    def _look(self, run_id: str) -> Report:
         report = self.reports[run_id] = Report(run_id, self.trust.path if self.trust else None)
         report.findings += _format(self.store)
         self.under_way += 1
@@ -55,6 +72,11 @@ class Audit:
         prefixes = (f"runs/{run_id}", f"inbox/{run_id}", *report.ledgers)
         report.versions = self._rewritten(prefixes, report.findings)
         return report
+
+    def _extent(self, run_id: str) -> list[int]:
+        """Say how much there is of a run and of the ledgers that were read."""
+        bare = self.seen.beneath
+        return [len(bare.walk(f"runs/{run_id}")), *(len(bare.names(name)) for name in self.targets.read)]
 
     def rest(self) -> list[Finding]:
         """Verify what no run refers to: ledgers, prunes, every blob of the store, and that nothing stands among the runs that is none."""
@@ -95,8 +117,9 @@ class Audit:
     def _strays(self) -> list[Finding]:
         """Look at every blob, and at what stands among the runs."""
         found: list[Finding] = []
+        there = self.store.names("runs")
         known = set(runs.run_ids(self.store))
-        found += [broken(f"runs/{name}", "is not a run") for name in self.store.names("runs") if name not in known]
+        found += [broken(f"runs/{name}", "is not a run") for name in there if name not in known]
         contents = self.store.walk("blobs")
         for start in range(0, len(contents), _AT_ONCE):
             self.seen.look_at(contents[start : start + _AT_ONCE])

@@ -111,19 +111,11 @@ def runner_keys(own: str | None, trust: str | None) -> tuple[Key, Trust | None]:
     return signing, trusting
 
 
-def may_write(book: Ledger, own: Key, trust: Trust | None) -> bool:
-    """Tell whether what a key writes to a ledger will be relied on: it is enrolled as gate, or has written there before.
-
-    One event by a key that others do not enrol, and for them the ledger does not hold any more.
-    """
-    if trust:
-        return trust.key("gate", own.public.fingerprint) is not None
-    return not book.events or any(each.data["writer"]["key"] == own.public.line for each in book.events)
-
-
 def refuse_no_gate(book: Ledger, own: Key, trust: Trust | None) -> None:
     """Refuse to write to a ledger with a key that nobody would rely on. Raises UsageError."""
-    if may_write(book, own, trust):
+    from pipeline.record import ledger
+
+    if ledger.may_write(book, own, trust):
         return
     hint = "Do it where such a key is, or name it: --key FILE"
     if trust:

@@ -214,7 +214,7 @@ def _review(asked: _Asked, run_id: str, name: str) -> None:
     )
     key = _put(store, run.id, name, document)
     own = common.runner_key(asked.key)
-    if common.may_write(book, own, trust):
+    if ledger.may_write(book, own, trust):
         book = reviews.take_up(store, book.name, own, trust)
     told = {"run": run.id, "stage": name, "person": who, "of": of, "document": f"{store.location}/{key}"}
     if asked.as_json:

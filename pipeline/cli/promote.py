@@ -258,8 +258,9 @@ def _lift(store: Store, book: Ledger, reason: str, keys: opening.Keys, project: 
     from pipeline import rollback
 
     own, trust = common.runner_keys(keys.own, keys.trust)
+    common.refuse_no_gate(book, own, trust)
     held = book.hold
-    rollback.lift(store, book, {"reason": reason, "requester": opening.requester(project)}, own, trust)
+    rollback.lift(store, book, {"reason": reason, "requester": opening.requester(project)}, own)
     if output.as_json:
         common.print_json({"ledger": book.name, "lifted": held.as_json() if held else None, "reason": reason})
     else:

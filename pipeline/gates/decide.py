@@ -39,7 +39,7 @@ from pipeline.gates import sshkeys, sshsig, statements
 from pipeline.record import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Container, Iterable, Mapping
     from datetime import datetime
 
     from pipeline.gates.rules import Keys, Rules
@@ -271,11 +271,20 @@ def broken(
 
 
 def reviewed(
-    document: bytes, rules: Rules, *, run: str, of: str, received_at: datetime, excluded: Mapping[str, str]
+    document: bytes,
+    rules: Rules,
+    *,
+    run: str,
+    of: str,
+    received_at: datetime,
+    excluded: Mapping[str, str],
+    heads: Container[tuple[str, int, str]],
 ) -> Glass | Refused:
     """Hold a document by which somebody reviews that the glass was broken in a run, by the statement `of`, against the rules.
 
     Whoever may approve or break the glass may review it, except the `excluded`. It does not expire, and counts once the store has it.
+    `heads` are those that the ledger has had since (chain, length, digest): whoever reviews has seen one of them, as the same statement
+    may have let something through before.
     """
 
     def counts(statement: Statement) -> None:
@@ -283,6 +292,8 @@ def reviewed(
             raise _Refusal("it is of something else")
         if statement.person in excluded:
             raise _Refusal(f"{statement.person!r} cannot review this: {excluded[statement.person]}")
+        if not any((each["chain"], each["length"], each["head"]) in heads for each in statement.seen):
+            raise _Refusal("it was signed by somebody who had not seen that in the ledger yet")
 
     return _glass("review", Received(document, received_at), rules, reviewers(rules), counts)
 

@@ -226,6 +226,16 @@ def check_signer(event: chain.Event, envelope: dsse.Envelope, what: str, trust: 
     return signed_by
 
 
+def may_write(ledger: Ledger, key: Key, trust: Trust | None) -> bool:
+    """Tell whether what a key writes to a ledger will be relied on: it is enrolled as gate, or has written there before. Pure.
+
+    One event by a key that others do not enrol, and for them the ledger does not hold any more.
+    """
+    if trust:
+        return trust.key("gate", key.public.fingerprint) is not None
+    return not ledger.events or any(each.data["writer"]["key"] == key.public.line for each in ledger.events)
+
+
 def replay(name: str, events: Iterable[chain.Event], before: Ledger | None = None) -> Ledger:
     """Give the ledger as these events tell it, after those of `before`. Pure.
 
@@ -237,6 +247,11 @@ def replay(name: str, events: Iterable[chain.Event], before: Ledger | None = Non
         known.append(event)
     head = chain.head(known, name) if known else None
     return replace(ledger, name=name, head=head, events=tuple(known))
+
+
+def heads(name: str, events: Iterable[chain.Event]) -> frozenset[tuple[str, int, str]]:
+    """Give the heads that a ledger has had with these events: its name, its length, and the digest of the last event. Pure."""
+    return frozenset((name, event.seq + 1, event.digest) for event in events)
 
 
 def intended(events: Iterable[chain.Event]) -> Iterator[chain.Event]:
@@ -335,7 +350,8 @@ def _broken(event: chain.Event) -> dict[str, dict[str, Any]]:
     """What is to be reviewed of something that was let through, by the digest of the statement that broke the glass."""
     data = event.data
     told = data.get("break_glass") or {"waived": [], "statements": []}
-    about = {"run": data["run"], "stage": data["stage"], "at": event.at, "requester": data.get("requester")}
+    about = {"run": data["run"], "stage": data["stage"], "seq": event.seq, "at": event.at}
+    about |= {"requester": data.get("requester")}
     return {
         each["statement"]: {**about, "person": each["person"], "reason": each["reason"], "waived": told["waived"]}
         for each in told["statements"]

@@ -14,7 +14,7 @@ from support.signing import trust_line
 
 from pipeline import gating, locks, reviews
 from pipeline.audit import verify
-from pipeline.errors import Blocked, Rejected, UsageError, VerificationFailed, Waiting
+from pipeline.errors import Blocked, Rejected, StageFailed, UsageError, VerificationFailed, Waiting
 from pipeline.gates import statements
 from pipeline.gates.freezes import Freeze
 from pipeline.gates.rules import NOBODY, compare, from_json, problems
@@ -99,6 +99,25 @@ def test_a_runner_takes_up_a_review_that_lies_in_the_inbox(house: House) -> None
     with pytest.raises(Waiting):
         house.drive(later)
     assert book(house).glass == {}
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_review_is_of_what_its_signer_had_seen(house: House, *, recorded: bool) -> None:
+    """A deployment that failed uses nothing up, so the same statement lets the next one through: that is to be reviewed anew."""
+    flag = house.project / "mended"
+    run_id = opened(house, script=f"test -e {flag}")
+    of = carol(house, run_id, "approvals", "window")
+    with pytest.raises(StageFailed):
+        house.drive(run_id)
+    review(house, run_id, of, "bob")
+    if recorded:
+        assert reviews.take_up(house.store, NAME, house.key, None).glass == {}
+    flag.touch()
+    assert house.drive(run_id).done("migrate")
+    assert set(reviews.take_up(house.store, NAME, house.key, None).glass) == {of}
+    review(house, run_id, of, "bob", reason="again")
+    assert reviews.take_up(house.store, NAME, house.key, None).glass == {}
+    assert judged(house, run_id) == []
 
 
 @pytest.mark.parametrize("waives", [("approvals",), ("window",), ("scan",), ("approvals", "scan"), ("window", "scan")])
@@ -330,15 +349,30 @@ def test_an_audit_finds_the_glass_broken_by_one_who_may_not(house: House) -> Non
 def test_an_audit_finds_a_review_that_is_none(house: House) -> None:
     run_id = broken_through(house)
     [of] = book(house).glass
-    digest = review(house, run_id, of, "carol", key="carol-glass")
+    forge_review(house, run_id, of, review(house, run_id, of, "carol", key="carol-glass"), "carol-glass")
+    [found] = judged(house, run_id)
+    assert "'carol' cannot review this: broke the glass" in found
+
+
+def test_an_audit_finds_a_review_that_was_signed_before(house: House) -> None:
+    run_id = opened(house)
+    of = carol(house, run_id, "approvals", "window")
+    early = review(house, run_id, of, "bob")
+    house.drive(run_id)
+    assert set(reviews.take_up(house.store, NAME, house.key, None).glass) == {of}
+    forge_review(house, run_id, of, early, "bob")
+    [found] = judged(house, run_id)
+    assert "had not seen that in the ledger yet" in found
+
+
+def forge_review(house: House, run_id: str, of: str, digest: str, key: str) -> None:
+    """Write into the ledger that this review counts, with the gate's own key."""
     document = house.store.read(f"{gating.inbox(run_id, 'migrate')}/{digest[7:]}.json") or b""
     told = {
         "run": run_id, "stage": "migrate", "of": of, "statement": digest, "document": artifacts.put_blob(house.store, document),
-        "person": "carol", "key": SigningKey("carol-glass").line, "received_at": datetime.now(UTC).isoformat(), "reason": "x",
+        "person": key.removesuffix("-glass"), "key": SigningKey(key).line, "received_at": datetime.now(UTC).isoformat(), "reason": "x",
     }  # fmt: skip
     ledger.append(house.store, book(house), [(ledger.GLASS_REVIEWED, told)], house.key)
-    [found] = judged(house, run_id)
-    assert "'carol' cannot review this: broke the glass" in found
 
 
 # As part of the rules

@@ -7,7 +7,9 @@ here is refused for what it says, and not for its form.
 from __future__ import annotations
 
 import copy
+import os
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +19,7 @@ import pytest
 from security.conftest import Record
 from support.approvers import SigningKey, one_covered, rules
 from support.gated import ASKED, TARGET, decide, deployed, gated, release
-from support.plans import House
+from support.plans import House, killed_in
 from support.signing import new_key, trust_line
 
 from pipeline import gating, locks
@@ -481,6 +483,64 @@ def test_a_runner_that_deploys_while_another_does(house: House, monkeypatch: pyt
     house.drive(second)
     [found] = judged(house, second)
     assert "was let through while another run's deployment was under way" in found
+
+
+ADA = locks.Act({"user": "ada"}, "incident")
+
+
+def test_a_runner_that_passes_a_lock(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = house.open(gated(house, NOBODY), **ASKED)
+    locks.take(house.store, NAME, ADA, key=house.key, trust=None)
+    honest = gating._timed
+    monkeypatch.setattr(gating, "_timed", lambda gate: honest(replace(gate, ledger=replace(gate.ledger, lock=None))))
+    house.drive(run_id)
+    [found] = judged(house, run_id)
+    assert "was let through, though it was locked by ada since" in found
+
+
+def test_who_waited_for_a_lock_or_had_begun_before_it_is_not_called_broken(house: House) -> None:
+    started = house.project / "migrate.started"
+    begun = house.open(gated(house, NOBODY, f"test -e {started} && exit 0; touch {started}; sleep 60"), **ASKED)
+    killed_in(house, begun, "migrate")
+    locks.take(house.store, NAME, ADA, key=house.key, trust=None)
+    waits = house.open(gated(house, NOBODY), **ASKED)
+    for run_id in (begun, waits):
+        with suppress(Blocked):
+            house.drive(run_id)
+    locks.release(house.store, NAME, ADA, None, key=house.key, trust=None)
+    for run_id in (begun, waits):
+        assert house.drive(run_id).done("migrate")
+        assert judged(house, run_id) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "early_s", "expected"),
+    [
+        ({"person": "alice"}, 60, "though 'alice' had rejected it"),
+        ({"person": "alice"}, -60, None),
+        ({"person": "mallory"}, 60, None),
+        ({"person": "alice", "key": "bob"}, 60, None),
+        ({"person": "alice", "subject": "sha256:" + "1" * 64}, 60, None),
+    ],
+)
+def test_a_runner_that_does_not_hear_a_reject(
+    house: House, monkeypatch: pytest.MonkeyPatch, said: dict[str, str], early_s: float, expected: str | None
+) -> None:
+    run_id = house.open(gated(house, rules()), **ASKED)
+    with pytest.raises(Waiting):
+        house.drive(run_id)
+    decide(house, run_id, decision="reject", **said)
+    [rejects] = (house.store.root / gating.inbox(run_id, "migrate")).iterdir()
+    at = time.time() - early_s
+    os.utime(rejects, (at, at))
+    decide(house, run_id, "bob")
+    honest = gating.received
+    deaf = [each for each in honest(house.store, run_id, "migrate") if each.document != rejects.read_bytes()]
+    with monkeypatch.context() as patch:
+        patch.setattr(gating, "received", lambda *_: deaf)
+        assert house.drive(run_id).done("migrate")
+    found = "\n".join(judged(house, run_id))
+    assert expected in found if expected else found == ""
 
 
 @pytest.mark.parametrize("kinds", [("lock.released",), ("lock.taken", "lock.taken")])

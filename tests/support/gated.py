@@ -103,9 +103,10 @@ def review(house: House, run_id: str, of: str, person: str, **changed: Any) -> s
     """Put into the inbox that somebody reviews that; give the statement's digest."""
     now = datetime.now(UTC)
     covered = statements.Covered("migrate", statements.target_of(TARGET), "sha256:" + "5" * 64)
+    head = ledger.read(house.store, ledger.name_of(TARGET)).head
     values = {
         "reason": "it was", "run": run_id, "covers": [covered], "made_at": now,
-        "expires_at": now + timedelta(hours=1), "of": of,
+        "expires_at": now + timedelta(hours=1), "of": of, "seen": [head.as_json()] if head else [],
     }  # fmt: skip
     return _put(house, run_id, "review", person, {**values, **changed})
 

@@ -51,7 +51,7 @@ class Ahead:
     """See the module."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.beneath = store
         self.location, self.local = store.location, store.local
         self._listed: dict[str, frozenset[str]] = {}
         """The keys below each prefix that was listed."""
@@ -60,7 +60,7 @@ class Ahead:
     def look_below(self, prefix: str) -> None:
         """List what is below `prefix`, and read it; of logs only how they begin, which is all of most."""
         if not self.local:
-            self._listed[prefix] = frozenset(self._store.walk(prefix))
+            self._listed[prefix] = frozenset(self.beneath.walk(prefix))
             self.look_at(sorted(key for key in self._listed[prefix] if not key.endswith(".jsonl") or _begins(key)))
 
     def look_at(self, keys: Iterable[str]) -> None:
@@ -76,44 +76,46 @@ class Ahead:
     def names(self, prefix: str) -> list[str]:
         keys, base = self._keys_with(prefix), f"{prefix}/"
         if keys is None:
-            return self._store.names(prefix)
+            return self.beneath.names(prefix)
         return sorted({key.removeprefix(base).partition("/")[0] for key in keys if key.startswith(base)})
 
     def walk(self, prefix: str) -> list[str]:
         keys = self._keys_with(prefix)
-        return self._store.walk(prefix) if keys is None else sorted(key for key in keys if key.startswith(f"{prefix}/"))
+        return (
+            self.beneath.walk(prefix) if keys is None else sorted(key for key in keys if key.startswith(f"{prefix}/"))
+        )
 
     def read(self, key: str) -> bytes | None:
         if key in self._kept:
             return self._kept[key]
-        return None if self._is_absent(key) else self._store.read(key)
+        return None if self._is_absent(key) else self.beneath.read(key)
 
     def read_each(self, keys: Iterable[str]) -> Iterator[bytes | None]:
         wanted = list(keys)
         if all(key in self._kept for key in wanted):
             return iter([self._kept[key] for key in wanted])
-        return self._store.read_each(wanted)
+        return self.beneath.read_each(wanted)
 
     def open(self, key: str) -> BinaryIO | None:
         if key in self._kept:
             data = self._kept[key]
             return io.BytesIO(data) if data is not None else None
-        return None if self._is_absent(key) else self._store.open(key)
+        return None if self._is_absent(key) else self.beneath.open(key)
 
     def put_new(self, key: str, data: bytes | Path) -> bool:
-        return self._store.put_new(key, data)
+        return self.beneath.put_new(key, data)
 
     def written_at(self, key: str) -> float | None:
-        return self._store.written_at(key)
+        return self.beneath.written_at(key)
 
     def now(self) -> float:
-        return self._store.now()
+        return self.beneath.now()
 
     def rewritten(self, prefix: str) -> Mapping[str, str] | None:
-        return self._store.rewritten(prefix)
+        return self.beneath.rewritten(prefix)
 
     def remove(self, key: str, before: float) -> bool:
-        return self._store.remove(key, before)
+        return self.beneath.remove(key, before)
 
     def _keys_with(self, key: str) -> frozenset[str] | None:
         """Give the keys that were listed together with this one, or with those below it; None if it was not."""
@@ -125,7 +127,7 @@ class Ahead:
 
     def _keep(self, key: str) -> None:
         try:
-            stream = self._store.open(key)
+            stream = self.beneath.open(key)
             if stream is None:
                 self._kept[key] = None
                 return

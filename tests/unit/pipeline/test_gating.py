@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.approvers import SigningKey, rules
-from support.gated import ASKED, TARGET, decide, deployed, done, gated, look, release
-from support.plans import killed_in
+from support.gated import ASKED, TARGET, break_glass, decide, deployed, done, gated, look, release, review
+from support.plans import House, killed_in
 from support.signing import trust_line
 
 from pipeline import engine, gating
@@ -27,7 +27,7 @@ from pipeline.signing import signers
 from pipeline.standings import Wish
 
 if TYPE_CHECKING:
-    from support.plans import House
+    from pathlib import Path
 
 
 def waits(house: House, run_id: str, **wish: Any) -> str:
@@ -397,3 +397,54 @@ def test_an_audit_finds_who_froze_a_target_by_a_word_of_its_own(house: House, mo
             house.drive(run_id)
     [found] = judged(house, run_id)
     assert "by the rules in force it was not" in found
+
+
+def test_a_key_that_comes_for_the_first_time_says_so_and_is_enrolled_afterwards(house: House, tmp_path: Path) -> None:
+    """Who pins no keys may have one on each machine; who does pin them can take in what such a one wrote."""
+    first = house.open(gated(house, NOBODY), **ASKED)
+    assert house.drive(first).done("migrate")
+    (tmp_path / "another").mkdir()
+    other = House(tmp_path / "another/project", house.store, isolation=house.isolation)
+    other.project.mkdir()
+    run_id = other.open(gated(other, rules()), **ASKED)
+    for expected in (None, "succeeded"):
+        context = other.context(run_id)
+        engine_said = context.reporter
+        other.attempt(context, "migrate")
+        last = context.run.last("migrate")
+        assert last
+        assert last.outcome == (expected or "waiting")
+        [note] = [each for each in engine_said.notes if "has never written to" in each]  # type: ignore[attr-defined]
+        assert other.key.public.fingerprint in note
+        if not expected:
+            decide(other, run_id, "alice")
+
+    ours = trust_line(house.key.public, "builder,gate")
+    with pytest.raises(VerificationFailed):
+        ledger.read(house.store, ledger.name_of(TARGET), signers.trust(ours, "trust"))
+    until = (datetime.now(UTC) + timedelta(seconds=1)).strftime("%Y%m%d%H%M%SZ")
+    theirs = trust_line(other.key.public, "builder,gate", f'namespaces="towpath",valid-before="{until}"')
+    both = signers.trust(ours + theirs, "trust")
+    assert ledger.read(house.store, ledger.name_of(TARGET), both).head
+    assert verify.Audit(house.store, both).run(run_id).findings == []
+
+
+def test_a_key_that_has_never_written_takes_up_reviews_only_where_it_writes_anyway(
+    house: House, tmp_path: Path
+) -> None:
+    wanted = rules(glass={"carol": (SigningKey("carol-glass").line,)})
+    broken = house.open(gated(house, wanted), **ASKED)
+    waits(house, broken)
+    of = break_glass(house, broken, "carol", "approvals", key="carol-glass")
+    assert house.drive(broken).done("migrate")
+    review(house, broken, of, "bob")
+    (tmp_path / "another").mkdir()
+    other = House(tmp_path / "another/project", house.store, isolation=house.isolation)
+    other.project.mkdir()
+    run_id = other.open(gated(other, wanted), **ASKED)
+    head = ledger.read(house.store, ledger.name_of(TARGET)).head
+    waits(other, run_id)
+    assert ledger.read(house.store, ledger.name_of(TARGET)).head == head
+    decide(other, run_id, "alice")
+    assert other.drive(run_id).done("migrate")
+    assert ledger.read(house.store, ledger.name_of(TARGET)).glass == {}

@@ -304,7 +304,7 @@ def test_what_is_rolled_back_and_lifted_is_older_than_nothing(town: Town) -> Non
 def test_a_hold_that_there_is_not_cannot_be_lifted(town: Town) -> None:
     deployed(town, "one")
     with pytest.raises(UsageError, match="nothing is held"):
-        rollback.lift(town.store, town.book, {"reason": "x"}, town.key, None)
+        rollback.lift(town.store, town.book, {"reason": "x"}, town.key)
 
 
 # Which one

@@ -181,14 +181,15 @@ def weakened(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         old, new = rules.from_json(entry.before.rules, key), rules.from_json(data["rules"], key)
         if old.people and not data["approvals"]:
             return [broken(key, "makes the rules weaker, and nobody approved that")]
-        asked = {"judged_by": old.digest, "wanted": new.digest}
+        judged_by, _, _ = subjects.judge(old, new)
+        asked = {"judged_by": judged_by.digest, "wanted": new.digest}
         for attempt in (each for attempts in evidence.run.attempts.values() for each in attempts):
             stage = evidence.plan.stages.get(attempt.stage)
             for seen in evidence.looks.get(attempt.name, ()):
                 if stage and seen.length == entry.event.seq and ledger_of(stage) == book.name:
                     subject = evidence.subjects[seen.subject]
                     if subject["rules"] == asked:
-                        return _let_through(book, entry, evidence, attempt, seen, judged_by=old, wanted=new)
+                        return _let_through(book, entry, evidence, attempt, seen, judged_by=judged_by, wanted=new)
         found.append(
             broken(key, f"makes the rules weaker, and no attempt of run {evidence.run.id} that went on asked for that")
         )

@@ -91,7 +91,9 @@ def promote(
 @click.option("--lift", is_flag=True, help="End the hold that a rollback left: other runs may deploy to ENV again.")
 @click.option("--reason", metavar="TEXT", help="Why it is lifted. It is recorded.")
 @click.option(
-    "--yes", is_flag=True, help="Do not ask, on a terminal, whether this is really meant, where nobody need approve it."
+    "--yes",
+    is_flag=True,
+    help="Do not ask whether this is really meant, where nobody need approve it; without a terminal it must be said.",
 )
 @_options
 def rollback(
@@ -142,19 +144,27 @@ def rollback(
     told, to = _going_back(opened, book, environment, named)
     if not output.as_json:
         _show_rollback(told)
-        _confirm(book, environment, ask=not yes)
+    if not yes:
+        _confirm(book, environment, can_ask=sys.stdin.isatty() and not output.as_json)
     older = opening.find(to.deployment.run, project, store, opening.Keys(key, trust), output=_QUIET)
     context = opening.roll_back(older, environment, output=output)
     run.drive(context, Wish(), jobs, output=output, about={"rolls_back": told})
 
 
-def _confirm(book: Ledger, environment: str, *, ask: bool) -> None:
-    """Ask whether it is really meant, on a terminal, if no gate will. Raises click.Abort."""
+def _confirm(book: Ledger, environment: str, *, can_ask: bool) -> None:
+    """Ask whether it is really meant, if no gate will. Raises Rejected; UsageError where there is nobody to ask."""
+    from pipeline.errors import Rejected, UsageError
     from pipeline.gates import rules
 
-    gated = book.rules and rules.from_json(book.rules, book.name).people
-    if ask and not gated and sys.stdin.isatty() and not click.confirm(f"roll {environment} back?", err=True):
-        raise click.Abort
+    if book.rules and rules.from_json(book.rules, book.name).people:
+        return
+    if not can_ask:
+        raise UsageError(
+            f"nobody need approve that {environment} goes back, and there is nobody to ask",
+            hint="Say that it is meant: --yes",
+        )
+    if not click.confirm(f"Roll {environment} back?", err=True):
+        raise Rejected("declined: nothing was deployed")
 
 
 def _book(store: Store, environment: str, trust: Trust | None, project: Path, run_id: str | None) -> Ledger:

@@ -7,7 +7,7 @@ defaults: what says nothing is refused, and `NOBODY` is what is written where no
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -231,6 +231,33 @@ def compare(old: Rules, new: Rules) -> Change:
     if weaker:
         return Change("weaker", weaker + stricter)
     return Change("stricter" if stricter else "equal", stricter)
+
+
+def together(old: Rules, new: Rules) -> Rules:
+    """Give what either demands, by which a change is judged that is weaker in something: what is stricter in it counts at once.
+
+    Who approves is of the old rules, and of the new ones only where nobody need by the old ones.
+    """
+    who = old
+    if not old.people:
+        who = new
+    elif new.people:
+        people = min(max(old.people, new.people), len(old.approvers))
+        who = replace(old, people=people, expires_s=min(old.expires_s, new.expires_s))
+    glass = {each: both for each in old.glass if (both := _both(old.glass[each], new.glass.get(each, ())))}
+    keys = {key for holders in (who.approvers, glass) for each in holders.values() for key in each}
+    limits = {**new.validity, **old.validity}
+    return replace(
+        who,
+        scan="required" if "required" in (old.scan, new.scan) else "none",
+        freezes=tuple(dict.fromkeys((*old.freezes, *new.freezes))),
+        glass=glass,
+        validity={key: limit for key, limit in limits.items() if key in keys},
+    )
+
+
+def _both(some: Keys, others: Keys) -> tuple[str, ...]:
+    return tuple(sorted(set(some) & set(others)))
 
 
 def _differences(old: Rules, new: Rules) -> Iterator[tuple[bool, str]]:

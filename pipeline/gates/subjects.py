@@ -77,13 +77,14 @@ def by_request(
 def judge(in_force: Rules | None, wanted: Rules, *, goes_back: bool = False) -> tuple[Rules, Rules, Change | None]:
     """Give the rules that count, those that are in force afterwards, and how these differ from those before.
 
-    Where the wanted ones are weaker, those in force count. Going back changes no rules, whatever the older run's plan wants: the shorter
+    Where the wanted ones are weaker, those in force count, with what is stricter in the wanted ones. Going back changes no rules, whatever the older run's plan wants: the shorter
     rule counts for it alone.
     """
     if goes_back and in_force:
         return rollbacks.short(in_force), in_force, None
     change = gate_rules.compare(in_force, wanted) if in_force else None
-    return (in_force if in_force and change and change.kind == "weaker" else wanted), wanted, change
+    is_weaker = in_force is not None and change is not None and change.kind == "weaker"
+    return (gate_rules.together(in_force, wanted) if in_force and is_weaker else wanted), wanted, change
 
 
 def verdicts(facts: Iterable[Mapping[str, Any]]) -> dict[str, str]:

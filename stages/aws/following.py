@@ -24,6 +24,8 @@ EVENTS_AFTER_S = 0.3
 """A stack that is done sooner is asked for its events once, not twice with a second between."""
 QUICK_S = 3.0
 """For which the stack itself is looked at as well, more often than its events may be: many updates take no longer."""
+QUIET_S = 60.0
+"""After which, without anything new, what is still under way is told: a deployment that hangs is not silent."""
 NESTED_AT_ONCE = 4
 """Nested stacks asked for their events each time that the root is, which is once a second: an application may nest dozens, and the
 account's rate of calls belongs to everything in it."""
@@ -135,14 +137,19 @@ def has_begun(under_way: Operation, within_s: float) -> bool:
 
 def follow(client: CloudFormationClient, under_way: Operation) -> Json:
     """Show the events of an operation until it has ended, and give the one that ended it. Raises Gone, StageError."""
-    started = time.monotonic()
+    started = said_at = time.monotonic()
     for delay_s in retry.growing(cloudformation.FIRST_LOOK_S, cloudformation.SLOWEST_LOOK_S):
         passed_s = time.monotonic() - started
         if (passed_s < QUICK_S and _is_at_rest(client, under_way.stack_id)) or (
             passed_s > EVENTS_AFTER_S and under_way.root.due_in_s() == 0
         ):
-            for event in under_way.new():
+            fresh = under_way.new()
+            for event in fresh:
                 show(event)
+            said_at = time.monotonic() if fresh else said_at
+            if time.monotonic() - said_at > QUIET_S:
+                log(f"nothing new for {time.monotonic() - said_at:.0f} s; under way: {', '.join(unfinished(under_way.all))}")
+                said_at = time.monotonic()
             closing = under_way.root.closing()
             if closing and not _goes_on(client, under_way.stack_id, closing):
                 for event in under_way.rest():
@@ -150,6 +157,16 @@ def follow(client: CloudFormationClient, under_way: Operation) -> Json:
                 return closing
         time.sleep(min(delay_s, under_way.root.due_in_s() or delay_s))
     raise AssertionError  # delays never end
+
+
+def unfinished(events: Sequence[Json]) -> list[str]:
+    """The resources that something is being done to, each with what and since when, by the last event of each. Pure."""
+    last = {event["path"]: event for event in events}
+    return [
+        f"{path} ({event['ResourceStatus']} since {event['Timestamp']:%H:%M:%S} UTC)"
+        for path, event in last.items()
+        if event["ResourceStatus"].endswith("_IN_PROGRESS")
+    ]
 
 
 def _goes_on(client: CloudFormationClient, stack_id: str, closing: Json) -> bool:

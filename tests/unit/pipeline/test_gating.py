@@ -172,6 +172,18 @@ def test_stricter_rules_apply_at_once(house: House) -> None:
     assert "1 of 2" in waits(house, stricter)
 
 
+def test_what_is_stricter_in_a_change_that_is_weaker_too_applies_at_once(house: House) -> None:
+    house.drive(house.open(gated(house, NOBODY), **ASKED))
+    mixed = rules(people=1, glass={"bob": (SigningKey("bob").line,)})
+    run_id = house.open(gated(house, mixed, "true # something else"), **ASKED)
+    assert "'bob' may break the glass now" in waits(house, run_id)
+    decide(house, run_id, "alice")
+    house.drive(run_id)
+    assert ledger.read(house.store, ledger.name_of(TARGET)).rules == mixed.as_json()
+    findings = verify.Audit(house.store, None).run(run_id).findings
+    assert [str(each) for each in findings if each.grade == "broken"] == []
+
+
 def test_a_used_approval_is_not_used_again(house: House) -> None:
     """An approval is for one run, so the same one can only be met again in the same run."""
     run_id = house.open(gated(house, rules()), **ASKED)

@@ -64,8 +64,11 @@ def test_on_a_terminal_it_is_asked_whether_it_is_meant_where_no_gate_asks(town: 
     ) as process:
         os.write(ours, b"n\n")
         _, said = process.communicate(timeout=60)
-    assert "roll production back? [y/N]" in said
-    assert process.returncode == 130
+    assert "Roll production back? [y/N]" in said
+    assert "declined: nothing was deployed" in said
+    assert process.returncode == 5
+    assert "Say that it is meant: --yes" in machine.towpath("rollback", "production", code=2).stderr
+    assert machine.towpath("rollback", "production", "--json", code=2).stdout == ""
     assert len(machine.json("runs")) == 2
     os.close(ours)
     os.close(theirs)

@@ -13,7 +13,8 @@ from support.approvers import NOW, PROPOSAL, SigningKey, document, rules
 from pipeline.errors import VerificationFailed
 from pipeline.gates import decide
 from pipeline.gates.decide import Received
-from pipeline.gates.rules import LONGEST_S, NOBODY, Rules, compare, from_json, problems
+from pipeline.gates.freezes import Freeze
+from pipeline.gates.rules import LONGEST_S, NOBODY, Rules, compare, from_json, problems, together
 
 ALICE, OTHER = SigningKey("alice").line, SigningKey("other").line
 BASE = rules(2)
@@ -231,6 +232,30 @@ def test_rules_that_are_not_weaker_open_nothing_that_was_shut(
         for each in (old, new)
     )
     assert not (now.state == "open" and then.state != "open")
+
+
+@given(any_rules(), any_rules(), st.sets(st.sampled_from(DOCUMENTS)), st.sampled_from(["alice", "eve"]))
+def test_what_a_weaker_change_is_judged_by_opens_nothing_that_was_shut(
+    old: Rules, new: Rules, documents: set[bytes], who: str
+) -> None:
+    received = [Received(each, NOW) for each in documents]
+    then, both = (
+        decide.decide(received, each, proposal=PROPOSAL, now=NOW, requester=who, authors=["dora"])
+        for each in (old, together(old, new))
+    )
+    assert not (both.state == "open" and then.state != "open")
+    assert problems(together(old, new)) == []
+
+
+def test_what_is_stricter_in_a_weaker_change_counts_at_once() -> None:
+    """Who adds approvals, a freeze and somebody to break the glass in one go does not mean the first two for later."""
+    freeze = Freeze("night", "22:00", "06:00", "UTC")
+    glass = {"alice": (SigningKey("alice").line,)}
+    wanted = rules(2, scan="required", freezes=(freeze,), glass=glass)
+    judged_by = together(NOBODY, wanted)
+    assert compare(NOBODY, wanted).kind == "weaker"
+    assert (judged_by.people, judged_by.scan, judged_by.freezes, judged_by.glass) == (2, "required", (freeze,), {})
+    assert together(wanted, NOBODY).as_json() == dataclasses.replace(wanted, glass={}).as_json()
 
 
 @given(any_rules(), any_rules())

@@ -77,3 +77,33 @@ def test_dozens_of_nested_stacks_are_asked_in_turns(monkeypatch: pytest.MonkeyPa
 )
 def test_what_frees_a_stack(target: Target, command: str) -> None:
     assert following.recovery(target) == command
+
+
+def test_what_is_under_way_is_told_by_the_last_event_of_each_resource() -> None:
+    events = [
+        {"path": "demo", "ResourceStatus": "CREATE_IN_PROGRESS", "Timestamp": START},
+        {"path": "Slow", "ResourceStatus": "CREATE_IN_PROGRESS", "Timestamp": START + timedelta(seconds=5)},
+        {"path": "Fn", "ResourceStatus": "CREATE_IN_PROGRESS", "Timestamp": START},
+        {"path": "Fn", "ResourceStatus": "CREATE_COMPLETE", "Timestamp": START + timedelta(seconds=2)},
+    ]
+    assert following.unfinished(events) == [
+        "demo (CREATE_IN_PROGRESS since 00:00:00 UTC)",
+        "Slow (CREATE_IN_PROGRESS since 00:00:05 UTC)",
+    ]
+
+
+def test_a_stack_that_hangs_is_not_silent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(following, "QUIET_S", 0.2)
+    monkeypatch.setattr(following, "_is_at_rest", lambda *_: False)
+    client: Any = Client({ROOT: [event(ROOT, "demo", "UPDATE_IN_PROGRESS", physical=ROOT)]})
+    under_way = following.operation(client, ROOT, "ours", START)
+    monkeypatch.setattr(under_way.root, "due_in_s", lambda: 0)
+
+    def end_it() -> None:
+        if "nothing new for" in capsys.readouterr().out:
+            client.events[ROOT].append(event(ROOT, "demo", "UPDATE_COMPLETE", physical=ROOT, seconds=2))
+
+    looked = under_way.new
+    monkeypatch.setattr(under_way, "new", lambda: (end_it(), looked())[1])
+    closing = following.follow(client, under_way)
+    assert closing["ResourceStatus"] == "UPDATE_COMPLETE"

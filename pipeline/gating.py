@@ -4,7 +4,8 @@ What people approve is a subject around the proposal's own: with it stand the ru
 rules if there is one, and the verdicts of the scan over the images. Any difference in any of it is another subject.
 
     look    reads, and says how the gate stands; nothing is written
-    enter   before the apply phase: the target's enrolment, a change of rules, and the intent, into the ledger
+    enter   before the apply phase, into the ledger: the target's enrolment, a change of rules, and the intent; or that an intent of an
+            attempt that died is gone on with. Either is put only if nothing else has come into the ledger since `look`
     leave   after it: what came of it
 """
 
@@ -424,13 +425,15 @@ def has_begun(store: Store, run: Run, stage: PlannedStage, proposal: Proposal, t
 
 
 def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) -> Ledger:
-    """Write into the ledger that this is about to begin; `tried` is the stage's kind and attempt.
+    """Write into the ledger that this is about to begin, or is gone on with; `tried` is the stage's kind and attempt.
 
     Raises Blocked if the ledger has moved since `look`.
     """
-    if gate.begun:
-        return gate.ledger
     kind, attempt = tried
+    after = [{"run": each.run, "stage": each.stage} for each in gate.left]
+    if gate.begun:
+        resumed = {"run": run.id, "stage": gate.subject["stage"], "attempt": attempt, "after": after}
+        return ledger.append(store, gate.ledger, [(ledger.DEPLOYMENT_RESUMED, resumed)], key)
     approvals = [_approval(store, each) for each in (gate.decision.counted if gate.decision else [])]
     entries: list[tuple[str, dict[str, Any]]] = []
     if gate.ledger.rules is None:
@@ -451,7 +454,7 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
         "requester": run.data.get("requester"),
         "judged_by": gate.judged_by.digest,
         "approvals": approvals,
-        "after": [{"run": each.run, "stage": each.stage} for each in gate.left],
+        "after": after,
         **({"way": way} if (way := rollbacks.way(run.data)) else {}),
     }
     if gate.waived:

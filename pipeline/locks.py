@@ -77,30 +77,31 @@ def holders(store: Store, book: Ledger, run_id: str) -> list[Holder]:
 
 
 def _begun(book: Ledger) -> Iterator[Event]:
-    """Give the event of each intent that is open."""
-    last = {(event.data["run"], event.data["stage"]): event for event in ledger.intended(book.events)}
+    """Give of each intent that is open the event of the attempt that was last at it."""
+    last = {(event.data["run"], event.data["stage"]): event for event in ledger.taken_up(book.events)}
     return (last[which] for which in book.intents)
 
 
 def _holder(store: Store, book: Ledger, event: Event) -> Holder:
     data, writer, since = event.data, event.data["writer"], event.at
-    living = None
-    try:  # whoever went on with it has an attempt of its own, and stands in no ledger
+    living, number = None, data["attempt"]
+    asked = book.intents[data["run"], data["stage"]].get("requester")
+    try:  # whoever is about to go on with it has an attempt of its own, and may not stand in the ledger yet
         run = runs.load(store, data["run"])
         last = run.last(data["stage"])
         living = last is not None and last.outcome is None and alive(store, plans.of(store, run), run, last)
         if last and living:
-            writer, since = last.writer, last.opened_at
+            writer, since, number = last.writer, last.opened_at, last.number
     except (TowpathError, KeyError):  # a run that is not here, or does not hold: what the ledger itself says is left
         living = _lives(store, writer, event_key(book.name, event.seq), LIMITS.stage_timeout_s * _PHASES)
     return Holder(
         run=data["run"],
         stage=data["stage"],
-        attempt=data["attempt"],
+        attempt=number,
         pid=int(writer["pid"]),
         host=str(writer["host"]),
         since=since,
-        asked_for_by=ledger.asked_for_by(data.get("requester")),
+        asked_for_by=ledger.asked_for_by(asked),
         alive=living and data["run"] not in book.abandoned,
     )
 

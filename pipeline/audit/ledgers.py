@@ -10,8 +10,8 @@
 6. By those rules, at that time, the approvals that are recorded open the gate, and the ledger names just those that counted.
 7. What came of it is what an attempt says that acted on it: the one that intended it, or one that went on after that had died or
    lost sight of it.
-8. Each attempt that applied something behind a gate stands in the ledger, and its outcome once it is decided. The ledger is what
-   each attempt had seen of it.
+8. Each attempt that applied something behind a gate stands in the ledger, also one that went on with what an older one had begun, and
+   the outcome once it is decided. The ledger is what each attempt had seen of it.
 9. What an attempt found rejected, none that came after it was let through to do.
 10. Nothing older was put over something newer: what was let through was not outdated then, and what was held up as that, was.
 11. Where another run's deployment had begun and was not over, it says so: it came after one that had died.
@@ -250,11 +250,33 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         found += _kept_out(key, entry, judged_by, seen, waived)
         found += _overheard(key, entry, evidence, seen, judged_by)
         found += _let_through(book, entry, evidence, attempt, seen, judged_by=judged_by, wanted=wanted)
-        others = {which for which in entry.before.intents if which[0] != run.id}
-        named = {(each["run"], each["stage"]) for each in data.get("after") or []}
-        if others != named:
-            text = "was let through while another run's deployment was under way, and names others"
-            found.append(broken(key, text, sorted(others), sorted(named)))
+        found += _comes_after(key, entry, run)
+    return found
+
+
+def _comes_after(key: str, entry: Entry, run: Run) -> list[Finding]:
+    """Rule 11."""
+    others = {which for which in entry.before.intents if which[0] != run.id}
+    named = {(each["run"], each["stage"]) for each in entry.event.data.get("after") or []}
+    text = "was let through while another run's deployment was under way, and names others"
+    return [broken(key, text, sorted(others), sorted(named))] if others != named else []
+
+
+def resumed(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
+    """Rules 4 and 11 for an attempt that goes on with what an older one had begun."""
+    found: list[Finding] = []
+    key, data, run = book.key(entry), entry.event.data, evidence.run
+    with reading(key, found):
+        attempt = next((each for each in run.attempts.get(data["stage"], []) if each.number == data["attempt"]), None)
+        seen = evidence.looked.get(attempt.name) if attempt else None
+        if attempt is None or seen is None:
+            return [broken(key, f"attempt {data['attempt']} of {data['stage']} did not look at its gate and go on")]
+        intent = governing(book, attempt, evidence)
+        if intent is None or intent.event.data["attempt"] == attempt.number:
+            found.append(broken(key, f"goes on with what no older attempt of {attempt.stage} had begun"))
+        if seen.length != entry.event.seq:
+            found.append(broken(key, f"was not decided on the ledger as it was then, but with {seen.length} events"))
+        found += _comes_after(key, entry, run)
     return found
 
 
@@ -454,10 +476,12 @@ def _newer(book: Book, length: int, evidence: Evidence, stage: PlannedStage) -> 
 def accounted(book: Book, attempt: Attempt, evidence: Evidence) -> list[Finding]:
     """Rule 8 for an attempt that went on after looking at its gate."""
     run, intent = evidence.run, governing(book, attempt, evidence)
-    if intent is None:
+    if intent is None or attempt.number not in _taken_up(book, intent):
         if attempt.phase != "apply":
             return []  # it was killed between looking and writing that down
         text = f"holds no intent of {attempt.name} of run {run.id}, which applied what it proposed"
+        if intent:
+            text = f"does not say that {attempt.name} of run {run.id} went on with what an older attempt had begun"
         return [broken(book.name, text)]
     closing = _closed_by(book, intent)
     if attempt.outcome in ("succeeded", "failed") and not attempt.undecided:
@@ -499,6 +523,12 @@ def _closed_by(book: Book, intent: Entry) -> Entry | None:
     """Give the entry that ends what an intent began."""
     following = next(_later(book, intent), None)
     return following if following and following.event.type == ledger.DEPLOYMENT_FINISHED else None
+
+
+def _taken_up(book: Book, intent: Entry) -> set[int]:
+    """Give the numbers of the attempts that the ledger says acted on an intent, or went on with it."""
+    told = ledger.taken_up(each.event for each in book.entries[intent.event.seq :])
+    return {each.data["attempt"] for each in told if _which(each.data) == _which(intent.event.data)}
 
 
 def _superseded(book: Book, intent: Entry) -> bool:

@@ -6,6 +6,7 @@ if its number is free, so of two runners that decide on the same state one finds
     target.enrolled        the rules in force from now on; the first event after the opening
     rules.changed          other rules, with the approvals that allowed a weaker set
     deployment.intended    before a change set is executed: run, stage, attempt, subject, release, approvals
+    deployment.resumed     before a later attempt goes on with what was intended, as the runner at it had died
     deployment.finished    what came of it
     break-glass.reviewed   of what was let through by breaking the glass: who has reviewed that
     lock.taken             by people: nothing is deployed there any more; who, and why
@@ -45,6 +46,7 @@ TYPE = "application/vnd.towpath.ledger-event.v1+json"
 TARGET_ENROLLED = "target.enrolled"
 RULES_CHANGED = "rules.changed"
 DEPLOYMENT_INTENDED = "deployment.intended"
+DEPLOYMENT_RESUMED = "deployment.resumed"
 DEPLOYMENT_FINISHED = "deployment.finished"
 GLASS_REVIEWED = "break-glass.reviewed"
 LOCK_TAKEN = "lock.taken"
@@ -259,6 +261,11 @@ def intended(events: Iterable[chain.Event]) -> Iterator[chain.Event]:
     return (event for event in events if event.type == DEPLOYMENT_INTENDED)
 
 
+def taken_up(events: Iterable[chain.Event]) -> Iterator[chain.Event]:
+    """Give the events that say that an attempt is about to act, in order: the first on what was intended, or a later one. Pure."""
+    return (event for event in events if event.type in (DEPLOYMENT_INTENDED, DEPLOYMENT_RESUMED))
+
+
 def begun(events: Iterable[chain.Event]) -> Iterator[Deployment]:
     """Give the deployments that were intended, in order: by `deploy` alone, as programs of the user's replace nothing. Pure."""
     for event in events:
@@ -346,6 +353,16 @@ def _intended(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
     }
 
 
+def _resumed(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
+    data = event.data
+    intent = ledger.intents.get((data["run"], data["stage"]))
+    if intent is None:
+        raise VerificationFailed(f"{ledger.name}: a deployment of run {data['run']} was resumed that was not intended")
+    if not data["attempt"] > intent["attempt"]:
+        raise VerificationFailed(f"{ledger.name}: event {event.seq} resumes what no earlier attempt began")
+    return {"abandoned": ledger.abandoned - {data["run"]}}
+
+
 def _broken(event: chain.Event) -> dict[str, dict[str, Any]]:
     """What is to be reviewed of something that was let through, by the digest of the statement that broke the glass."""
     data = event.data
@@ -397,6 +414,7 @@ _CHANGES: dict[str, Callable[[Ledger, chain.Event], dict[str, Any]]] = {
     TARGET_ENROLLED: lambda _, event: {"rules": event.data["rules"]},
     RULES_CHANGED: lambda _, event: {"rules": event.data["rules"]},
     DEPLOYMENT_INTENDED: _intended,
+    DEPLOYMENT_RESUMED: _resumed,
     DEPLOYMENT_FINISHED: _finished,
     GLASS_REVIEWED: _reviewed,
     LOCK_TAKEN: _taken,

@@ -121,7 +121,7 @@ def test_what_a_killed_runner_held_passes_on_and_says_from_whom(house: House) ->
 
 
 def test_who_went_on_with_what_a_dead_runner_left_holds_the_target(house: House) -> None:
-    """The ledger names the attempt that died; another one is at it, and stands in no ledger."""
+    """The ledger names the attempt that died, then the one that is at it."""
     once = f"cd {house.project}; test -e one.in || {{ touch one.in; sleep 60; }}; touch two.in; sleep 2"
     first = house.open(gated(house, NOBODY, once), **ASKED)
     second = house.open(gated(house, NOBODY), **ASKED)
@@ -130,7 +130,7 @@ def test_who_went_on_with_what_a_dead_runner_left_holds_the_target(house: House)
     runner.communicate(timeout=20)
     again = started(house, first, "two.in")
     blocked = run_process(house, second)
-    assert (blocked.returncode, f"attempt 1, process {again.pid} on " in blocked.stderr) == (6, True), blocked.stderr
+    assert (blocked.returncode, f"attempt 2, process {again.pid} on " in blocked.stderr) == (6, True), blocked.stderr
     again.communicate(timeout=30)
     assert run_process(house, second).returncode == 0
 

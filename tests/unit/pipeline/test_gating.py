@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -222,8 +223,7 @@ def test_killed_after_it_began_it_is_not_asked_for_again(house: House) -> None:
         document.unlink()  # as if it had expired: an approval limits when something begins, not how long it takes
     assert house.drive(run_id).done("migrate")
     types = [event.type for event in ledger.read(house.store, ledger.name_of(TARGET)).events]
-    assert types.count("deployment.intended") == 1
-    assert types[-1] == "deployment.finished"
+    assert types[-3:] == ["deployment.intended", "deployment.resumed", "deployment.finished"]
 
 
 def test_what_fails_after_the_gate_is_told_and_may_be_proposed_again(house: House) -> None:
@@ -276,6 +276,29 @@ def test_what_has_begun_is_finished_although_it_is_outdated(house: House) -> Non
     assert killed_in(house, older, "migrate").returncode == -signal.SIGKILL
     deployed(house, house.open(*release(house), **ASKED))
     assert house.drive(older, Wish(only=frozenset({"migrate"}))).done("migrate")
+
+
+@pytest.mark.parametrize("first", ["resumed", "new"])
+def test_of_one_that_goes_on_and_one_that_comes_new_one_looks_again(house: House, first: str) -> None:
+    """Both had looked while the runner was dead, so neither had seen the other."""
+    flag = house.project / "migrate.started"
+    left = house.open(gated(house, NOBODY, f"touch {flag}; sleep 60"), **ASKED)
+    new = house.open(gated(house, NOBODY), **ASKED)
+    assert killed_in(house, left, "migrate").returncode == -signal.SIGKILL
+    context = house.context(new)
+    context.propose_only = True
+    with contextlib.suppress(Waiting):
+        engine.drive(context, Wish(), 1)
+    entries = {"resumed": (look(house, left), house.load(left), 2), "new": (look(house, new), house.load(new), 2)}
+    assert {gate.state for gate, _, _ in entries.values()} == {"open"}
+    entered, late = sorted(entries, key=lambda each: each != first)
+    for name in (entered, late):
+        gate, run, number = entries[name]
+        if name == late:
+            with pytest.raises(Blocked, match="written to by someone else just now"):
+                gating.enter(house.store, gate, run, ("command", number), house.key)
+        else:
+            gating.enter(house.store, gate, run, ("command", number), house.key)
 
 
 def test_a_proposal_that_waits_is_not_approved_once_it_is_outdated(house: House) -> None:

@@ -21,9 +21,10 @@
     the store's clock said then.
 14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger; it was
     the last to be deployed since it was opened. While it holds up others, none was let through, and what was held up was held.
-15. Nothing was let through while its target was locked, whoever broke the glass. What goes on with what had begun, had been let
-    through before.
+15. Nothing was let through while its target was locked, whoever broke the glass.
 16. Nor was anything that somebody who may had rejected, whose word still lies in the inbox and came before the gate was looked at.
+17. What went on with something that had begun, and began it anew, did so at a target that was not locked, held or frozen by then, unless
+    breaking the glass had waived the freeze when it was let through; and rule 16 holds for it.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import VerificationFailed
 from pipeline.gates import decide, freezes, order, rollbacks, rules, statements, subjects
-from pipeline.record import chain, digest, ledger
+from pipeline.record import chain, digest, ledger, replay
 from pipeline.record.writer import event_key
+from stages.kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -277,6 +279,9 @@ def resumed(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         if seen.length != entry.event.seq:
             found.append(broken(key, f"was not decided on the ledger as it was then, but with {seen.length} events"))
         found += _comes_after(key, entry, run)
+        if KINDS[evidence.plan.stages[attempt.stage].kind].begins_anew:
+            waived = _waived(intent.event.data) if intent else frozenset()
+            found += _begun_anew(book, entry, evidence, seen, waived)
     return found
 
 
@@ -287,7 +292,7 @@ def _kept_out(key: str, entry: Entry, judged_by: Rules, seen: Looked, waived: fr
     if frozen and "window" not in waived:
         found.append(broken(key, f"was let through at {seen.clock.isoformat()}, when the target was {frozen}"))
     lock = entry.before.lock
-    if lock and not _goes_on(entry):
+    if lock:
         by = ledger.asked_for_by(lock["by"])
         found.append(broken(key, f"was let through, though it was locked by {by} since {lock['at']}"))
     return found
@@ -295,7 +300,7 @@ def _kept_out(key: str, entry: Entry, judged_by: Rules, seen: Looked, waived: fr
 
 def _overheard(key: str, entry: Entry, evidence: Evidence, seen: Looked, judged_by: Rules) -> list[Finding]:
     """Rule 16: nobody who might had said no."""
-    if not judged_by.people or _goes_on(entry):
+    if not judged_by.people:
         return []
     stage = evidence.plan.stages[entry.event.data["stage"]]
     target = statements.target_of(stage.target) if stage.target else {}
@@ -308,10 +313,16 @@ def _overheard(key: str, entry: Entry, evidence: Evidence, seen: Looked, judged_
     return []
 
 
-def _goes_on(entry: Entry) -> bool:
-    """Tell whether an intent is of just what the stage had begun before, and nobody had seen the end of."""
-    begun = entry.before.intents.get(_which(entry.event.data))
-    return begun is not None and begun.get("proposal") == entry.event.data["proposal"]
+def _begun_anew(book: Book, entry: Entry, evidence: Evidence, seen: Looked, waived: frozenset[str]) -> list[Finding]:
+    """Rule 17."""
+    seq, run, before, key = entry.event.seq, evidence.run, entry.before, book.key(entry)
+    stage = evidence.plan.stages[entry.event.data["stage"]]
+    judged_by = _judged_by(book, seq, run, stage)
+    held = before.hold and evidence.plan.releases(stage) and not _origin(book, seq, run, stage)
+    frozen = freezes.frozen(judged_by.freezes, seen.clock) if "window" not in waived else None
+    against = {"was locked": before.lock, "was held by a rollback": held, f"was {frozen}": frozen}
+    found = [broken(key, f"begins anew, though the target {each}") for each, is_so in against.items() if is_so]
+    return found + _overheard(key, entry, evidence, seen, judged_by)
 
 
 def _in_order(
@@ -391,6 +402,9 @@ def governing(book: Book, attempt: Attempt, evidence: Evidence) -> Entry | None:
     closing = _closed_by(book, begun[-1]) if begun else None
     if not begun or (closing and closing.event.seq < seen.length):
         return None
+    older = [each for each in evidence.run.attempts.get(attempt.stage, []) if each.number < attempt.number]
+    if not replay.applied_since(older, begun[-1].event.data["attempt"]):
+        return None  # nothing had begun yet
     theirs, ours = (evidence.subjects.get(each) for each in (begun[-1].event.data["subject"], seen.subject))
     if not theirs or not ours:  # other rules may be in force by then, but not another proposal
         return None
@@ -443,11 +457,16 @@ def _was_held(book: Book, length: int, event: Event, run: Run, stage: PlannedSta
     if state != "frozen":
         others = [which for which in before.intents if which[0] != run.id]
         return bool({"held": before.hold, "locked": before.lock, "busy": others}[state])
-    wanted = rules.from_json(stage.rules, book.name)
-    known = rules.from_json(before.rules, book.name) if before.rules else None
-    goes_back = stage.kind == "deploy" and _origin(book, length, run, stage) is not None
-    judged_by, _, _ = subjects.judge(known, wanted, goes_back=goes_back)
+    judged_by = _judged_by(book, length, run, stage)
     return freezes.frozen(judged_by.freezes, datetime.fromisoformat(event.data["clock"])) is not None
+
+
+def _judged_by(book: Book, length: int, run: Run, stage: PlannedStage) -> Rules:
+    """Give the rules that counted for a stage when the ledger was this long."""
+    in_force = book.at(length).rules
+    known = rules.from_json(in_force, book.name) if in_force else None
+    goes_back = stage.kind == "deploy" and _origin(book, length, run, stage) is not None
+    return subjects.judge(known, rules.from_json(stage.rules, book.name), goes_back=goes_back)[0]
 
 
 def _held_up_outdated(book: Book, attempt: Attempt, length: int, key: str, evidence: Evidence) -> list[Finding]:

@@ -381,7 +381,9 @@ def outcome(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         told = [
             evidence.applied.get(each.name)
             for each in run.attempts.get(data["stage"], [])
-            if (intent := governing(book, each, evidence)) and _closed_by(book, intent) is entry
+            if (intent := governing(book, each, evidence))
+            and _acted(each, intent)
+            and _closed_by(book, intent) is entry
         ]
         if (data["outcome"], data["functions"]) not in told:
             found.append(broken(key, f"tells of another outcome than the attempts of {data['stage']} in run {run.id}"))
@@ -503,7 +505,7 @@ def accounted(book: Book, attempt: Attempt, evidence: Evidence) -> list[Finding]
             text = f"does not say that {attempt.name} of run {run.id} went on with what an older attempt had begun"
         return [broken(book.name, text)]
     closing = _closed_by(book, intent)
-    if attempt.outcome in ("succeeded", "failed") and not attempt.undecided:
+    if attempt.outcome in ("succeeded", "failed") and not attempt.undecided and _acted(attempt, intent):
         told = (closing.event.data["outcome"], closing.event.data["functions"]) if closing else None
         if told is None:
             text = f"does not hold that {attempt.name} of run {run.id} {attempt.outcome}: its end was cut off"
@@ -542,6 +544,11 @@ def _closed_by(book: Book, intent: Entry) -> Entry | None:
     """Give the entry that ends what an intent began."""
     following = next(_later(book, intent), None)
     return following if following and following.event.type == ledger.DEPLOYMENT_FINISHED else None
+
+
+def _acted(attempt: Attempt, intent: Entry) -> bool:
+    """Tell whether what became of an attempt is what came of an intent: of an older one's, only if it began to apply that."""
+    return attempt.phase == "apply" or attempt.number == intent.event.data["attempt"]
 
 
 def _taken_up(book: Book, intent: Entry) -> set[int]:

@@ -85,6 +85,11 @@ class Attempt:
         return self.outcome in INTERRUPTED or (lost and self.proposal is not None)
 
     @property
+    def began_nothing(self) -> bool:
+        """Whether it ended before it began a phase, so that what older ones had begun is as they left it."""
+        return self.phase is None and self.outcome != "succeeded"
+
+    @property
     def has_result(self) -> bool:
         """Whether it did all it had to do, and its writer died before it closed the chain."""
         return self.outcome is None and "apply" in self.finished

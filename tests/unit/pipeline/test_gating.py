@@ -15,7 +15,7 @@ from support.gated import ASKED, TARGET, break_glass, decide, deployed, done, ga
 from support.plans import House, killed_in
 from support.signing import trust_line
 
-from pipeline import engine, gating, locks
+from pipeline import earlier, engine, gating, locks
 from pipeline.audit import verify
 from pipeline.errors import Blocked, Rejected, StageFailed, VerificationFailed, Waiting
 from pipeline.gates import freezes
@@ -342,6 +342,48 @@ def test_a_program_is_not_begun_anew_once_somebody_has_rejected_it(house: House)
         with pytest.raises(Rejected, match="it loses data"):
             house.drive(run_id, only)
     assert (done(house), judged(house, run_id)) == (1, [])
+
+
+def test_an_attempt_that_cannot_even_begin_says_nothing_of_what_was_cut_off(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OURS", "correct-horse-battery")
+    flag = house.project / "migrate.started"
+    stage = gated(house, NOBODY, f"test -e {flag} && exit 0; touch {flag}; sleep 60")
+    run_id = house.open(dataclasses.replace(stage, secrets={"TOKEN": SecretSource("variable", "OURS")}), **ASKED)
+    assert killed_in(house, run_id, "migrate").returncode == -signal.SIGKILL
+    monkeypatch.delenv("OURS")
+    with pytest.raises(StageFailed, match="OURS"):
+        house.drive(run_id)
+    book = ledger.read(house.store, ledger.name_of(TARGET))
+    assert (list(book.intents), book.events[-1].type) == ([(run_id, "migrate")], "deployment.resumed")
+    assert judged(house, run_id) == []
+    monkeypatch.setenv("OURS", "correct-horse-battery")
+    assert house.drive(run_id).done("migrate")
+    assert ledger.read(house.store, ledger.name_of(TARGET)).events[-1].data["outcome"] == "succeeded"
+    assert judged(house, run_id) == []
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "adopted"),
+    [
+        ([("apply", None)], 1),
+        ([("apply", None), (None, "failed")], 1),
+        ([("apply", "canceled"), (None, "waiting"), (None, "failed"), (None, None)], 1),
+        ([("apply", "canceled"), (None, "waiting")], 2),
+        ([("propose", "waiting"), (None, "failed")], None),
+        ([("apply", None), ("apply", "failed"), (None, "failed")], None),
+        ([("apply", None), (None, "succeeded")], None),
+    ],
+)
+def test_with_whose_proposal_to_go_on(
+    house: House, outcomes: list[tuple[Phase | None, Any]], adopted: int | None
+) -> None:
+    run = house.load(house.open(gated(house, NOBODY), **ASKED))
+    for number, (phase, outcome) in enumerate(outcomes, 1):
+        run.add(Attempt("migrate", number, run.head, "", "", {}, {}, None, phase=phase, outcome=outcome))
+    found = earlier.proposed(run, "migrate")
+    assert (found.number if found else None) == adopted
 
 
 @pytest.mark.parametrize(("phase", "state"), [("propose", "locked"), ("apply", "open")])

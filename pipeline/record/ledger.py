@@ -10,7 +10,7 @@ if its number is free, so of two runners that decide on the same state one finds
     deployment.finished    what came of it
     break-glass.reviewed   of what was let through by breaking the glass: who has reviewed that
     lock.taken             by people: nothing is deployed there any more; who, and why
-    lock.released          and why no longer; with a run, that its runner is dead, and its deployment holds nobody out
+    lock.released          and why no longer; with a run, that the runners of its attempts are dead, and what they began holds nobody out
     hold.lifted            that releases may be deployed again after a rollback, on whose word and why
 
 A rollback that succeeded holds up every other deployment of a release from then on, until somebody lifts that.
@@ -63,7 +63,7 @@ class Ledger:
     run and stage; there may be several, since what died half-way keeps nobody else out. `current` is the last `deploy`
     that succeeded, None once a `delete` has: programs of the user's pass the same gate, and replace nothing. `hold` is the rollback since which nothing else
     may be deployed, None where nothing is held. `lock` says by whom, since when and why nothing is deployed there, if somebody said
-    so; `abandoned` are runs of which somebody said that their runner is dead. `glass` says, by the digest of the statement, what was let
+    so; `abandoned` are attempts, by run, stage and number, of which somebody said that their runner is dead. `glass` says, by the digest of the statement, what was let
     through by breaking the glass and is not reviewed yet.
     """
 
@@ -76,7 +76,7 @@ class Ledger:
     hold: Deployment | None = None
     events: tuple[chain.Event, ...] = field(default=(), repr=False)
     lock: dict[str, Any] | None = None
-    abandoned: frozenset[str] = frozenset()
+    abandoned: frozenset[tuple[str, str, int]] = frozenset()
     glass: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -348,7 +348,6 @@ def _intended(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
     data = event.data
     return {
         "intents": {**ledger.intents, (data["run"], data["stage"]): data},
-        "abandoned": ledger.abandoned - {data["run"]},
         "glass": {**ledger.glass, **_broken(event)},
     }
 
@@ -360,7 +359,7 @@ def _resumed(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
         raise VerificationFailed(f"{ledger.name}: a deployment of run {data['run']} was resumed that was not intended")
     if not data["attempt"] > intent["attempt"]:
         raise VerificationFailed(f"{ledger.name}: event {event.seq} resumes what no earlier attempt began")
-    return {"abandoned": ledger.abandoned - {data["run"]}}
+    return {}
 
 
 def _broken(event: chain.Event) -> dict[str, dict[str, Any]]:
@@ -387,7 +386,10 @@ def _taken(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
 
 
 def _released(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
-    return {"abandoned": ledger.abandoned | {event.data["run"]}} if event.data["run"] else {"lock": None}
+    run = event.data["run"]
+    if not run:
+        return {"lock": None}
+    return {"abandoned": ledger.abandoned | {(run, each["stage"], each["attempt"]) for each in event.data["attempts"]}}
 
 
 def _finished(ledger: Ledger, event: chain.Event) -> dict[str, Any]:

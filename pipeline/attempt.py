@@ -93,7 +93,7 @@ def _input(run: Run, source: str, name: str) -> dict[str, Any]:
 
 @dataclass
 class _Attempt:
-    """The phases of one attempt, while they run."""
+    """The phases of one attempt, while they run. `began` is the last of them that was about to begin."""
 
     context: Context
     stage: PlannedStage
@@ -105,6 +105,7 @@ class _Attempt:
     inputs: dict[str, dict[str, Any]]
     ahead: list[str]
     proposal: contract.Proposal | None = None
+    began: contract.Phase | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
     redactor: Redactor = field(default_factory=Redactor)
@@ -157,9 +158,13 @@ class _Attempt:
         return self.proposal
 
     def _pass(self, gate: Passage) -> Outcome:
-        """Apply what the gate let through, and say in the ledger what came of it."""
+        """Apply what the gate let through, and say in the ledger what came of it.
+
+        Of what an older attempt had begun, one that could not even begin has nothing to say.
+        """
         outcome = self._phase("apply", gate.told_apart)
-        gate.leave(outcome, self.facts, self.failure)
+        if self.began == "apply" or not gate.resumes:
+            gate.leave(outcome, self.facts, self.failure)
         return outcome
 
     def _inherit(self, older: Attempt) -> Outcome:
@@ -273,6 +278,7 @@ class _Attempt:
         if shown:
             told["shown"] = {name: each.as_json() for name, each in shown.items()}
         self.writer.append(chain.PHASE_INTENDED, told)
+        self.began = phase
         return job
 
     def _evidence(self, phase: contract.Phase) -> dict[str, Shown]:

@@ -32,13 +32,16 @@ def under_way(store: Store, plan: Plan, run: Run) -> list[Attempt]:
 def proposed(run: Run, stage: str) -> Attempt | None:
     """Give the attempt with whose proposal to go on, rather than propose something else: it is waited for, or was being applied.
 
-    An attempt that died before it began a phase adds nothing to what stood before it.
+    An attempt that died before it began a phase adds nothing to what stood before it. One that ended there by itself takes nothing from what was
+    being applied; what was only waited for is proposed anew after it.
     """
+    ended = False
     for last in reversed(run.attempts.get(stage, [])):
-        if last.outcome == "waiting" or last.undecided:
+        if last.undecided or (last.outcome == "waiting" and not ended):
             return last
-        if last.outcome not in INTERRUPTED or last.phase:
+        if not last.began_nothing:
             break
+        ended |= last.outcome not in INTERRUPTED
     return None
 
 
@@ -77,10 +80,12 @@ def unknown(context: Context, name: str) -> list[Earlier]:
     """Give the attempts just before of which nobody knows what they came to, once nothing of them is alive any more."""
     found: list[Earlier] = []
     for last in reversed(context.run.attempts.get(name, [])):
+        if last.phase is None:
+            if last.began_nothing:
+                continue
+            break
         if last.outcome not in INTERRUPTED and not last.undecided:
             break
-        if last.phase is None:
-            continue
         handle = runs.handle(context.run.id, name, last.number)
         if not context.executor.lost(f"{handle}-{last.phase}"):
             hint = f"Look at it, and end it: ps -ef | grep {handle}"

@@ -26,7 +26,15 @@ READS = "propose"
 """The key of the role that reads what is deployed."""
 HISTORY = 10
 """Deployments of the past that are told of an environment."""
-_KNOWN = frozenset({chain.CHAIN_OPENED, ledger.TARGET_ENROLLED, ledger.DEPLOYMENT_INTENDED, ledger.DEPLOYMENT_FINISHED})
+_KNOWN = frozenset(
+    {
+        chain.CHAIN_OPENED,
+        ledger.TARGET_ENROLLED,
+        ledger.DEPLOYMENT_INTENDED,
+        ledger.DEPLOYMENT_RESUMED,
+        ledger.DEPLOYMENT_FINISHED,
+    }
+)
 """Events that `history`, `current` and `unfinished` tell of; all others, those of locks too, are told as they are."""
 
 

@@ -4,7 +4,8 @@ What people approve is a subject around the proposal's own: with it stand the ru
 rules if there is one, and the verdicts of the scan over the images. Any difference in any of it is another subject.
 
     look    reads, and says how the gate stands; nothing is written
-    enter   before the apply phase: the target's enrolment, a change of rules, and the intent, into the ledger
+    enter   before the apply phase, into the ledger: the target's enrolment, a change of rules, and the intent; or that an intent of an
+            attempt that died is gone on with. Either is put only if nothing else has come into the ledger since `look`
     leave   after it: what came of it
 """
 
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline import locks
 from pipeline.errors import Blocked, VerificationFailed
 from pipeline.gates import decide, freezes, order, rollbacks, rules, statements, subjects
-from pipeline.record import artifacts, ledger, runs
+from pipeline.record import artifacts, ledger, replay, runs
+from stages.kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,6 +46,7 @@ HELD = ("waiting", "frozen", "locked")
 """States in which what is proposed is kept, and gone on with once the gate is open."""
 
 ROLL_BACK_ANEW = "Look at what stands there now, then decide again: towpath rollback"
+FOUND_REJECTED = "an older attempt found just this rejected"
 START_ANEW = "What is there now would be replaced by something older. Start anew, with today's source: towpath run"
 
 _LATEST_S = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
@@ -66,7 +69,7 @@ class Gate:
     """How the gate of a proposal stands, and what led to it.
 
     `judged_by` are the rules that count: those in force where the wanted ones are weaker, else those wanted. `begun`: this
-    very deployment was let through before, by an attempt that died; what has begun is finished, not asked for again. `newer`
+    very deployment was let through before, and an attempt that died was at it; people are not asked for it again. `newer`
     is the deployment that makes this one outdated. `clock` is what the store's clock said. `left` are deployments of other runs that have
     begun and are not over, as their runners are dead. `origin` is the one that a rollback goes back to, by the shorter rule. `hint` is the
     remedy where no approval opens it. `glass` is who broke the glass, `waived` what holds only by that.
@@ -136,9 +139,10 @@ def look(
     if held := [each for each in others if each.alive]:
         return _with(found, "busy", [busy_with(each) for each in held], hint=once_over(run))
     if _begun(store, book, run, stage, proposal):
-        return _with(found, "open", ["it had begun before: this goes on with it"], begun=True)
+        found = _with(found, "open", ["it had begun before: this goes on with it"], begun=True)
+        return _asked_again(found, store, plan, run, stage) if KINDS[stage.kind].begins_anew else found
     if any(each.rejected == found.digest for each in run.attempts.get(stage.name, [])):
-        return _with(found, "rejected", ["an older attempt found just this rejected"])
+        return _with(found, "rejected", [FOUND_REJECTED])
     barrier = _barrier(store, plan, run, stage, book)
     if barrier:
         return _with(found, barrier.state, barrier.reasons, newer=barrier.newer, hint=barrier.hint)
@@ -184,11 +188,22 @@ def _told_of_glass(gate: Gate) -> Gate:
     return _with(gate, gate.state, [*told, *gate.reasons])
 
 
-def _timed(gate: Gate) -> Gate:
-    """Hold a gate that people have opened, or may yet, against a lock, and the freezes of the rules that count."""
+def _asked_again(gate: Gate, store: Store, plan: Plan, run: Run, stage: PlannedStage) -> Gate:
+    """Hold what had begun, and would begin anew, against all that may be said against it since: a reject, a rollback, a lock, a freeze."""
+    if any(each.rejected == gate.digest for each in run.attempts.get(stage.name, [])):
+        return _with(gate, "rejected", [FOUND_REJECTED])
+    if held := _held(plan, run, stage, gate.ledger):
+        return _with(gate, held.state, held.reasons, hint=held.hint)
+    decided = _decided(gate, store, run, stage, received(store, run.id, stage.name))
+    waived = (gate.ledger.intents[run.id, stage.name].get("break_glass") or {}).get("waived", [])
+    return decided if decided.state == "rejected" else _timed(gate, anyway="window" in waived)
+
+
+def _timed(gate: Gate, *, anyway: bool = False) -> Gate:
+    """Hold a gate that people have opened, or may yet, against a lock, and the freezes of the rules that count, unless `anyway`."""
     if gate.state not in ("open", "waiting"):
         return gate
-    frozen = freezes.frozen(gate.judged_by.freezes, gate.clock)
+    frozen = None if anyway else freezes.frozen(gate.judged_by.freezes, gate.clock)
     if frozen and _waives(gate, "window"):
         gate, frozen = _waived(gate, "window"), None
     against: dict[State, str] = {
@@ -230,6 +245,10 @@ def _barrier(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledg
     if newer:
         hint = ROLL_BACK_ANEW if _origin(book, run, stage) else START_ANEW
         return Barrier("outdated", [outdated_by(newer, run)], hint, book, newer)
+    return _held(plan, run, stage, book)
+
+
+def _held(plan: Plan, run: Run, stage: PlannedStage, book: Ledger) -> Barrier | None:
     if book.hold and plan.releases(stage) and not _origin(book, run, stage):
         environment = _target(stage).environment
         hint = f"Once it is clear why: towpath rollback {environment} --lift --reason '...'   then: towpath resume {run.id}"
@@ -424,13 +443,15 @@ def has_begun(store: Store, run: Run, stage: PlannedStage, proposal: Proposal, t
 
 
 def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) -> Ledger:
-    """Write into the ledger that this is about to begin; `tried` is the stage's kind and attempt.
+    """Write into the ledger that this is about to begin, or is gone on with; `tried` is the stage's kind and attempt.
 
     Raises Blocked if the ledger has moved since `look`.
     """
-    if gate.begun:
-        return gate.ledger
     kind, attempt = tried
+    after = [{"run": each.run, "stage": each.stage} for each in gate.left]
+    if gate.begun:
+        resumed = {"run": run.id, "stage": gate.subject["stage"], "attempt": attempt, "after": after}
+        return ledger.append(store, gate.ledger, [(ledger.DEPLOYMENT_RESUMED, resumed)], key)
     approvals = [_approval(store, each) for each in (gate.decision.counted if gate.decision else [])]
     entries: list[tuple[str, dict[str, Any]]] = []
     if gate.ledger.rules is None:
@@ -451,7 +472,7 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
         "requester": run.data.get("requester"),
         "judged_by": gate.judged_by.digest,
         "approvals": approvals,
-        "after": [{"run": each.run, "stage": each.stage} for each in gate.left],
+        "after": after,
         **({"way": way} if (way := rollbacks.way(run.data)) else {}),
     }
     if gate.waived:
@@ -485,8 +506,9 @@ def _target(stage: PlannedStage) -> Target:
 
 
 def _begun(store: Store, book: Ledger, run: Run, stage: PlannedStage, proposal: Proposal) -> bool:
+    """Tell whether just this was let through, and an attempt since was about to apply it: before that, nothing has begun."""
     intent = book.intents.get((run.id, stage.name))
-    if intent is None:
+    if intent is None or not replay.applied_since(run.attempts.get(stage.name, []), intent["attempt"]):
         return False
     recorded = artifacts.read_json(store, intent["subject"], book.name)
     return isinstance(recorded, dict) and decide.differences(recorded.get("proposal"), proposal.subject) == []

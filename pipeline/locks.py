@@ -35,7 +35,7 @@ _PHASES = 3
 
 @dataclass(frozen=True)
 class Holder:
-    """A deployment that has begun: of which run, by whom and since when. `alive`: its runner may still be at it."""
+    """A deployment that has begun: of which run, by whom and since when. `alive`: its runner may still be at it; `here`: that can be seen."""
 
     run: str
     stage: str
@@ -45,13 +45,14 @@ class Holder:
     since: str
     asked_for_by: str
     alive: bool
+    here: bool = False
 
     def __str__(self) -> str:
         return f"stage {self.stage}, attempt {self.attempt}, process {self.pid} on {self.host}, asked for by {self.asked_for_by}"
 
     def as_json(self) -> dict[str, Any]:
         """Give what tells people of it."""
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if name != "here"}
 
 
 def alive(store: Store, plan: Plan, run: Run, attempt: Attempt) -> bool:
@@ -65,10 +66,14 @@ def alive(store: Store, plan: Plan, run: Run, attempt: Attempt) -> bool:
 
 
 def _lives(store: Store, writer: Mapping[str, Any], claim: str, limit_s: float) -> bool:
-    if (writer["boot"], writer["pid_namespace"]) == (boot_id(), pid_namespace()):
+    if _is_here(writer):
         return process_started(int(writer["pid"])) == str(writer["started"])
     claimed_at = store.written_at(claim)
     return claimed_at is None or store.now() < claimed_at + limit_s + LIMITS.grace_s
+
+
+def _is_here(writer: Mapping[str, Any]) -> bool:
+    return (writer["boot"], writer["pid_namespace"]) == (boot_id(), pid_namespace())
 
 
 def holders(store: Store, book: Ledger, run_id: str) -> list[Holder]:
@@ -77,31 +82,33 @@ def holders(store: Store, book: Ledger, run_id: str) -> list[Holder]:
 
 
 def _begun(book: Ledger) -> Iterator[Event]:
-    """Give the event of each intent that is open."""
-    last = {(event.data["run"], event.data["stage"]): event for event in ledger.intended(book.events)}
+    """Give of each intent that is open the event of the attempt that was last at it."""
+    last = {(event.data["run"], event.data["stage"]): event for event in ledger.taken_up(book.events)}
     return (last[which] for which in book.intents)
 
 
 def _holder(store: Store, book: Ledger, event: Event) -> Holder:
     data, writer, since = event.data, event.data["writer"], event.at
-    living = None
-    try:  # whoever went on with it has an attempt of its own, and stands in no ledger
+    living, number = None, data["attempt"]
+    asked = book.intents[data["run"], data["stage"]].get("requester")
+    try:  # whoever is about to go on with it has an attempt of its own, and may not stand in the ledger yet
         run = runs.load(store, data["run"])
         last = run.last(data["stage"])
         living = last is not None and last.outcome is None and alive(store, plans.of(store, run), run, last)
         if last and living:
-            writer, since = last.writer, last.opened_at
+            writer, since, number = last.writer, last.opened_at, last.number
     except (TowpathError, KeyError):  # a run that is not here, or does not hold: what the ledger itself says is left
         living = _lives(store, writer, event_key(book.name, event.seq), LIMITS.stage_timeout_s * _PHASES)
     return Holder(
         run=data["run"],
         stage=data["stage"],
-        attempt=data["attempt"],
+        attempt=number,
         pid=int(writer["pid"]),
         host=str(writer["host"]),
         since=since,
-        asked_for_by=ledger.asked_for_by(data.get("requester")),
-        alive=living and data["run"] not in book.abandoned,
+        asked_for_by=ledger.asked_for_by(asked),
+        alive=living and (data["run"], data["stage"], number) not in book.abandoned,
+        here=_is_here(writer),
     )
 
 
@@ -134,20 +141,33 @@ def take(store: Store, name: str, act: Act, *, key: Key, trust: Trust | None) ->
 
 
 def release(store: Store, name: str, act: Act, run_id: str | None, *, key: Key, trust: Trust | None) -> Ledger:
-    """Unlock a target; or say of a run that is deploying there that its runner is dead. Raises UsageError if there is no such lock."""
+    """Unlock a target; or say of a run that is deploying there that its runner is dead, of the attempts that are at it now.
+
+    Raises UsageError if there is no such lock, Blocked for a runner that is seen to be alive.
+    """
 
     def released(book: Ledger) -> dict[str, Any]:
-        runs_there = sorted({run for run, _ in book.intents} - book.abandoned)
+        there = [
+            each for each in holders(store, book, "") if (each.run, each.stage, each.attempt) not in book.abandoned
+        ]
+        runs_there = sorted({each.run for each in there})
         if run_id is None and book.lock is None:
-            there = (
+            remedy = (
                 f"There is run {runs_there[0]}, if its runner is dead: --run {runs_there[0]}" if runs_there else None
             )
-            raise UsageError("it is not locked", hint=there)
+            raise UsageError("it is not locked", hint=remedy)
         if run_id is not None and run_id not in runs_there:
             raise UsageError(
                 f"run {run_id} is not deploying there", hint=f"These are: {', '.join(runs_there) or 'none'}."
             )
-        return {**act.as_json(), "run": run_id}
+        said_dead = [each for each in there if each.run == run_id]
+        if seen := [each for each in said_dead if each.alive and each.here]:
+            hint = f"End it: towpath cancel {run_id}   or wait until it is over."
+            raise Blocked(f"run {run_id} is alive, on this machine: {seen[0]}", hint=hint)
+        attempts = (
+            {"attempts": [{"stage": each.stage, "attempt": each.attempt} for each in said_dead]} if run_id else {}
+        )
+        return {**act.as_json(), "run": run_id, **attempts}
 
     return _write(store, name, ledger.LOCK_RELEASED, released, key=key, trust=trust)
 

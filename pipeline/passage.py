@@ -52,7 +52,8 @@ def _people(gate: Gate) -> dict[str, Any]:
 class Passage:
     """See the module. `say` tells a line to the log and the screen. `ahead` are the stages whose turn is before this one's.
 
-    `seen` is how long the ledger was when somebody first looked whether what is proposed may be done.
+    `seen` is how long the ledger was when somebody first looked whether what is proposed may be done. `resumes`: it goes on with what an older
+    attempt had begun.
     """
 
     context: Context
@@ -63,6 +64,7 @@ class Passage:
     ahead: list[str]
     seen: int | None = None
     told_first_time: bool = False
+    resumes: bool = False
 
     def is_held_up(self) -> bool:
         """Look whether anything keeps the stage from its target, before a proposal leaves a trace there; if so, record it."""
@@ -124,6 +126,7 @@ class Passage:
         gating.enter(context.store, gate, context.run, (self.stage.kind, self.number), context.key)
         if is_first:
             self._take_up_reviews()
+        self.resumes = gate.begun
         return None
 
     def _take_up_reviews(self) -> None:

@@ -86,6 +86,11 @@ class Kind:
         return phase if "propose" in self.phases else self.name
 
     @property
+    def begins_anew(self) -> bool:
+        """Whether an attempt after one that died in its apply phase begins that anew, and does not finish what goes on outside."""
+        return "propose" not in self.phases
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """The keys of `roles` that its phases need, if they sign in to AWS by roles."""
         found = dict.fromkeys(self.role(phase) for phase in self.phases)

@@ -10,8 +10,8 @@
 6. By those rules, at that time, the approvals that are recorded open the gate, and the ledger names just those that counted.
 7. What came of it is what an attempt says that acted on it: the one that intended it, or one that went on after that had died or
    lost sight of it.
-8. Each attempt that applied something behind a gate stands in the ledger, and its outcome once it is decided. The ledger is what
-   each attempt had seen of it.
+8. Each attempt that applied something behind a gate stands in the ledger, also one that went on with what an older one had begun, and
+   the outcome once it is decided. The ledger is what each attempt had seen of it.
 9. What an attempt found rejected, none that came after it was let through to do.
 10. Nothing older was put over something newer: what was let through was not outdated then, and what was held up as that, was.
 11. Where another run's deployment had begun and was not over, it says so: it came after one that had died.
@@ -21,9 +21,10 @@
     the store's clock said then.
 14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger; it was
     the last to be deployed since it was opened. While it holds up others, none was let through, and what was held up was held.
-15. Nothing was let through while its target was locked, whoever broke the glass. What goes on with what had begun, had been let
-    through before.
+15. Nothing was let through while its target was locked, whoever broke the glass.
 16. Nor was anything that somebody who may had rejected, whose word still lies in the inbox and came before the gate was looked at.
+17. What went on with something that had begun, and began it anew, did so at a target that was not locked, held or frozen by then, unless
+    breaking the glass had waived the freeze when it was let through; and rule 16 holds for it.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import VerificationFailed
 from pipeline.gates import decide, freezes, order, rollbacks, rules, statements, subjects
-from pipeline.record import chain, digest, ledger
+from pipeline.record import chain, digest, ledger, replay
 from pipeline.record.writer import event_key
+from stages.kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -251,11 +253,36 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         found += _kept_out(key, entry, judged_by, seen, waived)
         found += _overheard(key, entry, evidence, seen, judged_by)
         found += _let_through(book, entry, evidence, attempt, seen, judged_by=judged_by, wanted=wanted)
-        others = {which for which in entry.before.intents if which[0] != run.id}
-        named = {(each["run"], each["stage"]) for each in data.get("after") or []}
-        if others != named:
-            text = "was let through while another run's deployment was under way, and names others"
-            found.append(broken(key, text, sorted(others), sorted(named)))
+        found += _comes_after(key, entry, run)
+    return found
+
+
+def _comes_after(key: str, entry: Entry, run: Run) -> list[Finding]:
+    """Rule 11."""
+    others = {which for which in entry.before.intents if which[0] != run.id}
+    named = {(each["run"], each["stage"]) for each in entry.event.data.get("after") or []}
+    text = "was let through while another run's deployment was under way, and names others"
+    return [broken(key, text, sorted(others), sorted(named))] if others != named else []
+
+
+def resumed(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
+    """Rules 4 and 11 for an attempt that goes on with what an older one had begun."""
+    found: list[Finding] = []
+    key, data, run = book.key(entry), entry.event.data, evidence.run
+    with reading(key, found):
+        attempt = next((each for each in run.attempts.get(data["stage"], []) if each.number == data["attempt"]), None)
+        seen = evidence.looked.get(attempt.name) if attempt else None
+        if attempt is None or seen is None:
+            return [broken(key, f"attempt {data['attempt']} of {data['stage']} did not look at its gate and go on")]
+        intent = governing(book, attempt, evidence)
+        if intent is None or intent.event.data["attempt"] == attempt.number:
+            found.append(broken(key, f"goes on with what no older attempt of {attempt.stage} had begun"))
+        if seen.length != entry.event.seq:
+            found.append(broken(key, f"was not decided on the ledger as it was then, but with {seen.length} events"))
+        found += _comes_after(key, entry, run)
+        if KINDS[evidence.plan.stages[attempt.stage].kind].begins_anew:
+            waived = _waived(intent.event.data) if intent else frozenset()
+            found += _begun_anew(book, entry, evidence, seen, waived)
     return found
 
 
@@ -266,7 +293,7 @@ def _kept_out(key: str, entry: Entry, judged_by: Rules, seen: Looked, waived: fr
     if frozen and "window" not in waived:
         found.append(broken(key, f"was let through at {seen.clock.isoformat()}, when the target was {frozen}"))
     lock = entry.before.lock
-    if lock and not _goes_on(entry):
+    if lock:
         by = ledger.asked_for_by(lock["by"])
         found.append(broken(key, f"was let through, though it was locked by {by} since {lock['at']}"))
     return found
@@ -274,7 +301,7 @@ def _kept_out(key: str, entry: Entry, judged_by: Rules, seen: Looked, waived: fr
 
 def _overheard(key: str, entry: Entry, evidence: Evidence, seen: Looked, judged_by: Rules) -> list[Finding]:
     """Rule 16: nobody who might had said no."""
-    if not judged_by.people or _goes_on(entry):
+    if not judged_by.people:
         return []
     stage = evidence.plan.stages[entry.event.data["stage"]]
     target = statements.target_of(stage.target) if stage.target else {}
@@ -287,10 +314,16 @@ def _overheard(key: str, entry: Entry, evidence: Evidence, seen: Looked, judged_
     return []
 
 
-def _goes_on(entry: Entry) -> bool:
-    """Tell whether an intent is of just what the stage had begun before, and nobody had seen the end of."""
-    begun = entry.before.intents.get(_which(entry.event.data))
-    return begun is not None and begun.get("proposal") == entry.event.data["proposal"]
+def _begun_anew(book: Book, entry: Entry, evidence: Evidence, seen: Looked, waived: frozenset[str]) -> list[Finding]:
+    """Rule 17."""
+    seq, run, before, key = entry.event.seq, evidence.run, entry.before, book.key(entry)
+    stage = evidence.plan.stages[entry.event.data["stage"]]
+    judged_by = _judged_by(book, seq, run, stage)
+    held = before.hold and evidence.plan.releases(stage) and not _origin(book, seq, run, stage)
+    frozen = freezes.frozen(judged_by.freezes, seen.clock) if "window" not in waived else None
+    against = {"was locked": before.lock, "was held by a rollback": held, f"was {frozen}": frozen}
+    found = [broken(key, f"begins anew, though the target {each}") for each, is_so in against.items() if is_so]
+    return found + _overheard(key, entry, evidence, seen, judged_by)
 
 
 def _in_order(
@@ -349,7 +382,9 @@ def outcome(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         told = [
             evidence.applied.get(each.name)
             for each in run.attempts.get(data["stage"], [])
-            if (intent := governing(book, each, evidence)) and _closed_by(book, intent) is entry
+            if (intent := governing(book, each, evidence))
+            and _acted(each, intent)
+            and _closed_by(book, intent) is entry
         ]
         if (data["outcome"], data["functions"]) not in told:
             found.append(broken(key, f"tells of another outcome than the attempts of {data['stage']} in run {run.id}"))
@@ -370,6 +405,9 @@ def governing(book: Book, attempt: Attempt, evidence: Evidence) -> Entry | None:
     closing = _closed_by(book, begun[-1]) if begun else None
     if not begun or (closing and closing.event.seq < seen.length):
         return None
+    older = [each for each in evidence.run.attempts.get(attempt.stage, []) if each.number < attempt.number]
+    if not replay.applied_since(older, begun[-1].event.data["attempt"]):
+        return None  # nothing had begun yet
     theirs, ours = (evidence.subjects.get(each) for each in (begun[-1].event.data["subject"], seen.subject))
     if not theirs or not ours:  # other rules may be in force by then, but not another proposal
         return None
@@ -422,11 +460,16 @@ def _was_held(book: Book, length: int, event: Event, run: Run, stage: PlannedSta
     if state != "frozen":
         others = [which for which in before.intents if which[0] != run.id]
         return bool({"held": before.hold, "locked": before.lock, "busy": others}[state])
-    wanted = rules.from_json(stage.rules, book.name)
-    known = rules.from_json(before.rules, book.name) if before.rules else None
-    goes_back = stage.kind == "deploy" and _origin(book, length, run, stage) is not None
-    judged_by, _, _ = subjects.judge(known, wanted, goes_back=goes_back)
+    judged_by = _judged_by(book, length, run, stage)
     return freezes.frozen(judged_by.freezes, datetime.fromisoformat(event.data["clock"])) is not None
+
+
+def _judged_by(book: Book, length: int, run: Run, stage: PlannedStage) -> Rules:
+    """Give the rules that counted for a stage when the ledger was this long."""
+    in_force = book.at(length).rules
+    known = rules.from_json(in_force, book.name) if in_force else None
+    goes_back = stage.kind == "deploy" and _origin(book, length, run, stage) is not None
+    return subjects.judge(known, rules.from_json(stage.rules, book.name), goes_back=goes_back)[0]
 
 
 def _held_up_outdated(book: Book, attempt: Attempt, length: int, key: str, evidence: Evidence) -> list[Finding]:
@@ -455,13 +498,15 @@ def _newer(book: Book, length: int, evidence: Evidence, stage: PlannedStage) -> 
 def accounted(book: Book, attempt: Attempt, evidence: Evidence) -> list[Finding]:
     """Rule 8 for an attempt that went on after looking at its gate."""
     run, intent = evidence.run, governing(book, attempt, evidence)
-    if intent is None:
+    if intent is None or attempt.number not in _taken_up(book, intent):
         if attempt.phase != "apply":
             return []  # it was killed between looking and writing that down
         text = f"holds no intent of {attempt.name} of run {run.id}, which applied what it proposed"
+        if intent:
+            text = f"does not say that {attempt.name} of run {run.id} went on with what an older attempt had begun"
         return [broken(book.name, text)]
     closing = _closed_by(book, intent)
-    if attempt.outcome in ("succeeded", "failed") and not attempt.undecided:
+    if attempt.outcome in ("succeeded", "failed") and not attempt.undecided and _acted(attempt, intent):
         told = (closing.event.data["outcome"], closing.event.data["functions"]) if closing else None
         if told is None:
             text = f"does not hold that {attempt.name} of run {run.id} {attempt.outcome}: its end was cut off"
@@ -500,6 +545,17 @@ def _closed_by(book: Book, intent: Entry) -> Entry | None:
     """Give the entry that ends what an intent began."""
     following = next(_later(book, intent), None)
     return following if following and following.event.type == ledger.DEPLOYMENT_FINISHED else None
+
+
+def _acted(attempt: Attempt, intent: Entry) -> bool:
+    """Tell whether what became of an attempt is what came of an intent: of an older one's, only if it began to apply that."""
+    return attempt.phase == "apply" or attempt.number == intent.event.data["attempt"]
+
+
+def _taken_up(book: Book, intent: Entry) -> set[int]:
+    """Give the numbers of the attempts that the ledger says acted on an intent, or went on with it."""
+    told = ledger.taken_up(each.event for each in book.entries[intent.event.seq :])
+    return {each.data["attempt"] for each in told if _which(each.data) == _which(intent.event.data)}
 
 
 def _superseded(book: Book, intent: Entry) -> bool:

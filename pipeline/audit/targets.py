@@ -223,6 +223,8 @@ class Targets:
 def _entry(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
     if entry.event.type == ledger.DEPLOYMENT_INTENDED:
         return ledgers.intended(book, entry, evidence)
+    if entry.event.type == ledger.DEPLOYMENT_RESUMED:
+        return ledgers.resumed(book, entry, evidence)
     return ledgers.outcome(book, entry, evidence) if entry.event.type == ledger.DEPLOYMENT_FINISHED else []
 
 

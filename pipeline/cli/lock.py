@@ -37,7 +37,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @_options
 def lock(environment: str, reason: str, project: str, **given: Any) -> None:
-    """Lock ENVIRONMENT: from now on nothing is deployed to it by anybody. What has begun is finished.
+    """Lock ENVIRONMENT: from now on nothing is deployed to it by anybody. A deployment that has begun is finished.
 
     Runs propose, and people approve, as always; what would be applied ends with exit code 6 and says who locked, since when and why.
     """

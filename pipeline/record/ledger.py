@@ -6,10 +6,11 @@ if its number is free, so of two runners that decide on the same state one finds
     target.enrolled        the rules in force from now on; the first event after the opening
     rules.changed          other rules, with the approvals that allowed a weaker set
     deployment.intended    before a change set is executed: run, stage, attempt, subject, release, approvals
+    deployment.resumed     before a later attempt goes on with what was intended, as the runner at it had died
     deployment.finished    what came of it
     break-glass.reviewed   of what was let through by breaking the glass: who has reviewed that
     lock.taken             by people: nothing is deployed there any more; who, and why
-    lock.released          and why no longer; with a run, that its runner is dead, and its deployment holds nobody out
+    lock.released          and why no longer; with a run, that the runners of its attempts are dead, and what they began holds nobody out
     hold.lifted            that releases may be deployed again after a rollback, on whose word and why
 
 A rollback that succeeded holds up every other deployment of a release from then on, until somebody lifts that.
@@ -45,6 +46,7 @@ TYPE = "application/vnd.towpath.ledger-event.v1+json"
 TARGET_ENROLLED = "target.enrolled"
 RULES_CHANGED = "rules.changed"
 DEPLOYMENT_INTENDED = "deployment.intended"
+DEPLOYMENT_RESUMED = "deployment.resumed"
 DEPLOYMENT_FINISHED = "deployment.finished"
 GLASS_REVIEWED = "break-glass.reviewed"
 LOCK_TAKEN = "lock.taken"
@@ -61,7 +63,7 @@ class Ledger:
     run and stage; there may be several, since what died half-way keeps nobody else out. `current` is the last `deploy`
     that succeeded, None once a `delete` has: programs of the user's pass the same gate, and replace nothing. `hold` is the rollback since which nothing else
     may be deployed, None where nothing is held. `lock` says by whom, since when and why nothing is deployed there, if somebody said
-    so; `abandoned` are runs of which somebody said that their runner is dead. `glass` says, by the digest of the statement, what was let
+    so; `abandoned` are attempts, by run, stage and number, of which somebody said that their runner is dead. `glass` says, by the digest of the statement, what was let
     through by breaking the glass and is not reviewed yet.
     """
 
@@ -74,7 +76,7 @@ class Ledger:
     hold: Deployment | None = None
     events: tuple[chain.Event, ...] = field(default=(), repr=False)
     lock: dict[str, Any] | None = None
-    abandoned: frozenset[str] = frozenset()
+    abandoned: frozenset[tuple[str, str, int]] = frozenset()
     glass: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -259,6 +261,11 @@ def intended(events: Iterable[chain.Event]) -> Iterator[chain.Event]:
     return (event for event in events if event.type == DEPLOYMENT_INTENDED)
 
 
+def taken_up(events: Iterable[chain.Event]) -> Iterator[chain.Event]:
+    """Give the events that say that an attempt is about to act, in order: the first on what was intended, or a later one. Pure."""
+    return (event for event in events if event.type in (DEPLOYMENT_INTENDED, DEPLOYMENT_RESUMED))
+
+
 def begun(events: Iterable[chain.Event]) -> Iterator[Deployment]:
     """Give the deployments that were intended, in order: by `deploy` alone, as programs of the user's replace nothing. Pure."""
     for event in events:
@@ -341,9 +348,18 @@ def _intended(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
     data = event.data
     return {
         "intents": {**ledger.intents, (data["run"], data["stage"]): data},
-        "abandoned": ledger.abandoned - {data["run"]},
         "glass": {**ledger.glass, **_broken(event)},
     }
+
+
+def _resumed(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
+    data = event.data
+    intent = ledger.intents.get((data["run"], data["stage"]))
+    if intent is None:
+        raise VerificationFailed(f"{ledger.name}: a deployment of run {data['run']} was resumed that was not intended")
+    if not data["attempt"] > intent["attempt"]:
+        raise VerificationFailed(f"{ledger.name}: event {event.seq} resumes what no earlier attempt began")
+    return {}
 
 
 def _broken(event: chain.Event) -> dict[str, dict[str, Any]]:
@@ -370,7 +386,10 @@ def _taken(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
 
 
 def _released(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
-    return {"abandoned": ledger.abandoned | {event.data["run"]}} if event.data["run"] else {"lock": None}
+    run = event.data["run"]
+    if not run:
+        return {"lock": None}
+    return {"abandoned": ledger.abandoned | {(run, each["stage"], each["attempt"]) for each in event.data["attempts"]}}
 
 
 def _finished(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
@@ -397,6 +416,7 @@ _CHANGES: dict[str, Callable[[Ledger, chain.Event], dict[str, Any]]] = {
     TARGET_ENROLLED: lambda _, event: {"rules": event.data["rules"]},
     RULES_CHANGED: lambda _, event: {"rules": event.data["rules"]},
     DEPLOYMENT_INTENDED: _intended,
+    DEPLOYMENT_RESUMED: _resumed,
     DEPLOYMENT_FINISHED: _finished,
     GLASS_REVIEWED: _reviewed,
     LOCK_TAKEN: _taken,

@@ -23,7 +23,7 @@ from pipeline.record import chain
 from stages.contract import Failure, Phase, Proposal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 Outcome = Literal["succeeded", "failed", "canceled", "timed-out", "waiting", "rejected"]
 
@@ -85,6 +85,11 @@ class Attempt:
         return self.outcome in INTERRUPTED or (lost and self.proposal is not None)
 
     @property
+    def began_nothing(self) -> bool:
+        """Whether it ended before it began a phase, so that what older ones had begun is as they left it."""
+        return self.phase is None and self.outcome != "succeeded"
+
+    @property
     def has_result(self) -> bool:
         """Whether it did all it had to do, and its writer died before it closed the chain."""
         return self.outcome is None and "apply" in self.finished
@@ -132,6 +137,11 @@ class Run:
         """The attempt of a stage that succeeded, if there is one."""
         last = self.last(stage)
         return last if last and last.outcome == "succeeded" else None
+
+
+def applied_since(attempts: Iterable[Attempt], number: int) -> bool:
+    """Tell whether one of these attempts of a stage, from a number on, was about to apply what was proposed."""
+    return any(each.phase == "apply" for each in attempts if each.number >= number)
 
 
 def _is_authors(value: Any) -> bool:

@@ -245,7 +245,7 @@ class Example:
             self.client("lambda", self.account).get_function(FunctionName=each["FunctionName"])["Code"]["ImageUri"]
             for each in functions
         ]
-        entries = [each["type"] for each in gated.ledger(self.project, self.account)]
+        entries = gated.lasting(gated.ledger(self.project, self.account))
         return {
             "stack": sorted(each for each in whole if not each.startswith("REVIEW")),
             "change sets that wait": [

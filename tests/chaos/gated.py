@@ -164,7 +164,7 @@ class Gated:
         """What the end has in common with that of an undisturbed run."""
         status = json.loads(self.run("status", "--json").out)
         stages = {name: (each["state"], each["outputs"]) for name, each in status["stages"].items()}
-        return {"state": status["state"], "stages": stages, "ledger": [each["type"] for each in self.ledger()]}
+        return {"state": status["state"], "stages": stages, "ledger": lasting(self.ledger())}
 
     def ledger(self) -> list[dict[str, Any]]:
         return ledger(self.project, "333333333333")
@@ -198,6 +198,15 @@ def ledger(project: Path, account: str) -> list[dict[str, Any]]:
     """The events of the one ledger of an account."""
     entries = sorted((project / ".towpath/store/ledgers").glob(f"*.{account}.*/*.json"))
     return [json.loads(base64.b64decode(json.loads(each.read_bytes())["payload"])) for each in entries]
+
+
+def lasting(entries: list[dict[str, Any]]) -> list[str]:
+    """The types of a ledger's events, without what says that a later attempt is at what an older one was to do."""
+    types = [each["type"] for each in entries if each["type"] != "deployment.resumed"]
+    return [each for each, after in zip(types, [*types[1:], None], strict=True) if (each, after) != _AGAIN]
+
+
+_AGAIN = ("deployment.intended", "deployment.intended")
 
 
 def finished(kept: Mapping[str, bytes]) -> set[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.approvers import rules
 from support.gated import ASKED, TARGET, decide, gated
-from support.plans import House
+from support.plans import House, killed_in
 from support.signing import trust_line
 
 from pipeline.audit import verify
@@ -234,6 +234,51 @@ def test_going_on_by_an_intent_that_had_ended(house: House) -> None:
     said = found(house)
     assert "tells of another outcome" in said
     assert "holds no intent of migrate.3" in said
+
+
+def test_going_on_with_what_an_older_attempt_began_without_a_word(house: House) -> None:
+    """Whoever decided meanwhile on the ledger as it was would not have noticed."""
+    book = resumed(house)
+    assert found(house) == ""
+    event = book.events[-1]
+    cut(house, 2)
+    line = chain.encode(event.seq - 1, book.events[-3].digest, event.type, event.data)
+    house.store.put_new(event_key(NAME, event.seq - 1), ledger.encode(line, house.key))
+    assert "does not say that migrate.2 of run" in found(house)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"attempt": 3}, "attempt 3 of migrate did not look at its gate and go on"),
+        ({"attempt": 1}, "resumes what no earlier attempt began"),
+        ({"after": [{"run": "other", "stage": "migrate"}]}, "names others"),
+        ({"run": "other"}, "was resumed that was not intended"),
+    ],
+)
+def test_going_on_and_saying_something_else_of_it(house: House, values: dict[str, Any], said: str) -> None:
+    *_, before, event, _finished = resumed(house).events
+    cut(house, 2)
+    line = chain.encode(event.seq, before.digest, event.type, {**event.data, **values})
+    house.store.put_new(event_key(NAME, event.seq), ledger.encode(line, house.key))
+    assert said in found(house)
+
+
+def resumed(house: House) -> ledger.Ledger:
+    """Kill a runner in the middle of its stage and go on; give the ledger, which ends with the intent, that, and the outcome."""
+    flag = house.project / "migrate.started"
+    run_id = house.open(gated(house, NOBODY, f"test -e {flag} && exit 0; touch {flag}; sleep 60"), **ASKED)
+    assert killed_in(house, run_id, "migrate").returncode < 0
+    house.trust = signers.trust(trust_line(house.key.public, "builder,gate"), "trust")
+    assert house.drive(run_id).done("migrate")
+    return ledger.read(house.store, NAME)
+
+
+def cut(house: House, events: int) -> None:
+    """Take so many events off the ledger's end."""
+    book = ledger.read(house.store, NAME)
+    for event in book.events[-events:]:
+        (house.store.root / event_key(NAME, event.seq)).unlink()
 
 
 def test_a_reject_that_was_removed_once_it_was_seen(house: House) -> None:

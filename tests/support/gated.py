@@ -38,11 +38,18 @@ def release(house: House, script: str = "true") -> tuple[PlannedStage, PlannedSt
     return stage, dataclasses.replace(stage, name="deploy", kind="deploy", needs=["migrate"])
 
 
-def deployed(house: House, run_id: str, outcome: str = "succeeded") -> None:
+def deployed(house: House, run_id: str, outcome: str = "succeeded", **more: Any) -> None:
     """Write into the ledger what another runner would that had deployed."""
     book = ledger.read(house.store, ledger.name_of(TARGET))
     about = {"run": run_id, "stage": "deploy", "requester": {"email": "grace@example.com"}}
-    intent = {**about, "kind": "deploy", "attempt": 1, "approvals": [], "opening": house.load(run_id).head.digest}
+    intent = {
+        **about,
+        "kind": "deploy",
+        "attempt": 1,
+        "approvals": [],
+        "opening": house.load(run_id).head.digest,
+        **more,
+    }
     entries: list[tuple[str, dict[str, Any]]] = [
         (ledger.TARGET_ENROLLED, {"rules": NOBODY.as_json(), "run": run_id}),
         (ledger.DEPLOYMENT_INTENDED, intent),

@@ -17,6 +17,7 @@ from support.signing import trust_line
 
 from pipeline import locks
 from pipeline.audit import verify
+from pipeline.errors import Blocked
 from pipeline.gates.rules import NOBODY
 from pipeline.record import ledger
 from pipeline.record.store import directory, s3
@@ -121,7 +122,7 @@ def test_what_a_killed_runner_held_passes_on_and_says_from_whom(house: House) ->
 
 
 def test_who_went_on_with_what_a_dead_runner_left_holds_the_target(house: House) -> None:
-    """The ledger names the attempt that died; another one is at it, and stands in no ledger."""
+    """The ledger names the attempt that died, then the one that is at it."""
     once = f"cd {house.project}; test -e one.in || {{ touch one.in; sleep 60; }}; touch two.in; sleep 2"
     first = house.open(gated(house, NOBODY, once), **ASKED)
     second = house.open(gated(house, NOBODY), **ASKED)
@@ -130,7 +131,7 @@ def test_who_went_on_with_what_a_dead_runner_left_holds_the_target(house: House)
     runner.communicate(timeout=20)
     again = started(house, first, "two.in")
     blocked = run_process(house, second)
-    assert (blocked.returncode, f"attempt 1, process {again.pid} on " in blocked.stderr) == (6, True), blocked.stderr
+    assert (blocked.returncode, f"attempt 2, process {again.pid} on " in blocked.stderr) == (6, True), blocked.stderr
     again.communicate(timeout=30)
     assert run_process(house, second).returncode == 0
 
@@ -148,6 +149,29 @@ def test_a_runner_elsewhere_holds_a_target_until_somebody_says_that_it_is_dead(h
     assert run_process(house, second).returncode == 6
     act = locks.Act({"email": "grace@example.com"}, "the machine is gone")
     locks.release(house.store, NAME, act, first, key=house.key, trust=None)
+    assert run_process(house, second).returncode == 0
+    assert broken(house, second) == []
+
+
+def test_who_is_said_to_be_dead_holds_the_target_again_once_it_goes_on(house: House) -> None:
+    """Another machine resumes what a dead one had begun: what was said is said of the attempt that died, and not of a live one."""
+    once = f"cd {house.project}; test -e one.in || {{ touch one.in; sleep 60; }}; touch two.in; sleep 3"
+    first = house.open(gated(house, NOBODY, once), **ASKED)
+    second = house.open(gated(house, NOBODY), **ASKED)
+    runner = started(house, first, "one.in")
+    runner.send_signal(signal.SIGKILL)
+    runner.communicate(timeout=20)
+    act = locks.Act({"email": "grace@example.com"}, "the machine is gone")
+    book = locks.release(house.store, NAME, act, first, key=house.key, trust=None)
+    assert book.events[-1].data["attempts"] == [{"stage": "migrate", "attempt": 1}]
+    again = started(house, first, "two.in")
+    assert f"attempt 2, process {again.pid} on " in run_process(house, second).stderr
+    with pytest.raises(
+        Blocked, match=f"alive, on this machine: stage migrate, attempt 2, process {again.pid} "
+    ) as caught:
+        locks.release(house.store, NAME, act, first, key=house.key, trust=None)
+    assert f"towpath cancel {first}" in str(caught.value.hint)
+    again.communicate(timeout=30)
     assert run_process(house, second).returncode == 0
     assert broken(house, second) == []
 

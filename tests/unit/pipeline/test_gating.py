@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -14,7 +15,7 @@ from support.gated import ASKED, TARGET, break_glass, decide, deployed, done, ga
 from support.plans import House, killed_in
 from support.signing import trust_line
 
-from pipeline import engine, gating
+from pipeline import earlier, engine, gating, locks
 from pipeline.audit import verify
 from pipeline.errors import Blocked, Rejected, StageFailed, VerificationFailed, Waiting
 from pipeline.gates import freezes
@@ -22,12 +23,17 @@ from pipeline.gates.freezes import Freeze
 from pipeline.gates.rules import NOBODY
 from pipeline.plan import SecretSource
 from pipeline.record import ledger
+from pipeline.record.replay import Attempt
 from pipeline.record.writer import read_chain
 from pipeline.signing import signers
 from pipeline.standings import Wish
+from stages.contract import Proposal
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pipeline.gates.rules import Rules
+    from stages.contract import Phase
 
 
 def waits(house: House, run_id: str, **wish: Any) -> str:
@@ -234,8 +240,7 @@ def test_killed_after_it_began_it_is_not_asked_for_again(house: House) -> None:
         document.unlink()  # as if it had expired: an approval limits when something begins, not how long it takes
     assert house.drive(run_id).done("migrate")
     types = [event.type for event in ledger.read(house.store, ledger.name_of(TARGET)).events]
-    assert types.count("deployment.intended") == 1
-    assert types[-1] == "deployment.finished"
+    assert types[-3:] == ["deployment.intended", "deployment.resumed", "deployment.finished"]
 
 
 def test_what_fails_after_the_gate_is_told_and_may_be_proposed_again(house: House) -> None:
@@ -288,6 +293,163 @@ def test_what_has_begun_is_finished_although_it_is_outdated(house: House) -> Non
     assert killed_in(house, older, "migrate").returncode == -signal.SIGKILL
     deployed(house, house.open(*release(house), **ASKED))
     assert house.drive(older, Wish(only=frozenset({"migrate"}))).done("migrate")
+
+
+FAR = datetime(2991, 1, 1, tzinfo=UTC)
+LATER = dataclasses.replace(NOBODY, freezes=(Freeze("far", "2990-01-01 00:00", "2995-01-01 00:00", "UTC"),))
+INCIDENT = locks.Act({"email": "grace@example.com"}, "incident 4711")
+
+
+def half_way(house: House, wanted: Rules, *people: str) -> str:
+    """A run whose program was killed in the middle, and would come to its end now."""
+    flag = house.project / "migrate.started"
+    stage, deploy = release(house, f"test -e {flag} && exit 0; touch {flag}; sleep 60")
+    run_id = house.open(dataclasses.replace(stage, rules=wanted.as_json()), deploy, **ASKED)
+    for person in people:
+        waits(house, run_id, only=frozenset({"migrate"}))
+        decide(house, run_id, person)
+    assert killed_in(house, run_id, "migrate").returncode == -signal.SIGKILL
+    return run_id
+
+
+def test_a_program_is_not_begun_anew_while_its_target_is_locked(house: House) -> None:
+    run_id, only = half_way(house, NOBODY), Wish(only=frozenset({"migrate"}))
+    locks.take(house.store, ledger.name_of(TARGET), INCIDENT, key=house.key, trust=None)
+    for _ in range(2):
+        with pytest.raises(Blocked, match="incident 4711"):
+            house.drive(run_id, only)
+    assert (done(house), judged(house, run_id)) == (1, [])
+    locks.release(house.store, ledger.name_of(TARGET), INCIDENT, None, key=house.key, trust=None)
+    assert house.drive(run_id, only).done("migrate")
+    assert judged(house, run_id) == []
+
+
+def test_a_program_is_not_begun_anew_in_a_freeze(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id, only = half_way(house, LATER), Wish(only=frozenset({"migrate"}))
+    with monkeypatch.context() as patched:
+        set_clock(patched, house, FAR)
+        with pytest.raises(Blocked, match="frozen: far"):
+            house.drive(run_id, only)
+    assert (done(house), judged(house, run_id)) == (1, [])
+    assert house.drive(run_id, only).done("migrate")
+    assert judged(house, run_id) == []
+
+
+def test_a_program_is_not_begun_anew_where_somebody_went_back_since(house: House) -> None:
+    run_id, only = half_way(house, NOBODY), Wish(only=frozenset({"migrate"}))
+    deployed(house, house.open(*release(house), **ASKED), way={"kind": "rollback", "run": "old"})
+    with pytest.raises(Blocked, match="went back here"):
+        house.drive(run_id, only)
+    book = ledger.read(house.store, ledger.name_of(TARGET))
+    assert book.hold
+    told = {"lifts": book.hold.seq, "run": book.hold.run, "reason": "mended", "requester": {}}
+    ledger.append(house.store, book, [(ledger.HOLD_LIFTED, told)], house.key)
+    assert house.drive(run_id, only).done("migrate")
+
+
+def test_a_program_is_not_begun_anew_once_somebody_has_rejected_it(house: House) -> None:
+    run_id, only = half_way(house, rules(), "alice"), Wish(only=frozenset({"migrate"}))
+    decide(house, run_id, "bob", "reject", reason="it loses data")
+    for _ in range(2):
+        with pytest.raises(Rejected, match="it loses data"):
+            house.drive(run_id, only)
+    assert (done(house), judged(house, run_id)) == (1, [])
+
+
+def test_an_attempt_that_cannot_even_begin_says_nothing_of_what_was_cut_off(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OURS", "correct-horse-battery")
+    flag = house.project / "migrate.started"
+    stage = gated(house, NOBODY, f"test -e {flag} && exit 0; touch {flag}; sleep 60")
+    run_id = house.open(dataclasses.replace(stage, secrets={"TOKEN": SecretSource("variable", "OURS")}), **ASKED)
+    assert killed_in(house, run_id, "migrate").returncode == -signal.SIGKILL
+    monkeypatch.delenv("OURS")
+    with pytest.raises(StageFailed, match="OURS"):
+        house.drive(run_id)
+    book = ledger.read(house.store, ledger.name_of(TARGET))
+    assert (list(book.intents), book.events[-1].type) == ([(run_id, "migrate")], "deployment.resumed")
+    assert judged(house, run_id) == []
+    monkeypatch.setenv("OURS", "correct-horse-battery")
+    assert house.drive(run_id).done("migrate")
+    assert ledger.read(house.store, ledger.name_of(TARGET)).events[-1].data["outcome"] == "succeeded"
+    assert judged(house, run_id) == []
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "adopted"),
+    [
+        ([("apply", None)], 1),
+        ([("apply", None), (None, "failed")], 1),
+        ([("apply", "canceled"), (None, "waiting"), (None, "failed"), (None, None)], 1),
+        ([("apply", "canceled"), (None, "waiting")], 2),
+        ([("propose", "waiting"), (None, "failed")], None),
+        ([("apply", None), ("apply", "failed"), (None, "failed")], None),
+        ([("apply", None), (None, "succeeded")], None),
+    ],
+)
+def test_with_whose_proposal_to_go_on(
+    house: House, outcomes: list[tuple[Phase | None, Any]], adopted: int | None
+) -> None:
+    run = house.load(house.open(gated(house, NOBODY), **ASKED))
+    for number, (phase, outcome) in enumerate(outcomes, 1):
+        run.add(Attempt("migrate", number, run.head, "", "", {}, {}, None, phase=phase, outcome=outcome))
+    found = earlier.proposed(run, "migrate")
+    assert (found.number if found else None) == adopted
+
+
+@pytest.mark.parametrize(("phase", "state"), [("propose", "locked"), ("apply", "open")])
+def test_a_deployment_is_finished_under_a_lock_only_if_it_may_have_begun(
+    house: House, phase: Phase, state: str
+) -> None:
+    """CloudFormation goes on with a change set; one that no attempt was about to execute waits."""
+    stage = dataclasses.replace(gated(house, NOBODY), kind="deploy")
+    run_id = house.open(stage, **ASKED)
+    run, plan = house.load(run_id), house.plans[run_id]
+    proposal = Proposal({"release": "sha256:r", "images": {}}, {}, "")
+    gate = gating.look(house.store, plan, run, stage, proposal)
+    gating.enter(house.store, gate, run, ("deploy", 1), house.key)
+    locks.take(house.store, ledger.name_of(TARGET), INCIDENT, key=house.key, trust=None)
+    run.add(Attempt("migrate", 1, run.head, run.opened_at, None, {}, {}, None, phase=phase, proposal=proposal))
+    gate = gating.look(house.store, plan, run, stage, proposal)
+    assert (gate.state, gate.begun) == (state, state == "open")
+
+
+@pytest.mark.parametrize("against", ["locked", "frozen"])
+def test_an_audit_finds_what_was_begun_anew_all_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch, against: str
+) -> None:
+    run_id = half_way(house, LATER)
+    if against == "frozen":
+        set_clock(monkeypatch, house, FAR)
+    else:
+        locks.take(house.store, ledger.name_of(TARGET), INCIDENT, key=house.key, trust=None)
+    monkeypatch.setattr(gating, "_asked_again", lambda gate, *_: gate)
+    assert house.drive(run_id, Wish(only=frozenset({"migrate"}))).done("migrate")
+    assert f"begins anew, though the target was {against}" in "\n".join(judged(house, run_id))
+
+
+@pytest.mark.parametrize("first", ["resumed", "new"])
+def test_of_one_that_goes_on_and_one_that_comes_new_one_looks_again(house: House, first: str) -> None:
+    """Both had looked while the runner was dead, so neither had seen the other."""
+    flag = house.project / "migrate.started"
+    left = house.open(gated(house, NOBODY, f"touch {flag}; sleep 60"), **ASKED)
+    new = house.open(gated(house, NOBODY), **ASKED)
+    assert killed_in(house, left, "migrate").returncode == -signal.SIGKILL
+    context = house.context(new)
+    context.propose_only = True
+    with contextlib.suppress(Waiting):
+        engine.drive(context, Wish(), 1)
+    entries = {"resumed": (look(house, left), house.load(left), 2), "new": (look(house, new), house.load(new), 2)}
+    assert {gate.state for gate, _, _ in entries.values()} == {"open"}
+    entered, late = sorted(entries, key=lambda each: each != first)
+    for name in (entered, late):
+        gate, run, number = entries[name]
+        if name == late:
+            with pytest.raises(Blocked, match="written to by someone else just now"):
+                gating.enter(house.store, gate, run, ("command", number), house.key)
+        else:
+            gating.enter(house.store, gate, run, ("command", number), house.key)
 
 
 def test_a_proposal_that_waits_is_not_approved_once_it_is_outdated(house: House) -> None:

@@ -21,8 +21,7 @@
     the store's clock said then.
 14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger; it was
     the last to be deployed since it was opened. While it holds up others, none was let through, and what was held up was held.
-15. Nothing was let through while its target was locked, whoever broke the glass. What goes on with what had begun, had been let
-    through before.
+15. Nothing was let through while its target was locked, whoever broke the glass.
 16. Nor was anything that somebody who may had rejected, whose word still lies in the inbox and came before the gate was looked at.
 """
 
@@ -266,7 +265,7 @@ def _kept_out(key: str, entry: Entry, judged_by: Rules, seen: Looked, waived: fr
     if frozen and "window" not in waived:
         found.append(broken(key, f"was let through at {seen.clock.isoformat()}, when the target was {frozen}"))
     lock = entry.before.lock
-    if lock and not _goes_on(entry):
+    if lock:
         by = ledger.asked_for_by(lock["by"])
         found.append(broken(key, f"was let through, though it was locked by {by} since {lock['at']}"))
     return found
@@ -274,7 +273,7 @@ def _kept_out(key: str, entry: Entry, judged_by: Rules, seen: Looked, waived: fr
 
 def _overheard(key: str, entry: Entry, evidence: Evidence, seen: Looked, judged_by: Rules) -> list[Finding]:
     """Rule 16: nobody who might had said no."""
-    if not judged_by.people or _goes_on(entry):
+    if not judged_by.people:
         return []
     stage = evidence.plan.stages[entry.event.data["stage"]]
     target = statements.target_of(stage.target) if stage.target else {}
@@ -285,12 +284,6 @@ def _overheard(key: str, entry: Entry, evidence: Evidence, seen: Looked, judged_
             if isinstance(one, decide.Counted) and one.decision == "reject":
                 return [broken(key, f"was let through, though {one.person!r} had rejected it at {each.at.isoformat()}")]
     return []
-
-
-def _goes_on(entry: Entry) -> bool:
-    """Tell whether an intent is of just what the stage had begun before, and nobody had seen the end of."""
-    begun = entry.before.intents.get(_which(entry.event.data))
-    return begun is not None and begun.get("proposal") == entry.event.data["proposal"]
 
 
 def _in_order(

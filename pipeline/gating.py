@@ -479,7 +479,8 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
         used = [
             _approval(store, each) | {"reason": each.reason} for each in gate.glass if gate.waived & set(each.waives)
         ]
-        intent["break_glass"] = {"waived": sorted(gate.waived), "statements": used}
+        asked = subjects.requesters(run.data)
+        intent["break_glass"] = {"waived": sorted(gate.waived), "statements": used, "requesters": asked}
     return ledger.append(store, gate.ledger, [*entries, (ledger.DEPLOYMENT_INTENDED, intent)], key)
 
 

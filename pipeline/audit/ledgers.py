@@ -695,6 +695,9 @@ def _glass_broken(
             found.append(broken(key, "names another who broke the glass than signed that"))
         else:
             signed |= set(one.waives)
+    asked, told = subjects.requesters(evidence.run.data), data.get("break_glass", {}).get("requesters")
+    if "break_glass" in data and told != asked:
+        found.append(broken(key, f"names others who asked for it than run {evidence.run.id}", asked, told))
     if not _waived(data) <= signed:
         text = "waives more than whoever broke the glass has signed"
         found.append(broken(key, text, sorted(signed), sorted(_waived(data))))

@@ -305,13 +305,11 @@ def reviewers(rules: Rules) -> dict[str, Keys]:
 
 def not_reviewers(rules: Rules, glass: Mapping[str, Any]) -> dict[str, str]:
     """Give who cannot review that the glass was broken, each with why. `glass` is what a ledger says of it."""
-    asked = glass.get("requester") or {}
+    asked = [*(glass.get("requester") or {}).values(), *glass["requesters"]]
     known = {
-        person: "asked for the run"
-        for each in asked.values()
-        if isinstance(each, str) and (person := _person(rules, each))
+        person: "asked for the run" for each in asked if isinstance(each, str) and (person := _person(rules, each))
     }
-    return {**known, glass["person"]: "broke the glass"}
+    return {**known, **dict.fromkeys(glass["people"], "broke the glass")}
 
 
 def _glass(

@@ -367,7 +367,8 @@ def _broken(event: chain.Event) -> dict[str, dict[str, Any]]:
     data = event.data
     told = data.get("break_glass") or {"waived": [], "statements": []}
     about = {"run": data["run"], "stage": data["stage"], "seq": event.seq, "at": event.at}
-    about |= {"requester": data.get("requester")}
+    about |= {"requester": data.get("requester"), "requesters": told.get("requesters", [])}
+    about |= {"people": sorted({str(each["person"]) for each in told["statements"]})}
     return {
         each["statement"]: {**about, "person": each["person"], "reason": each["reason"], "waived": told["waived"]}
         for each in told["statements"]

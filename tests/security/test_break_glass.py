@@ -12,7 +12,7 @@ from support.gated import ASKED, TARGET, break_glass, decide, deployed, done, ga
 from support.plans import House
 from support.signing import trust_line
 
-from pipeline import gating, locks, reviews
+from pipeline import gating, inherit, locks, reviews
 from pipeline.audit import verify
 from pipeline.errors import Blocked, Rejected, StageFailed, UsageError, VerificationFailed, Waiting
 from pipeline.gates import statements
@@ -99,6 +99,32 @@ def test_a_runner_takes_up_a_review_that_lies_in_the_inbox(house: House) -> None
     with pytest.raises(Waiting):
         house.drive(later)
     assert book(house).glass == {}
+
+
+def test_those_who_broke_it_together_review_none_of_it(house: House) -> None:
+    """Nor does who asked for a run that this one takes over from."""
+    wanted = rules(
+        people=2, glass=GLASS, freezes=FROZEN, approvers={n: (SigningKey(n).line,) for n in ("alice", "eve")}
+    )
+    older = house.load(house.open(gated(house, wanted), requester={"email": "eve@example.com"}))
+    run_id = house.open(gated(house, wanted), **ASKED, inherits={**inherit.lineage(older), "stages": {}})
+    with pytest.raises(Waiting):
+        house.drive(run_id)
+    signed = [carol(house, run_id, "approvals"), break_glass(house, run_id, "dora", "window", key="dora-glass")]
+    assert house.drive(run_id).done("migrate")
+    for of in signed:
+        for person, key in (("carol", "carol-glass"), ("dora", "dora-glass"), ("eve", "eve")):
+            review(house, run_id, of, person, key=key)
+    assert set(reviews.take_up(house.store, NAME, house.key, None).glass) == set(signed)
+    for of in signed:
+        review(house, run_id, of, "alice")
+    assert reviews.take_up(house.store, NAME, house.key, None).glass == {}
+
+
+def test_an_audit_finds_that_others_asked_for_it(house: House) -> None:
+    run_id = broken_through(house)
+    found = forged(house, run_id, lambda data: data["break_glass"].update(requesters=["ada@example.com"]))
+    assert "names others who asked for it" in found
 
 
 @pytest.mark.parametrize("recorded", [True, False])

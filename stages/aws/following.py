@@ -148,7 +148,9 @@ def follow(client: CloudFormationClient, under_way: Operation) -> Json:
                 show(event)
             said_at = time.monotonic() if fresh else said_at
             if time.monotonic() - said_at > QUIET_S:
-                log(f"nothing new for {time.monotonic() - said_at:.0f} s; under way: {', '.join(unfinished(under_way.all))}")
+                log(
+                    f"nothing new for {time.monotonic() - said_at:.0f} s; under way: {', '.join(unfinished(under_way.all))}"
+                )
                 said_at = time.monotonic()
             closing = under_way.root.closing()
             if closing and not _goes_on(client, under_way.stack_id, closing):

@@ -99,11 +99,13 @@ def test_a_stack_that_hangs_is_not_silent(monkeypatch: pytest.MonkeyPatch, capsy
     under_way = following.operation(client, ROOT, "ours", START)
     monkeypatch.setattr(under_way.root, "due_in_s", lambda: 0)
 
-    def end_it() -> None:
+    look = under_way.new
+
+    def new() -> list[dict[str, Any]]:
         if "nothing new for" in capsys.readouterr().out:
             client.events[ROOT].append(event(ROOT, "demo", "UPDATE_COMPLETE", physical=ROOT, seconds=2))
+        return look()
 
-    looked = under_way.new
-    monkeypatch.setattr(under_way, "new", lambda: (end_it(), looked())[1])
+    monkeypatch.setattr(under_way, "new", new)
     closing = following.follow(client, under_way)
     assert closing["ResourceStatus"] == "UPDATE_COMPLETE"

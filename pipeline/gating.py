@@ -249,19 +249,22 @@ def _barrier(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledg
 
 
 def _held(plan: Plan, run: Run, stage: PlannedStage, book: Ledger) -> Barrier | None:
-    if book.hold and plan.releases(stage) and not _origin(book, run, stage):
+    hold = book.held_against(run.id)
+    if hold and plan.releases(stage) and not _origin(book, run, stage):
         environment = _target(stage).environment
         hint = f"Once it is clear why: towpath rollback {environment} --lift --reason '...'   then: towpath resume {run.id}"
-        return Barrier("held", [held_by(book.hold)], hint, book)
+        return Barrier("held", [held_by(hold)], hint, book)
     return None
 
 
 def held_by(hold: Deployment) -> str:
     """Say by which rollback other deployments are held up."""
     to = hold.way["run"] if hold.way else "?"
+    did = "went back" if hold.over else "began to go back, and nobody saw how that ended,"
+    until = "is lifted" if hold.over else f"is over (towpath resume {hold.run}) or lifted"
     return (
-        f"held: run {hold.run}, asked for by {hold.asked_for_by}, went back here to the release of run {to} at {hold.at}; "
-        "nothing else is deployed until that is lifted"
+        f"held: run {hold.run}, asked for by {hold.asked_for_by}, {did} here to the release of run {to} at {hold.at}; "
+        f"nothing else is deployed until that {until}"
     )
 
 

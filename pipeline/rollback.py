@@ -146,7 +146,7 @@ def chosen(store: Store, book: Ledger, run_id: str) -> Candidate:
     made = list(ledger.deployments(book.events))
     now = standing(book)[-1]
     mine = [each for each in made if each.run == run_id]
-    while mine and mine[-1].way and mine[-1].way.get("kind") == "rollback":  # what it went back to is what is meant
+    while mine and mine[-1].way and mine[-1].goes_back:  # what it went back to is what is meant
         to = str(mine[-1].way.get("run"))
         mine = [each for each in made if each.run == to and each.seq < mine[-1].seq]
     if not mine:
@@ -160,7 +160,8 @@ def chosen(store: Store, book: Ledger, run_id: str) -> Candidate:
 
 
 def lift(store: Store, book: Ledger, told: dict[str, Any], key: Key) -> None:
-    """Let releases be deployed again. `told` says who lifts it and why. Raises UsageError, Blocked."""
-    if book.hold is None:
+    """Let releases be deployed again: lift all that holds them up. `told` says who lifts it and why. Raises UsageError, Blocked."""
+    if not book.holds:
         raise UsageError(f"{book.name}: nothing is held there", hint="There is nothing to lift.")
-    ledger.append(store, book, [(ledger.HOLD_LIFTED, {"lifts": book.hold.seq, "run": book.hold.run, **told})], key)
+    lifted = [(ledger.HOLD_LIFTED, {"lifts": each.seq, "run": each.run, **told}) for each in book.holds]
+    ledger.append(store, book, lifted, key)

@@ -20,7 +20,7 @@
 13. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
     the store's clock said then.
 14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger; it was
-    the last to be deployed since it was opened. While it holds up others, none was let through, and what was held up was held.
+    the last to be deployed since it was opened. While it holds up others, from its intent on, none was let through, and what was held up was held.
 15. Nothing was let through while its target was locked, whoever broke the glass.
 16. Nor was anything that somebody who may had rejected, whose word still lies in the inbox and came before the gate was looked at.
 17. What went on with something that had begun, and began it anew, did so at a target that was not locked, held or frozen by then, unless
@@ -319,7 +319,7 @@ def _begun_anew(book: Book, entry: Entry, evidence: Evidence, seen: Looked, waiv
     seq, run, before, key = entry.event.seq, evidence.run, entry.before, book.key(entry)
     stage = evidence.plan.stages[entry.event.data["stage"]]
     judged_by = _judged_by(book, seq, run, stage)
-    held = before.hold and evidence.plan.releases(stage) and not _origin(book, seq, run, stage)
+    held = before.held_against(run.id) and evidence.plan.releases(stage) and not _origin(book, seq, run, stage)
     frozen = freezes.frozen(judged_by.freezes, seen.clock) if "window" not in waived else None
     against = {"was locked": before.lock, "was held by a rollback": held, f"was {frozen}": frozen}
     found = [broken(key, f"begins anew, though the target {each}") for each, is_so in against.items() if is_so]
@@ -331,9 +331,11 @@ def _in_order(
 ) -> list[Finding]:
     """Rules 10 and 12 for what was let through: nothing was held, and nothing newer there."""
     found: list[Finding] = []
-    key, run, hold = book.key(entry), evidence.run, entry.before.hold
+    key, run = book.key(entry), evidence.run
+    hold = entry.before.held_against(run.id)
     if hold and not origin:
-        text = f"was let through, though run {hold.run} had gone back there, and that holds up all others"
+        did = "had gone back" if hold.over else "had begun to go back"
+        text = f"was let through, though run {hold.run} {did} there, and that holds up all others"
         found.append(broken(key, text))
     newer = _newer(book, entry.event.seq, evidence, stage)
     if newer and (origin or newer.opening in evidence.opened):
@@ -459,7 +461,7 @@ def _was_held(book: Book, length: int, event: Event, run: Run, stage: PlannedSta
     state, before = event.data["state"], book.at(length)
     if state != "frozen":
         others = [which for which in before.intents if which[0] != run.id]
-        return bool({"held": before.hold, "locked": before.lock, "busy": others}[state])
+        return bool({"held": before.held_against(run.id), "locked": before.lock, "busy": others}[state])
     judged_by = _judged_by(book, length, run, stage)
     return freezes.frozen(judged_by.freezes, datetime.fromisoformat(event.data["clock"])) is not None
 

@@ -117,8 +117,7 @@ def standing(deployments: Iterable[Deployment]) -> list[Deployment]:
     known: dict[tuple[str, str], Deployment] = {}
     made: list[Deployment] = []
     for each in deployments:
-        goes_back = each.way is not None and each.way.get("kind") == "rollback"
-        back_to = known.get((str(each.way.get("run")), each.stage)) if each.way and goes_back else None
+        back_to = known.get((str(each.way.get("run")), each.stage)) if each.way and each.goes_back else None
         if back_to is None:
             known[each.run, each.stage] = each
             made.append(each)

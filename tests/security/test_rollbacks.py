@@ -12,7 +12,7 @@ from support.stacks import Town, pipeline
 from pipeline import gating, inherit
 from pipeline.audit import rules as audited
 from pipeline.audit.verify import Audit
-from pipeline.errors import Blocked, Waiting
+from pipeline.errors import Blocked, StageFailed, Waiting
 from pipeline.gates import rollbacks
 from pipeline.record import ledger
 from pipeline.record.store.directory import open_store
@@ -110,6 +110,21 @@ def test_a_deployment_while_others_are_held(town: Town, monkeypatch: pytest.Monk
     monkeypatch.setattr(gating, "_barrier", lambda *_: None)
     approved(town, late, "alice", "bob")
     assert f"though run {back} had gone back there, and that holds up all others" in broken(town, late)
+
+
+def test_a_deployment_after_a_rollback_of_which_nobody_knows_how_it_ended(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, back = town.release("late", TWO), town.take_part(first(town), "rollback")
+    with pytest.raises(Waiting):
+        town.drive(back)
+    town.decide(back, "alice")
+    town.stacks["lost"] = True
+    with pytest.raises(StageFailed):
+        town.drive(back)
+    monkeypatch.setattr(gating, "_barrier", lambda *_: None)
+    approved(town, late, "alice", "bob")
+    assert f"though run {back} had begun to go back there, and that holds up all others" in broken(town, late)
 
 
 def test_a_hold_that_there_was_not(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from pipeline.plan import PlannedStage
 from pipeline.record import digest, ledger
 from pipeline.standings import Wish
 from stages import contract
-from stages.contract import Proposal, Result, Target
+from stages.contract import Failure, Proposal, Result, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +72,8 @@ class Stacks(ProcessExecutor):
                 "base": self.stacks.get(target.account),
             }
             return Result("succeeded", proposal=Proposal(subject, {}, "as it is"))
+        if self.stacks.pop("lost", None):
+            return Result("failed", failure=Failure("retryable", "nobody knows how that ended"))
         self.stacks[target.account] = {"release": release["digest"], "parameters": target.parameters}
         folder.mkdir()
         (folder / "deployment.json").write_text("{}")

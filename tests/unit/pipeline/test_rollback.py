@@ -279,6 +279,50 @@ def test_nothing_else_is_deployed_until_it_is_lifted(town: Town) -> None:
         town.drive(waiting)
 
 
+def lost(town: Town, run_id: str) -> None:
+    """Have a run lose sight of what it applies to production."""
+    town.stacks["lost"] = True
+    with pytest.raises(StageFailed):
+        town.drive(run_id)
+
+
+def test_a_rollback_of_which_nobody_knows_how_it_ended_holds_too(town: Town) -> None:
+    one, _ = deployed(town, "one"), deployed(town, "two")
+    late, back = town.release("late"), town.take_part(one, "rollback")
+    lost(town, back)
+    with pytest.raises(Blocked, match=f"held: run {back}, asked for by dora@example.com, began to go back"):
+        town.drive(late)
+    assert town.drive(back).done("look")  # whoever began it may finish it
+    with pytest.raises(Blocked, match=f"held: run {back}, asked for by dora@example.com, went back"):
+        town.drive(late)
+    assert [each.over for each in town.book.holds] == [True]
+    assert verdicts(town, back, late)[0] == "consistent"
+
+
+def test_what_a_lost_rollback_holds_can_be_lifted_or_gone_back_from(town: Town) -> None:
+    one, two, _ = deployed(town, "one"), deployed(town, "two"), deployed(town, "three")
+    late, back = town.release("late"), town.take_part(two, "rollback")
+    lost(town, back)
+    further = town.take_part(one, "rollback")
+    town.drive(further)
+    assert [each.run for each in town.book.holds] == [further]
+    lost(town, town.take_part(one, "rollback"))
+    assert len(town.book.holds) == 2
+    rollback.lift(town.store, town.book, {"reason": "mended", "requester": None}, town.key)
+    assert not town.book.hold
+    assert town.drive(late).done("look")
+    assert verdicts(town, further, late) == ["consistent"] * 2
+
+
+def test_a_rollback_that_failed_holds_nothing(town: Town) -> None:
+    one, two = deployed(town, "one"), deployed(town, "two")
+    back = town.take_part(one, "rollback")
+    lost(town, back)
+    told = {"run": back, "stage": "deploy-production", "outcome": "failed", "functions": {}}
+    after = ledger.append(town.store, town.book, [(ledger.DEPLOYMENT_FINISHED, told)], town.key)
+    assert (after.holds, after.current and after.current["run"]) == ((), two)
+
+
 def test_going_back_further_is_not_held(town: Town) -> None:
     one, two, _ = deployed(town, "one"), deployed(town, "two"), deployed(town, "three")
     town.drive(town.take_part(two, "rollback"))

@@ -486,16 +486,15 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
     return ledger.append(store, gate.ledger, [*entries, (ledger.DEPLOYMENT_INTENDED, intent)], key)
 
 
-def leave(store: Store, stage: PlannedStage, told: dict[str, Any], key: Key, trust: Trust | None = None) -> None:
+def leave(store: Store, stage: PlannedStage, told: dict[str, Any], key: Key, trust: Trust | None = None) -> Ledger:
     """Write into the ledger what came of a deployment: `told` holds run, stage, outcome and the functions' images."""
     book = ledger.read(store, ledger.name_of(_target(stage)), trust)
     while (told["run"], told["stage"]) in book.intents:
         try:
-            ledger.append(store, book, [(ledger.DEPLOYMENT_FINISHED, told)], key)
+            return ledger.append(store, book, [(ledger.DEPLOYMENT_FINISHED, told)], key)
         except Blocked:  # by another deployment to the target; ours is over all the same
             book = ledger.read(store, book.name, trust)
-        else:
-            return
+    return book
 
 
 def _with(gate: Gate, state: State, reasons: list[str], **more: Any) -> Gate:

@@ -13,6 +13,9 @@ if its number is free, so of two runners that decide on the same state one finds
     lock.released          and why no longer; with a run, that the runners of its attempts are dead, and what they began holds nobody out
     hold.lifted            that releases may be deployed again after a rollback, on whose word and why
 
+What stands at a target is what was intended, or gone on with, there last of what succeeded, whenever that is written down: a runner that dies between the end
+of a deployment and its outcome has that written later, perhaps after others have deployed there.
+
 A rollback holds up every other deployment of a release from its intent on, until it has failed or somebody lifts that: what became of one
 whose runner died, or lost sight of it, nobody knows.
 
@@ -26,6 +29,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -54,6 +58,9 @@ LOCK_TAKEN = "lock.taken"
 LOCK_RELEASED = "lock.released"
 HOLD_LIFTED = "hold.lifted"
 
+_REPLACING = ("deploy", "delete")
+"""Kinds after which something else stands at a target. Programs of the user's pass the same gate, and replace nothing."""
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -65,7 +72,8 @@ class Ledger:
     that succeeded, None once a `delete` has: programs of the user's pass the same gate, and replace nothing. `holds` are the rollbacks since which nothing else
     may be deployed, as they began: the last that succeeded, and those that are not finished. `lock` says by whom, since when and why nothing is deployed there, if somebody said
     so; `abandoned` are attempts, by run, stage and number, of which somebody said that their runner is dead. `glass` says, by the digest of the statement, what was let
-    through by breaking the glass and is not reviewed yet.
+    through by breaking the glass and is not reviewed yet. `begun_at` are the numbers of the events by which `intents` were begun last, `stands_since` that of the
+    last of those whose deployment or deletion succeeded.
     """
 
     name: str
@@ -79,6 +87,8 @@ class Ledger:
     lock: dict[str, Any] | None = None
     abandoned: frozenset[tuple[str, str, int]] = frozenset()
     glass: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    begun_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    stands_since: int = -1
 
     @property
     def hold(self) -> Deployment | None:
@@ -94,7 +104,7 @@ class Ledger:
 class Deployment:
     """A `deploy` as the ledger has it. `seq` and `at` are of the event that says so, `opening` is the digest of its run's opening.
 
-    `over` tells that it has succeeded, and not only begun. `subject` is the digest of what was let through. `way` says how its run took over from another: by promotion or by rollback.
+    `over` tells that it has succeeded, and not only begun; `late`, that another which was intended after it had by then. `subject` is the digest of what was let through. `way` says how its run took over from another: by promotion or by rollback.
     """
 
     seq: int
@@ -109,6 +119,7 @@ class Deployment:
     way: dict[str, Any] | None = None
     people: tuple[str, ...] = ()
     over: bool = True
+    late: bool = False
 
     @property
     def goes_back(self) -> bool:
@@ -290,19 +301,26 @@ def begun(events: Iterable[chain.Event]) -> Iterator[Deployment]:
 
 
 def deployments(events: Iterable[chain.Event]) -> Iterator[Deployment]:
-    """Give the deployments that succeeded, in the order in which they did. Pure."""
+    """Give the deployments that succeeded, in the order in which they were begun last: so they came to the target. Pure."""
     intents: dict[tuple[Any, Any], dict[str, Any]] = {}
+    begun_at: dict[tuple[Any, Any], int] = {}
+    made: list[tuple[int, Deployment]] = []
+    last = -1
     for event in events:
         which = (event.data.get("run"), event.data.get("stage"))
         if event.type == DEPLOYMENT_INTENDED:
-            intents[which] = event.data
-        elif event.type == DEPLOYMENT_FINISHED:
-            intent = intents[which]
-            if event.data["outcome"] == "succeeded" and intent["kind"] == "deploy":
-                yield _deployment(event, intent)
+            intents[which], begun_at[which] = event.data, event.seq
+        elif event.type == DEPLOYMENT_RESUMED:
+            begun_at[which] = event.seq
+        elif event.type == DEPLOYMENT_FINISHED and event.data["outcome"] == "succeeded":
+            intent, seq = intents[which], begun_at[which]
+            if intent["kind"] == "deploy":
+                made.append((seq, _deployment(event, intent, late=seq < last)))
+            last = max(last, seq) if intent["kind"] in _REPLACING else last
+    return iter([each for _, each in sorted(made, key=itemgetter(0))])
 
 
-def _deployment(event: chain.Event, intent: dict[str, Any], *, over: bool = True) -> Deployment:
+def _deployment(event: chain.Event, intent: dict[str, Any], *, over: bool = True, late: bool = False) -> Deployment:
     asked = intent.get("requester")
     requester = asked if isinstance(asked, dict) else {}
     way = intent.get("way")
@@ -319,6 +337,7 @@ def _deployment(event: chain.Event, intent: dict[str, Any], *, over: bool = True
         way=way if isinstance(way, dict) else None,
         people=tuple(str(each["person"]) for each in intent.get("approvals") or [] if "person" in each),
         over=over,
+        late=late,
     )
 
 
@@ -372,6 +391,7 @@ def _intended(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
     held = [each for each in begun([event]) if each.goes_back]
     return {
         "holds": (*_others(ledger, data), *held),
+        "begun_at": {**ledger.begun_at, (data["run"], data["stage"]): event.seq},
         "intents": {**ledger.intents, (data["run"], data["stage"]): data},
         "glass": {**ledger.glass, **_broken(event)},
     }
@@ -384,7 +404,12 @@ def _resumed(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
         raise VerificationFailed(f"{ledger.name}: a deployment of run {data['run']} was resumed that was not intended")
     if not data["attempt"] > intent["attempt"]:
         raise VerificationFailed(f"{ledger.name}: event {event.seq} resumes what no earlier attempt began")
-    return {}
+    anew = _deployment(event, intent, over=False)
+    held = [anew] if intent["kind"] == "deploy" and anew.goes_back else []
+    return {
+        "holds": (*_others(ledger, data), *held),
+        "begun_at": {**ledger.begun_at, (data["run"], data["stage"]): event.seq},
+    }
 
 
 def _broken(event: chain.Event) -> dict[str, dict[str, Any]]:
@@ -423,18 +448,24 @@ def _finished(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
     intent = ledger.intents.get(which)
     if intent is None:
         raise VerificationFailed(f"{ledger.name}: a deployment of run {data['run']} finished that was not intended")
-    left = {each: other for each, other in ledger.intents.items() if each != which}
-    holds = _others(ledger, data)
+    left = _others(ledger, data)
+    over: dict[str, Any] = {
+        "intents": {each: other for each, other in ledger.intents.items() if each != which},
+        "begun_at": {each: seq for each, seq in ledger.begun_at.items() if each != which},
+        "holds": left,
+    }
     if data["outcome"] != "succeeded":
-        return {"intents": left, "holds": holds}
+        return over
     glass = (intent.get("break_glass") or {}).get("statements", [])
     used = ledger.used | {each["statement"] for each in [*intent["approvals"], *glass]}
-    stands = {"deploy": {**intent, **data}, "delete": None}
-    current = stands.get(intent["kind"], ledger.current)
+    since = ledger.begun_at[which]
+    if intent["kind"] not in _REPLACING or since < ledger.stands_since:
+        return {**over, "used": used}
+    stands: dict[str, Any] = {"current": None if intent["kind"] == "delete" else {**intent, **data}}
     made = _deployment(event, intent)
-    if intent["kind"] == "deploy" and made.goes_back:
-        holds = (made,)  # what others had begun before, this has looked after
-    return {"intents": left, "current": current, "used": used, "holds": holds}
+    if intent["kind"] == "deploy" and made.goes_back:  # what others had begun before, this has looked after
+        stands["holds"] = (made, *(each for each in left if not each.over and each.seq > since))
+    return {**over, "used": used, "stands_since": since, **stands}
 
 
 _CHANGES: dict[str, Callable[[Ledger, chain.Event], dict[str, Any]]] = {

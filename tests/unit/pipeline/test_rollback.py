@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.approvers import rules
-from support.stacks import PRODUCTION, Town, pipeline
+from support.stacks import BOOK, PRODUCTION, Town, pipeline
 
-from pipeline import bundle, deployable, inherit, rollback
+from pipeline import bundle, deployable, gating, inherit, rollback
 from pipeline.audit.verify import Audit
 from pipeline.errors import Blocked, StageFailed, UsageError, Waiting
 from pipeline.gates import rollbacks
@@ -17,6 +17,7 @@ from pipeline.record import artifacts, ledger
 from pipeline.record.store.directory import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TWO = rules(people=2, scan="none")
@@ -312,6 +313,74 @@ def test_what_a_lost_rollback_holds_can_be_lifted_or_gone_back_from(town: Town) 
     assert not town.book.hold
     assert town.drive(late).done("look")
     assert verdicts(town, further, late) == ["consistent"] * 2
+
+
+def ends_late(town: Town, run_id: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], ledger.Ledger]:
+    """Have a run deploy to production, and its runner die before it writes that into the ledger; gives what writes it."""
+    town.upto(run_id, "package", "deploy-staging", "smoke")
+    told: list[Any] = []
+
+    def leave(*given: Any) -> ledger.Ledger:
+        told.append(given)
+        return ledger.read(town.store, BOOK)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gating, "leave", leave)
+        town.upto(run_id, "deploy-production")
+    [given] = told
+    return lambda: gating.leave(*given)
+
+
+def test_an_outcome_that_is_written_late_does_not_say_that_it_stands(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = deployed(town, "one"), town.release("two"), town.release("three")
+    for each in (two, three):
+        town.upto(each, "package", "deploy-staging", "smoke")
+    end = ends_late(town, two, monkeypatch)
+    town.upto(three, "deploy-production")
+    back = town.take_part(one, "rollback")
+    assert end().current
+    assert town.book.current
+    assert town.book.current["run"] == three
+    assert [each.run for each in rollback.standing(town.book)] == [one, two, three]
+    stage = town.plans[two].stages["deploy-production"]
+    superseding = gating.superseded(town.store, town.load(two), stage)
+    assert superseding
+    assert superseding.run == three
+    town.drive(back)  # nobody has deployed there since it was opened
+    assert town.book.hold
+    found = [finding for each in (two, three, back) for finding in Audit(town.store, None).run(each).findings]
+    assert [each for each in found if each.grade == "broken"] == []
+
+
+def test_a_rollback_whose_outcome_is_written_late_holds_nothing_any_more(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = deployed(town, "one"), deployed(town, "two")
+    late, back = town.release("late"), town.take_part(one, "rollback")
+    end = ends_late(town, back, monkeypatch)
+    town.lift()
+    town.drive(late)
+    assert end().holds == ()
+    assert town.book.current
+    assert town.book.current["run"] == late
+    assert verdicts(town, late) == ["consistent"]
+
+
+def test_an_outcome_that_is_written_late_stands_if_what_came_after_it_failed(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two, three = town.release("two"), town.release("three")
+    for each in (two, three):
+        town.upto(each, "package", "deploy-staging", "smoke")
+    end = ends_late(town, two, monkeypatch)
+    lost(town, three)
+    told = {"run": three, "stage": "deploy-production", "outcome": "failed", "functions": {}}
+    ledger.append(town.store, town.book, [(ledger.DEPLOYMENT_FINISHED, told)], town.key)
+    current = end().current
+    assert current
+    assert current["run"] == two
 
 
 def test_a_rollback_that_failed_holds_nothing(town: Town) -> None:

@@ -153,7 +153,7 @@ def look(
         found, missing = _waived(found, "scan"), []
     refused = [f"the image {each} has no scan of this run that it passed" for each in missing]
     if rollbacks.is_rollback(run.data) and stage.kind == "deploy":
-        refused += _not_what_ran(store, origin, proposal)
+        refused += _not_what_ran(store, book, run, origin, proposal)
     if refused:
         return _with(found, "refused", refused)
     return _told_of_glass(_timed(_decided(found, store, run, stage, inbox_has)))
@@ -243,7 +243,7 @@ def once_over(run: Run) -> str:
 def _barrier(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledger) -> Barrier | None:
     newer = _newer(store, plan, run, stage, book)
     if newer:
-        hint = ROLL_BACK_ANEW if _origin(book, run, stage) else START_ANEW
+        hint = ROLL_BACK_ANEW if rollbacks.is_rollback(run.data) else START_ANEW
         return Barrier("outdated", [outdated_by(newer, run)], hint, book, newer)
     return _held(plan, run, stage, book)
 
@@ -273,11 +273,13 @@ def _origin(book: Ledger, run: Run, stage: PlannedStage) -> Deployment | None:
     if not rollbacks.is_rollback(run.data):
         return None
     named = stage.name if stage.kind == "deploy" else None
-    return rollbacks.origin(run.data, ledger.deployments(book.events), named)
+    return rollbacks.origin(run, ledger.deployments(book.events), named)
 
 
-def _not_what_ran(store: Store, origin: Deployment | None, proposal: Proposal) -> list[str]:
+def _not_what_ran(store: Store, book: Ledger, run: Run, origin: Deployment | None, proposal: Proposal) -> list[str]:
     """Say why a proposal is no rollback, whatever its run says; nothing if it is one."""
+    if origin is None and rollbacks.ran(run, ledger.deployments(book.events)):
+        return ["it says that it goes back, and what it goes to did not stand here before what stands"]
     if origin is None:
         text = "it says that it goes back to a release that ran here"
         return [f"{text}, and the ledger of this target has no such deployment"]
@@ -332,7 +334,7 @@ def _newer(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledger
         text = f"{book.name} is not, or no longer, what run {run.id} found of it when it was opened"
         raise VerificationFailed(text, where=book.name)
 
-    if _origin(book, run, stage):
+    if rollbacks.is_rollback(run.data):
         return order.since(ledger.deployments(book.events), run, book.name)
 
     def opened(each: Deployment) -> order.Opened | None:

@@ -144,7 +144,7 @@ def choose(store: Store, book: Ledger) -> tuple[Candidate, list[Candidate]]:
 def chosen(store: Store, book: Ledger, run_id: str) -> Candidate:
     """Give the deployment of a run that somebody names. Raises UsageError."""
     made = list(ledger.deployments(book.events))
-    now = standing(book)[-1]
+    *before, now = standing(book)
     mine = [each for each in made if each.run == run_id]
     while mine and mine[-1].way and mine[-1].goes_back:  # what it went back to is what is meant
         to = str(mine[-1].way.get("run"))
@@ -156,6 +156,10 @@ def chosen(store: Store, book: Ledger, run_id: str) -> Candidate:
         raise Blocked(
             f"the release of run {mine[-1].run} is what stands there", hint="There is nothing to go back from."
         )
+    if mine[-1] not in before:
+        text = f"somebody went back from the release of run {mine[-1].run} there: to deploy it again is no rollback"
+        hint = f"Lift the hold, with a reason, then: towpath promote {mine[-1].run}"
+        raise Blocked(text, hint=hint)
     return look(store, mine[-1], now)
 
 

@@ -19,7 +19,7 @@
     made weaker by that. Its review is by somebody else who might, and had seen that. What nobody has reviewed yet is told.
 13. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
     the store's clock said then.
-14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger; it was
+14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger, and stood before what stood then; it was
     the last to be deployed since it was opened. While it holds up others, from its intent on, none was let through, and what was held up was held.
 15. Nothing was let through while its target was locked, whoever broke the glass.
 16. Nor was anything that somebody who may had rejected, whose word still lies in the inbox and came before the gate was looked at.
@@ -230,7 +230,7 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         found += _as_recorded(key, data, run, stage, seen)
         origin = _origin(book, entry.event.seq, run, stage)
         if evidence.plan.releases(stage):
-            found += _in_order(book, entry, evidence, stage, origin)
+            found += _in_order(book, entry, evidence, origin)
         proposal = subjects.proposal_digest(attempt.proposal)
         if data["proposal"] != proposal:
             found.append(broken(key, "lets through another proposal than the attempt has", proposal, data["proposal"]))
@@ -326,9 +326,7 @@ def _begun_anew(book: Book, entry: Entry, evidence: Evidence, seen: Looked, waiv
     return found + _overheard(key, entry, evidence, seen, judged_by)
 
 
-def _in_order(
-    book: Book, entry: Entry, evidence: Evidence, stage: PlannedStage, origin: Deployment | None
-) -> list[Finding]:
+def _in_order(book: Book, entry: Entry, evidence: Evidence, origin: Deployment | None) -> list[Finding]:
     """Rules 10 and 12 for what was let through: nothing was held, and nothing newer there."""
     found: list[Finding] = []
     key, run = book.key(entry), evidence.run
@@ -337,9 +335,9 @@ def _in_order(
         did = "had gone back" if hold.over else "had begun to go back"
         text = f"was let through, though run {hold.run} {did} there, and that holds up all others"
         found.append(broken(key, text))
-    newer = _newer(book, entry.event.seq, evidence, stage)
-    if newer and (origin or newer.opening in evidence.opened):
-        later = "after this rollback was opened" if origin else "opened later"
+    newer, goes_back = _newer(book, entry.event.seq, evidence), rollbacks.is_rollback(run.data)
+    if newer and (goes_back or newer.opening in evidence.opened):
+        later = "after this rollback was opened" if goes_back else "opened later"
         text = f"was let through, though it was outdated: run {newer.run}, {later}, had deployed to this target"
         found.append(broken(key, text))
     elif newer:
@@ -361,13 +359,14 @@ def _origin(book: Book, length: int, run: Run, stage: PlannedStage) -> Deploymen
     if not rollbacks.is_rollback(run.data):
         return None
     named = stage.name if stage.kind == "deploy" else None
-    return rollbacks.origin(run.data, ledger.deployments(each.event for each in book.entries[:length]), named)
+    return rollbacks.origin(run, ledger.deployments(each.event for each in book.entries[:length]), named)
 
 
 def _as_it_ran(key: str, origin: Deployment | None, attempt: Attempt, evidence: Evidence) -> list[Finding]:
     """Rule 11: what goes back is what ran."""
     if origin is None:
-        return [broken(key, "went back by the shorter rule to a release of which this ledger has no deployment")]
+        text = "went back by the shorter rule to a release of which this ledger has no deployment before what stood"
+        return [broken(key, text)]
     then, proposal = evidence.subjects[str(origin.subject)], attempt.proposal
     now = proposal.subject if proposal else {}
     return [
@@ -442,7 +441,7 @@ def held_up(book: Book, attempt: Attempt, events: Iterable[Event], evidence: Evi
         length = event.data["ledger"]["length"] if event.data["ledger"] else 0
         key = event_key(f"runs/{evidence.run.id}/{attempt.name}", event.seq)
         if event.data["state"] == "outdated":
-            found += _held_up_outdated(book, attempt, length, key, evidence)
+            found += _held_up_outdated(book, length, key, evidence)
         elif not _was_held(book, length, event, evidence.run, evidence.plan.stages[attempt.stage]):
             found.append(broken(key, _NOT_HELD[event.data["state"]]))
     return found
@@ -474,8 +473,8 @@ def _judged_by(book: Book, length: int, run: Run, stage: PlannedStage) -> Rules:
     return subjects.judge(known, rules.from_json(stage.rules, book.name), goes_back=goes_back)[0]
 
 
-def _held_up_outdated(book: Book, attempt: Attempt, length: int, key: str, evidence: Evidence) -> list[Finding]:
-    if _newer(book, length, evidence, evidence.plan.stages[attempt.stage]):
+def _held_up_outdated(book: Book, length: int, key: str, evidence: Evidence) -> list[Finding]:
+    if _newer(book, length, evidence):
         return []
     made = [each for each in since_opened(book, evidence.run) if each.seq < length]
     unknown = [each for each in made if each.opening not in evidence.opened]
@@ -488,10 +487,10 @@ def _not_told(other: Deployment, run: Run) -> Finding:
     return missing(f"runs/{other.run}/open", text, other.opening)
 
 
-def _newer(book: Book, length: int, evidence: Evidence, stage: PlannedStage) -> Deployment | None:
+def _newer(book: Book, length: int, evidence: Evidence) -> Deployment | None:
     """Give the deployment that makes one by this run outdated, when the ledger was this long."""
     run = evidence.run
-    if _origin(book, length, run, stage):
+    if rollbacks.is_rollback(run.data):
         return order.since(ledger.deployments(each.event for each in book.entries[:length]), run, book.name)
     made = [each for each in since_opened(book, run) if each.seq < length]
     return order.newer(made, order.of(run, book.name), lambda each: evidence.opened.get(each.opening))

@@ -4,7 +4,8 @@ The rule, derived from the rules in force alone: one of those who may approve, w
 what it deploys; nobody, where nobody need approve. A scan is not demanded anew, and no freeze holds it up. Everything else stays:
 digests, account, chain.
 
-It is only for what the target's ledger proves: that the very run whose results are taken over has deployed there and succeeded, and
+It is only for what the target's ledger proves: that the very run whose results are taken over has deployed there and succeeded, that this
+stood before what stands there, so that nobody comes back by it to what somebody had gone back from, and
 that what is proposed now is what was deployed then, by release, images, parameters and rights. Any other claim opens nothing.
 """
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.gates.rules import Rules
     from pipeline.record.ledger import Deployment
+    from pipeline.record.replay import Run
 
 Kind = Literal["promote", "rollback"]
 
@@ -48,17 +50,25 @@ def short(rules: Rules) -> Rules:
     return dataclasses.replace(rules, people=min(rules.people, 1), scan="none", freezes=())
 
 
-def origin(
-    opening: Mapping[str, Any], deployments: Iterable[Deployment], stage: str | None = None
-) -> Deployment | None:
+def origin(run: Run, deployments: Iterable[Deployment], stage: str | None = None) -> Deployment | None:
     """Give the deployment to which a run goes back, its last if there are several; None if the ledger has none, whatever the run says.
 
-    `stage` is the one that must have done it; without it any of that run.
+    It is one of those that stood before what stands, but for what this run has done itself. `stage` is the one that must have done it;
+    without it any of that run.
     """
-    inherits = opening.get("inherits") or {}
-    which = (inherits.get("run"), inherits.get("opening"))
-    found = [each for each in deployments if (each.run, each.opening) == which and stage in (None, each.stage)]
+    stood = standing(each for each in deployments if each.run != run.id)
+    found = [each for each in stood[:-1] if _is_named(run, each) and stage in (None, each.stage)]
     return found[-1] if found else None
+
+
+def ran(run: Run, deployments: Iterable[Deployment]) -> bool:
+    """Tell whether what a run says it goes back to was ever deployed there."""
+    return any(_is_named(run, each) for each in deployments)
+
+
+def _is_named(run: Run, deployment: Deployment) -> bool:
+    inherits = run.data.get("inherits") or {}
+    return (deployment.run, deployment.opening) == (inherits.get("run"), inherits.get("opening"))
 
 
 def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

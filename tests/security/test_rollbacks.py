@@ -82,6 +82,16 @@ def test_what_ran_there_with_other_parameters(town: Town, monkeypatch: pytest.Mo
     assert f"has another plan than the part of run {one.id}'s that is for production" in broken(town, forged)
 
 
+def test_what_was_gone_back_from(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    *_, bad = ledger.deployments(town.book.events)
+    approved(town, town.take_part(first(town), "rollback"), "alice")
+    monkeypatch.setattr(gating, "_origin", lambda *_: bad)
+    monkeypatch.setattr(gating, "_not_what_ran", lambda *_: [])
+    forged = approved(town, town.take_part(bad.run, "rollback"), "alice")
+    assert "to a release of which this ledger has no deployment before what stood" in broken(town, forged)
+    assert "had gone back there, and that holds up all others" in broken(town, forged)
+
+
 def test_a_promotion_that_is_let_through_as_a_rollback(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     three = town.release("three", TWO)
     town.upto(three, "package", "deploy-staging", "smoke")

@@ -301,18 +301,32 @@ def test_a_rollback_of_which_nobody_knows_how_it_ended_holds_too(town: Town) -> 
 
 
 def test_what_a_lost_rollback_holds_can_be_lifted_or_gone_back_from(town: Town) -> None:
-    one, two, _ = deployed(town, "one"), deployed(town, "two"), deployed(town, "three")
+    zero, one, two, _ = (deployed(town, each) for each in ("zero", "one", "two", "three"))
     late, back = town.release("late"), town.take_part(two, "rollback")
     lost(town, back)
     further = town.take_part(one, "rollback")
     town.drive(further)
     assert [each.run for each in town.book.holds] == [further]
-    lost(town, town.take_part(one, "rollback"))
+    lost(town, town.take_part(zero, "rollback"))
     assert len(town.book.holds) == 2
     rollback.lift(town.store, town.book, {"reason": "mended", "requester": None}, town.key)
     assert not town.book.hold
     assert town.drive(late).done("look")
     assert verdicts(town, further, late) == ["consistent"] * 2
+
+
+def test_what_was_gone_back_from_is_no_way_back(town: Town) -> None:
+    """Catches a fault that one person brings back, past a hold and a freeze, as if it were the remedy."""
+    one, two = deployed(town, "one"), deployed(town, "two")
+    town.drive(town.take_part(one, "rollback"))
+    forward = town.take_part(two, "rollback")
+    with pytest.raises(Blocked, match="held"):
+        town.drive(forward)
+    town.lift()
+    with pytest.raises(StageFailed, match="what it goes to did not stand here before what stands"):
+        town.drive(forward)
+    assert verdicts(town, forward) == ["consistent"]
+    assert town.drive(town.take_part(two, "promote")).done("look")  # but by the ordinary rule it is
 
 
 def ends_late(town: Town, run_id: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], ledger.Ledger]:
@@ -456,7 +470,8 @@ def test_what_cannot_be_gone_back_to_is_refused_by_name(town: Town) -> None:
     two = deployed(town, "two")
     back = town.take_part(one, "rollback")
     town.drive(back)
-    assert rollback.chosen(town.store, town.book, two).deployment.run == two  # it ran there; who names it may have it
+    with pytest.raises(Blocked, match="somebody went back from the release of run"):
+        rollback.chosen(town.store, town.book, two)
     with pytest.raises(Blocked):
         rollback.chosen(town.store, town.book, back)
 

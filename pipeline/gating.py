@@ -273,7 +273,7 @@ def _origin(book: Ledger, run: Run, stage: PlannedStage) -> Deployment | None:
     if not rollbacks.is_rollback(run.data):
         return None
     named = stage.name if stage.kind == "deploy" else None
-    return rollbacks.origin(run, ledger.deployments(book.events), named)
+    return rollbacks.origin(run, ledger.made(book.events), named)
 
 
 def _not_what_ran(store: Store, book: Ledger, run: Run, origin: Deployment | None, proposal: Proposal) -> list[str]:

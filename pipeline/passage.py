@@ -166,6 +166,7 @@ class Passage:
         if outcome in ("succeeded", "failed") and not (failure and failure.cls == "retryable"):
             about = {"run": context.run.id, "stage": self.stage.name}
             told = {**about, "outcome": outcome, "functions": facts.get("functions", {})}
+            told |= {"deleted": True} if ledger.deletes(self.stage.kind, facts) else {}
             book = gating.leave(context.store, self.stage, told, context.key, context.trust)
             if outcome == "succeeded" and any(each.run == context.run.id for each in book.holds):
                 environment = self.stage.target.environment if self.stage.target else ""

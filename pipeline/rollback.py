@@ -78,8 +78,8 @@ def _stage(store: Store, deployment: Deployment) -> PlannedStage | None:
 
 
 def standing(book: Ledger) -> list[Deployment]:
-    """Give what stands at a target, last, and what it replaced. Raises UsageError if nothing does."""
-    found = rollbacks.standing(ledger.deployments(book.events))
+    """Give what stands at a target, last, or what deleted it, and what that replaced. Raises UsageError if nothing ever stood."""
+    found = rollbacks.standing(ledger.made(book.events))
     if not found:
         raise UsageError(f"{book.name}: nothing was deployed there")
     return found
@@ -89,13 +89,14 @@ def candidates(store: Store, book: Ledger) -> Iterator[Candidate]:
     """Give what stood before what stands now, the latest first."""
     *before, now = standing(book)
     for each in reversed(before):
-        yield look(store, each, now)
+        if not each.deletes:
+            yield look(store, each, now)
 
 
 def look(store: Store, deployment: Deployment, now: Deployment) -> Candidate:
     """Say whether a deployment was healthy: all that comes after it in its environment has succeeded in its run."""
     try:
-        if not rollbacks.differing(subject(store, now), subject(store, deployment)):
+        if not now.deletes and not rollbacks.differing(subject(store, now), subject(store, deployment)):
             return Candidate(deployment, "it is what stands there now")
         return Candidate(deployment, _sick(store, deployment))
     except (TowpathError, KeyError, TypeError, AttributeError) as error:

@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     from pipeline.record.replay import Attempt, Run
     from pipeline.signing.signers import Trust
 
+Applied = tuple[str, Any, bool]
+"""What came of a stage: the outcome, its functions, and whether it deleted a stack though it is no `delete`."""
+
 _SLACK = timedelta(seconds=1)
 """A gate is looked at just before that is written down, and approvals expire to the second. Since a gate says what the store's
 clock said, none is needed."""
@@ -126,7 +129,7 @@ class Evidence:
     run: Run
     plan: Plan
     looks: Mapping[str, tuple[Looked, ...]]
-    applied: Mapping[str, tuple[str, Any] | None]
+    applied: Mapping[str, Applied | None]
     documents: Mapping[str, bytes]
     subjects: Mapping[str, Any]
     opened: Mapping[str, Opened]
@@ -207,11 +210,12 @@ def looks(events: tuple[Event, ...]) -> Iterator[Looked]:
             yield Looked(clock, str(event.data["subject"]), str(event.data["judged_by"]), event.data["ledger"])
 
 
-def applied(events: tuple[Event, ...]) -> tuple[str, Any] | None:
-    """Give what an attempt says of what it applied: the outcome, and the functions; None if it does not say."""
+def applied(events: tuple[Event, ...], kind: str) -> Applied | None:
+    """Give what an attempt says of what it applied; None if it does not say."""
     for event in reversed(events):
         if event.type == chain.PHASE_FINISHED and event.data["phase"] == "apply":
-            return str(event.data["outcome"]), event.data["facts"].get("functions", {})
+            facts = event.data["facts"]
+            return str(event.data["outcome"]), facts.get("functions", {}), ledger.deletes(kind, facts)
     return None
 
 
@@ -359,7 +363,7 @@ def _origin(book: Book, length: int, run: Run, stage: PlannedStage) -> Deploymen
     if not rollbacks.is_rollback(run.data):
         return None
     named = stage.name if stage.kind == "deploy" else None
-    return rollbacks.origin(run, ledger.deployments(each.event for each in book.entries[:length]), named)
+    return rollbacks.origin(run, ledger.made(each.event for each in book.entries[:length]), named)
 
 
 def _as_it_ran(key: str, origin: Deployment | None, attempt: Attempt, evidence: Evidence) -> list[Finding]:
@@ -387,7 +391,7 @@ def outcome(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
             and _acted(each, intent)
             and _closed_by(book, intent) is entry
         ]
-        if (data["outcome"], data["functions"]) not in told:
+        if _told(data) not in told:
             found.append(broken(key, f"tells of another outcome than the attempts of {data['stage']} in run {run.id}"))
     return found
 
@@ -508,7 +512,7 @@ def accounted(book: Book, attempt: Attempt, evidence: Evidence) -> list[Finding]
         return [broken(book.name, text)]
     closing = _closed_by(book, intent)
     if attempt.outcome in ("succeeded", "failed") and not attempt.undecided and _acted(attempt, intent):
-        told = (closing.event.data["outcome"], closing.event.data["functions"]) if closing else None
+        told = _told(closing.event.data) if closing else None
         if told is None:
             text = f"does not hold that {attempt.name} of run {run.id} {attempt.outcome}: its end was cut off"
             return [broken(book.name, text)]
@@ -540,6 +544,10 @@ def rejected(run: Run, events: Mapping[str, tuple[Event, ...]]) -> list[Finding]
 
 def _which(data: Mapping[str, Any]) -> tuple[Any, Any]:
     return data["run"], data["stage"]
+
+
+def _told(data: Mapping[str, Any]) -> Applied:
+    return data["outcome"], data["functions"], bool(data.get("deleted"))
 
 
 def _closed_by(book: Book, intent: Entry) -> Entry | None:

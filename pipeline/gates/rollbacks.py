@@ -50,14 +50,14 @@ def short(rules: Rules) -> Rules:
     return dataclasses.replace(rules, people=min(rules.people, 1), scan="none", freezes=())
 
 
-def origin(run: Run, deployments: Iterable[Deployment], stage: str | None = None) -> Deployment | None:
+def origin(run: Run, made: Iterable[Deployment], stage: str | None = None) -> Deployment | None:
     """Give the deployment to which a run goes back, its last if there are several; None if the ledger has none, whatever the run says.
 
-    It is one of those that stood before what stands, but for what this run has done itself. `stage` is the one that must have done it;
+    It is one of those that stood before what stands, but for what this run has done itself; `made` holds deletions too. `stage` is the one that must have done it;
     without it any of that run.
     """
-    stood = standing(each for each in deployments if each.run != run.id)
-    found = [each for each in stood[:-1] if _is_named(run, each) and stage in (None, each.stage)]
+    stood = standing(each for each in made if each.run != run.id)
+    found = [each for each in stood[:-1] if not each.deletes and _is_named(run, each) and stage in (None, each.stage)]
     return found[-1] if found else None
 
 
@@ -122,7 +122,7 @@ def _shown(parameter: Mapping[str, Any] | None) -> str | None:
 def standing(deployments: Iterable[Deployment]) -> list[Deployment]:
     """Give what stands at a target, last, and before it what it replaced, as far as nobody went back from that.
 
-    A rollback to a deployment makes it stand again, and takes away what came after it.
+    Where the last one deletes, nothing stands. A rollback to a deployment makes it stand again, and takes away what came after it.
     """
     known: dict[tuple[str, str], Deployment] = {}
     made: list[Deployment] = []

@@ -58,9 +58,6 @@ LOCK_TAKEN = "lock.taken"
 LOCK_RELEASED = "lock.released"
 HOLD_LIFTED = "hold.lifted"
 
-_REPLACING = ("deploy", "delete")
-"""Kinds after which something else stands at a target. Programs of the user's pass the same gate, and replace nothing."""
-
 
 @dataclass(frozen=True)
 class Ledger:
@@ -69,7 +66,7 @@ class Ledger:
     `rules` is the JSON form of the rules in force, None before the target is enrolled. `used` are the digests of the
     approvals that a finished deployment has consumed. `intents` are the deployments that were intended and are not finished, by
     run and stage; there may be several, since what died half-way keeps nobody else out. `current` is the last `deploy`
-    that succeeded, None once a `delete` has: programs of the user's pass the same gate, and replace nothing. `holds` are the rollbacks since which nothing else
+    that succeeded, None once the stack is deleted: programs of the user's pass the same gate, and replace nothing. `holds` are the rollbacks since which nothing else
     may be deployed, as they began: the last that succeeded, and those that are not finished. `lock` says by whom, since when and why nothing is deployed there, if somebody said
     so; `abandoned` are attempts, by run, stage and number, of which somebody said that their runner is dead. `glass` says, by the digest of the statement, what was let
     through by breaking the glass and is not reviewed yet. `begun_at` are the numbers of the events by which `intents` were begun last, `stands_since` that of the
@@ -102,7 +99,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A `deploy` as the ledger has it. `seq` and `at` are of the event that says so, `opening` is the digest of its run's opening.
+    """A `deploy` as the ledger has it, or what `deletes` the stack. `seq` and `at` are of the event that says so, `opening` is the digest of its run's opening.
 
     `over` tells that it has succeeded, and not only begun; `late`, that another which was intended after it had by then. `subject` is the digest of what was let through. `way` says how its run took over from another: by promotion or by rollback.
     """
@@ -120,6 +117,7 @@ class Deployment:
     people: tuple[str, ...] = ()
     over: bool = True
     late: bool = False
+    deletes: bool = False
 
     @property
     def goes_back(self) -> bool:
@@ -300,11 +298,21 @@ def begun(events: Iterable[chain.Event]) -> Iterator[Deployment]:
             yield _deployment(event, event.data, over=False)
 
 
+def deletes(kind: str, facts: Mapping[str, Any]) -> bool:
+    """Tell from what a stage found whether it deleted its stack though it is no `delete`: what is left of a stack that is stuck. Pure."""
+    return kind == "recover" and facts.get("action") == "delete"
+
+
 def deployments(events: Iterable[chain.Event]) -> Iterator[Deployment]:
     """Give the deployments that succeeded, in the order in which they were begun last: so they came to the target. Pure."""
+    return (each for each in made(events) if not each.deletes)
+
+
+def made(events: Iterable[chain.Event]) -> Iterator[Deployment]:
+    """Give the same, and deletions among them. Pure."""
     intents: dict[tuple[Any, Any], dict[str, Any]] = {}
     begun_at: dict[tuple[Any, Any], int] = {}
-    made: list[tuple[int, Deployment]] = []
+    found: list[tuple[int, Deployment]] = []
     last = -1
     for event in events:
         which = (event.data.get("run"), event.data.get("stage"))
@@ -314,10 +322,18 @@ def deployments(events: Iterable[chain.Event]) -> Iterator[Deployment]:
             begun_at[which] = event.seq
         elif event.type == DEPLOYMENT_FINISHED and event.data["outcome"] == "succeeded":
             intent, seq = intents[which], begun_at[which]
-            if intent["kind"] == "deploy":
-                made.append((seq, _deployment(event, intent, late=seq < last)))
-            last = max(last, seq) if intent["kind"] in _REPLACING else last
-    return iter([each for _, each in sorted(made, key=itemgetter(0))])
+            if came := _came(intent, event.data):
+                done = _deployment(event, intent, late=seq < last)
+                found.append((seq, replace(done, deletes=came == "delete")))
+                last = max(last, seq)
+    return iter([each for _, each in sorted(found, key=itemgetter(0))])
+
+
+def _came(intent: Mapping[str, Any], finished: Mapping[str, Any]) -> str | None:
+    """Say what came of a stage that succeeded: `deploy` or `delete`; None for programs of the user's, which replace nothing."""
+    if intent["kind"] == "recover" and finished.get("deleted") is True:
+        return "delete"
+    return str(intent["kind"]) if intent["kind"] in ("deploy", "delete") else None
 
 
 def _deployment(event: chain.Event, intent: dict[str, Any], *, over: bool = True, late: bool = False) -> Deployment:
@@ -458,13 +474,13 @@ def _finished(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
         return over
     glass = (intent.get("break_glass") or {}).get("statements", [])
     used = ledger.used | {each["statement"] for each in [*intent["approvals"], *glass]}
-    since = ledger.begun_at[which]
-    if intent["kind"] not in _REPLACING or since < ledger.stands_since:
+    since, came = ledger.begun_at[which], _came(intent, data)
+    if came is None or since < ledger.stands_since:
         return {**over, "used": used}
-    stands: dict[str, Any] = {"current": None if intent["kind"] == "delete" else {**intent, **data}}
-    made = _deployment(event, intent)
-    if intent["kind"] == "deploy" and made.goes_back:  # what others had begun before, this has looked after
-        stands["holds"] = (made, *(each for each in left if not each.over and each.seq > since))
+    stands: dict[str, Any] = {"current": None if came == "delete" else {**intent, **data}}
+    done = _deployment(event, intent)
+    if came == "deploy" and done.goes_back:  # what others had begun before, this has looked after
+        stands["holds"] = (done, *(each for each in left if not each.over and each.seq > since))
     return {**over, "used": used, "stands_since": since, **stands}
 
 

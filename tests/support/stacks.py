@@ -154,6 +154,15 @@ class Town(House):
         told = {"lifts": held.seq, "run": held.run, "reason": "mended", "requester": {"email": "dora@example.com"}}
         ledger.append(self.store, self.book, [(ledger.HOLD_LIFTED, told)], self.key)
 
+    def delete(self, kind: str = "delete", **told: Any) -> ledger.Ledger:
+        """Write into production's ledger that a run of its own deleted the stack."""
+        book, run, stage = self.book, "20990101-000000-gone", kind
+        intent = {"run": run, "stage": stage, "kind": kind, "attempt": 1, "approvals": []}
+        finished = {"run": run, "stage": stage, "outcome": "succeeded", "functions": {}, **told}
+        self.stacks.pop(PRODUCTION.account)
+        entries = [(ledger.DEPLOYMENT_INTENDED, intent), (ledger.DEPLOYMENT_FINISHED, finished)]
+        return ledger.append(self.store, book, entries, self.key)
+
 
 def pipeline(house: House, name: str, wanted: Rules, parameters: dict[str, str]) -> list[PlannedStage]:
     """The stages of a release that is called so."""

@@ -8,8 +8,9 @@ import pytest
 from support.approvers import rules
 from support.stacks import BOOK, PRODUCTION, Town, pipeline
 
-from pipeline import bundle, deployable, gating, inherit, rollback
+from pipeline import bundle, deployable, gating, inherit, rollback, source
 from pipeline.audit.verify import Audit
+from pipeline.cli import opening
 from pipeline.errors import Blocked, StageFailed, UsageError, Waiting
 from pipeline.gates import rollbacks
 from pipeline.gates.rules import NOBODY
@@ -313,6 +314,46 @@ def test_what_a_lost_rollback_holds_can_be_lifted_or_gone_back_from(town: Town) 
     assert not town.book.hold
     assert town.drive(late).done("look")
     assert verdicts(town, further, late) == ["consistent"] * 2
+
+
+@pytest.mark.parametrize(("kind", "told"), [("delete", {}), ("recover", {"deleted": True})])
+def test_what_was_deleted_stands_no_longer_and_can_be_gone_back_to(town: Town, kind: str, told: dict[str, Any]) -> None:
+    one, two = deployed(town, "one"), deployed(town, "two")
+    run, plan = town.load(two), town.plans[two]
+    taken = inherit.begin_at(plan, run, ["look"])
+    inherit.refuse_replaced(town.store, plan, run, taken, None)
+    assert town.delete(kind, **told).current is None
+    assert rollback.standing(town.book)[-1].deletes
+    with pytest.raises(Blocked, match="run 20990101-000000-gone deleted it since"):
+        inherit.refuse_replaced(town.store, plan, run, taken, None)
+    assert [each.deployment.run for each in rollback.candidates(town.store, town.book)] == [two, one]
+    assert rollback.chosen(town.store, town.book, two).wrong is None
+    town.drive(town.take_part(two, "rollback"))
+    assert [each.run for each in rollback.standing(town.book)] == [one, two]
+
+
+def test_who_wrote_commits_since_what_was_deleted_is_known(town: Town) -> None:
+    """Catches commits that need nobody else's approval, as the stack was deleted in between."""
+
+    def commit(who: str) -> str:
+        told = ("-c", f"user.name={who}", "-c", f"user.email={who}@example.com", "-c", "commit.gpgsign=false")
+        source.git(town.project, *told, "commit", "--allow-empty", "-m", who)
+        return str(source.git(town.project, "rev-parse", "HEAD"))
+
+    source.git(town.project, "init")
+    first = commit("ada")
+    town.drive(town.begin(*pipeline(town, "one", NOBODY, {}), source={"commit": first}))
+    town.delete()
+    commit("bob")
+    last = commit("carol")
+    assert opening._authors(town.book, town.project, last) == ["bob@example.com", "carol@example.com"]
+
+
+def test_a_stack_that_was_freed_and_not_deleted_stands(town: Town) -> None:
+    one = deployed(town, "one")
+    current = town.delete("recover").current
+    assert current
+    assert current["run"] == one
 
 
 def test_what_was_gone_back_from_is_no_way_back(town: Town) -> None:

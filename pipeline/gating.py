@@ -291,12 +291,14 @@ def _not_what_ran(store: Store, book: Ledger, run: Run, origin: Deployment | Non
     return [f"it is not what run {origin.run} deployed here: other {', '.join(differing)}"] if differing else []
 
 
-def _goes_back(origin: Deployment, proposal: Proposal) -> str:
+def _goes_back(store: Store, origin: Deployment, proposal: Proposal) -> str:
     """Say to what a rollback goes back, by which rule, and with which parameters beside today's."""
     who = f"approved by {', '.join(origin.people)}" if origin.people else f"asked for by {origin.asked_for_by}"
     text = f"back to the release of run {origin.run}, which ran here since {origin.at}, {who}; by the shorter rule for going back"
     changed = rollbacks.parameters_today(proposal.subject)
     told = [f"{each['name']} becomes {each['then']}, today {each['today']}" for each in changed]
+    then = artifacts.read_json(store, str(origin.subject), "a subject")["proposal"]
+    told += rollbacks.others_than_then(then, proposal.subject)
     return f"{text}; parameters: {'; '.join(told) if told else 'as today'}"
 
 
@@ -393,7 +395,7 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, documents
     )
     reasons = list(decision.reasons)
     if found.origin:
-        reasons.insert(0, _goes_back(found.origin, found.proposal))
+        reasons.insert(0, _goes_back(store, found.origin, found.proposal))
     if found.change and found.change.kind == "weaker":
         reasons.append("the rules would become weaker, so the old ones decide: " + "; ".join(found.change.reasons))
     if decision.state == "waiting" and _waives(found, "approvals"):

@@ -6,7 +6,7 @@ digests, account, chain.
 
 It is only for what the target's ledger proves: that the very run whose results are taken over has deployed there and succeeded, that this
 stood before what stands there, so that nobody comes back by it to what somebody had gone back from, and
-that what is proposed now is what was deployed then, by release, images, parameters and rights. Any other claim opens nothing.
+that what is proposed now is what was deployed then, by release, images, parameters and rights. Secrets that were changed since are as they are today. Any other claim opens nothing.
 """
 
 from __future__ import annotations
@@ -74,22 +74,54 @@ def _is_named(run: Run, deployment: Deployment) -> bool:
 def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Name what of a deployment would be another than that which ran: both are subjects of proposals.
 
-    What a late-bound parameter stands for may have changed since, and is shown; what runs there now is another anyway.
+    What a late-bound parameter stands for may have changed since, and is shown; what runs there now is another anyway. So may a secret, and
+    what the stack keeps: a rollback takes those as they are today.
     """
-    return [name for name, part in _SAME.items() if part(then) != part(now)]
+    found = [name for name, part in _SAME.items() if part(then) != part(now)]
+    ours, theirs = then["parameters"], now["parameters"]
+    same = ours.keys() == theirs.keys() and all(_is_same(ours[name], theirs[name]) for name in ours)
+    return found if same else [*found, "parameters"]
+
+
+def others_than_then(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say of each parameter that a rollback takes as it is today, and not as it was then."""
+    ours, theirs = then["parameters"], now["parameters"]
+    return [
+        f"{name} is another secret than then"
+        if _is_secret(theirs[name])
+        else f"{name} stays {theirs[name]['value']}, then {ours[name].get('value')}"
+        for name in sorted({*ours} & {*theirs})
+        if any(ours[name].get(each) != theirs[name].get(each) for each in ("value", "digest"))
+    ]
 
 
 _SAME: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "target": lambda subject: subject["target"],
     "release": lambda subject: subject["release"],
     "images": lambda subject: subject["images"],
-    "parameters": lambda subject: {name: _given(each) for name, each in subject["parameters"].items()},
     "capabilities": lambda subject: subject["execution"]["capabilities"],
 }
 
 
-def _given(parameter: Mapping[str, Any]) -> tuple[Any, Any]:
-    return parameter.get("value"), parameter.get("digest")
+_OWN = ("default", "stack")
+"""Where the value of a parameter that nobody gives is from: the template's, until a stack is there that keeps it."""
+
+
+def _is_same(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Compare a parameter by its value, if that is given; a secret by where it is from, as is what the stack keeps."""
+    if _is_secret(then) != _is_secret(now):
+        return False
+    if not _is_secret(then) and then["value"] == now["value"]:
+        return True
+    return (_is_secret(then) or now.get("from") == "stack") and _source(then) == _source(now)
+
+
+def _is_secret(parameter: Mapping[str, Any]) -> bool:
+    return "value" not in parameter
+
+
+def _source(parameter: Mapping[str, Any]) -> Any:
+    return "own" if parameter.get("from") in _OWN else parameter.get("from")
 
 
 def parameters(then: Mapping[str, Any], today: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ class Stacks(ProcessExecutor):
                 "target": {"account": target.account},
                 "release": release["digest"],
                 "images": release["functions"],
-                "parameters": {name: {"value": value} for name, value in target.parameters.items()},
+                "parameters": _parameters(target, self.stacks.get("secrets", {}), self.stacks.get("kept", {})),
                 "execution": {"capabilities": target.capabilities},
                 "base": self.stacks.get(target.account),
             }
@@ -79,6 +79,15 @@ class Stacks(ProcessExecutor):
         (folder / "deployment.json").write_text("{}")
         running = {name: {"image": f"x@{each['manifest']}"} for name, each in release["functions"].items()}
         return Result("succeeded", outputs=["deployment"], facts={"functions": running})
+
+
+def _parameters(target: Target, secrets: dict[str, str], kept: dict[str, str]) -> dict[str, Any]:
+    """Give them as a subject has them: given, secret, and kept as the stack has them."""
+    return {
+        **{name: {"value": value, "from": "environment"} for name, value in target.parameters.items()},
+        **{name: {"digest": digest.of_bytes(value.encode()), "from": "environment"} for name, value in secrets.items()},
+        **{name: {"value": value, "from": "stack"} for name, value in kept.items()},
+    }
 
 
 @dataclass

@@ -239,6 +239,43 @@ def test_another_release_or_other_parameters_than_ran_are_no_rollback(town: Town
     assert "than the part of run" in str(finding)
 
 
+def test_a_secret_that_was_changed_and_what_the_stack_keeps_are_as_they_are_today(town: Town) -> None:
+    town.stacks |= {"secrets": {"Token": "then"}, "kept": {"Size": "1"}}
+    one, two = deployed(town, "one"), town.release("two", TWO)
+    with pytest.raises(Waiting):
+        town.drive(two)
+    for person in ("alice", "bob"):
+        town.decide(two, person)
+    town.drive(two)
+    town.stacks |= {"secrets": {"Token": "now"}, "kept": {"Size": "2"}}
+    back = town.take_part(one, "rollback")
+    with pytest.raises(Waiting, match="Size stays 2, then 1; Token is another secret than then"):
+        town.drive(back)
+    town.decide(back, "alice")
+    town.drive(back)
+    assert verdicts(town, back) == ["consistent"]
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "same"),
+    [
+        ({"value": "1", "from": "environment"}, {"value": "2", "from": "environment"}, False),
+        ({"value": "1", "from": "environment"}, {"value": "1", "from": "stack"}, True),
+        ({"value": "1", "from": "environment"}, {"value": "2", "from": "stack"}, False),
+        ({"value": "1", "from": "default"}, {"value": "2", "from": "stack"}, True),
+        ({"value": "1", "from": "stack"}, {"value": "2", "from": "stack"}, True),
+        ({"value": "1", "from": "stack"}, {"value": "2", "from": "default"}, False),
+        ({"digest": "a", "from": "environment"}, {"digest": "b", "from": "environment"}, True),
+        ({"digest": "a", "from": "environment"}, {"digest": None, "from": "stack"}, False),
+        ({"digest": "a", "from": "environment"}, {"value": "a", "from": "environment"}, False),
+    ],
+)
+def test_which_parameters_are_those_of_then(then: dict[str, Any], now: dict[str, Any], *, same: bool) -> None:
+    common = {"target": "", "release": "", "images": {}, "execution": {"capabilities": []}}
+    subjects = [{**common, "parameters": {"P": each}} for each in (then, now)]
+    assert rollbacks.differing(subjects[0], subjects[1]) == ([] if same else ["parameters"])
+
+
 def test_in_another_store_it_is_judged_alike(town: Town, tmp_path: Path) -> None:
     """Catches a bundle that lacks what a rollback is held against: the older run, and what that had deployed."""
     one, _ = deployed(town, "one"), deployed(town, "two")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline import locks
+from pipeline import inherit, locks
 from pipeline.errors import Blocked, VerificationFailed
 from pipeline.gates import decide, freezes, order, rollbacks, rules, statements, subjects
 from pipeline.record import artifacts, ledger, replay, runs
@@ -288,7 +288,20 @@ def _not_what_ran(store: Store, book: Ledger, run: Run, origin: Deployment | Non
         differing = rollbacks.differing(then, proposal.subject)
     except (KeyError, TypeError, AttributeError, VerificationFailed) as error:
         return [f"what run {origin.run} deployed here cannot be read: {error}"]
-    return [f"it is not what run {origin.run} deployed here: other {', '.join(differing)}"] if differing else []
+    found = [f"it is not what run {origin.run} deployed here: other {', '.join(differing)}"] if differing else []
+    return found + _not_its_plan(store, run)
+
+
+def _not_its_plan(store: Store, run: Run) -> list[str]:
+    """Say why the plan of a rollback is not the part of the older run's that is for its environments; nothing if it is."""
+    told, way = run.data["inherits"], run.data["way"]
+    try:
+        older = runs.opened(store, told["run"], told["opening"])
+        part = inherit.part(inherit.whole(store, older), way["environments"]) if older else None
+    except (KeyError, TypeError, AttributeError, VerificationFailed) as error:
+        return [f"the plan of run {told['run']} cannot be read: {error}"]
+    same = part is not None and part.digest == run.plan
+    return [] if same else [f"its plan is not the part of run {told['run']}'s that is for {way['environments']}"]
 
 
 def _goes_back(store: Store, origin: Deployment, proposal: Proposal) -> str:

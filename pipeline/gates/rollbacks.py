@@ -78,15 +78,18 @@ def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     what the stack keeps: a rollback takes those as they are today.
     """
     found = [name for name, part in _SAME.items() if part(then) != part(now)]
+    if _role(now) != _role(then) and _role(now) != (now.get("base") or {}).get("service_role"):
+        found.append("service role")
     ours, theirs = then["parameters"], now["parameters"]
     same = ours.keys() == theirs.keys() and all(_is_same(ours[name], theirs[name]) for name in ours)
     return found if same else [*found, "parameters"]
 
 
 def others_than_then(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say of each parameter that a rollback takes as it is today, and not as it was then."""
+    """Say of each parameter, and of the role, that a rollback takes it as it is today, and not as it was then."""
     ours, theirs = then["parameters"], now["parameters"]
-    return [
+    role = [] if _role(then) == _role(now) else [f"the stack's service role stays {_role(now)}, then {_role(then)}"]
+    return role + [
         f"{name} is another secret than then"
         if _is_secret(theirs[name])
         else f"{name} stays {theirs[name]['value']}, then {ours[name].get('value')}"
@@ -100,7 +103,20 @@ _SAME: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "release": lambda subject: subject["release"],
     "images": lambda subject: subject["images"],
     "capabilities": lambda subject: subject["execution"]["capabilities"],
+    "notification ARNs": lambda subject: subject["execution"].get("notification_arns"),
+    "behaviour on failure": lambda subject: _on_failure(subject["execution"]),
 }
+
+
+def _on_failure(execution: Mapping[str, Any]) -> tuple[Any, Any]:
+    """One that would delete a stack that is made rolls back one that is there, by the same definition."""
+    way = execution.get("on_failure")
+    return "rollback" if way == "delete" else way, execution.get("retain_except_on_create")
+
+
+def _role(subject: Mapping[str, Any]) -> Any:
+    """The role that CloudFormation takes; without one of its own, that which the stack has."""
+    return subject["execution"].get("service_role")
 
 
 _OWN = ("default", "stack")

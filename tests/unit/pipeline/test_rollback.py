@@ -276,6 +276,37 @@ def test_which_parameters_are_those_of_then(then: dict[str, Any], now: dict[str,
     assert rollbacks.differing(subjects[0], subjects[1]) == ([] if same else ["parameters"])
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "base", "differ"),
+    [
+        ({"service_role": "a"}, {"service_role": "b"}, {"service_role": "a"}, ["service role"]),
+        ({"service_role": None}, {"service_role": "b"}, {"service_role": None}, ["service role"]),
+        ({"service_role": None}, {"service_role": "b"}, {"service_role": "b"}, []),  # the stack has it by now
+        ({"notification_arns": []}, {"notification_arns": ["x"]}, None, ["notification ARNs"]),
+        ({"on_failure": "delete"}, {"on_failure": "rollback"}, None, []),  # it was made then, and is there now
+        ({"on_failure": "rollback"}, {"on_failure": "do-nothing"}, None, ["behaviour on failure"]),
+        ({"retain_except_on_create": True}, {"retain_except_on_create": False}, None, ["behaviour on failure"]),
+    ],
+)
+def test_rights_are_those_of_then(then: Any, now: Any, base: Any, differ: list[str]) -> None:
+    common = {"target": "", "release": "", "images": {}, "parameters": {}, "base": base}
+    subjects = [{**common, "execution": {"capabilities": [], **each}} for each in (then, now)]
+    assert rollbacks.differing(subjects[0], subjects[1]) == differ
+
+
+def test_another_plan_than_the_part_of_the_older_one_is_no_rollback(town: Town) -> None:
+    """Catches what a proposal does not show: other commands after the same deployment."""
+    one, _ = deployed(town, "one"), deployed(town, "two")
+    run, whole = town.load(one), town.plans[one]
+    *stages, look = inherit.part(whole, ["production"]).stages.values()
+    evil = dataclasses.replace(look, options={**look.options, "command": ["true"]})
+    taken = inherit.begin_at(whole, run, ["deploy-production"])
+    way = {"kind": "rollback", "environments": ["production"], "plan": whole.digest}
+    forged = town.begin(*stages, evil, inherits=inherit.as_json(run, taken), way=way)
+    with pytest.raises(StageFailed, match=f"its plan is not the part of run {one}'s"):
+        town.drive(forged)
+
+
 def test_in_another_store_it_is_judged_alike(town: Town, tmp_path: Path) -> None:
     """Catches a bundle that lacks what a rollback is held against: the older run, and what that had deployed."""
     one, _ = deployed(town, "one"), deployed(town, "two")

@@ -117,8 +117,9 @@ def look(
     book = ledger.read(store, ledger.name_of(_target(stage)), trust)
     wanted = rules.from_json(stage.rules, f"the plan of run {run.id}")
     in_force = rules.from_json(book.rules, book.name) if book.rules else None
-    origin = _origin(book, run, stage) if stage.kind == "deploy" else None
-    judged_by, wanted, change = subjects.judge(in_force, wanted, goes_back=origin is not None)
+    back_to = _origin(book, run, stage)
+    origin = back_to if stage.kind == "deploy" else None
+    judged_by, wanted, change = subjects.judge(in_force, wanted, goes_back=back_to is not None, kind=stage.kind)
     scans = [done.facts for name, each in plan.stages.items() if each.kind == "scan" and (done := run.done(name))]
     try:
         verdicts = subjects.verdicts(scans)

@@ -19,8 +19,9 @@
     made weaker by that. Its review is by somebody else who might, and had seen that. What nobody has reviewed yet is told.
 13. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
     the store's clock said then.
-14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger, and stood before what stood then; it was
-    the last to be deployed since it was opened. While it holds up others, from its intent on, none was let through, and what was held up was held.
+14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger, and
+    stood before what stood then; it was the last to be deployed since it was opened. What else such a run did behind the gate, was by the
+    rules in force, and changed none. While it holds up others, from its intent on, none was let through, and what was held up was held.
 15. Nothing was let through while its target was locked, whoever broke the glass.
 16. Nor was anything that somebody who may had rejected, whose word still lies in the inbox and came before the gate was looked at.
 17. What went on with something that had begun, and began it anew, did so at a target that was not locked, held or frozen by then, unless
@@ -244,9 +245,11 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
             return found
         wanted = rules.from_json(stage.rules, key)
         in_force = book.entries[seen.length].before.rules
-        goes_back = origin is not None and stage.kind == "deploy"
         judged_by, wanted, change = subjects.judge(
-            rules.from_json(in_force, book.name) if in_force else None, wanted, goes_back=goes_back
+            rules.from_json(in_force, book.name) if in_force else None,
+            wanted,
+            goes_back=origin is not None,
+            kind=stage.kind,
         )
         if rollbacks.is_rollback(run.data) and stage.kind == "deploy":
             found += _as_it_ran(key, origin, attempt, evidence)
@@ -473,8 +476,8 @@ def _judged_by(book: Book, length: int, run: Run, stage: PlannedStage) -> Rules:
     """Give the rules that counted for a stage when the ledger was this long."""
     in_force = book.at(length).rules
     known = rules.from_json(in_force, book.name) if in_force else None
-    goes_back = stage.kind == "deploy" and _origin(book, length, run, stage) is not None
-    return subjects.judge(known, rules.from_json(stage.rules, book.name), goes_back=goes_back)[0]
+    goes_back = _origin(book, length, run, stage) is not None
+    return subjects.judge(known, rules.from_json(stage.rules, book.name), goes_back=goes_back, kind=stage.kind)[0]
 
 
 def _held_up_outdated(book: Book, length: int, key: str, evidence: Evidence) -> list[Finding]:

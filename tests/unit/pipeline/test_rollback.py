@@ -200,6 +200,32 @@ def test_rules_of_an_older_plan_are_not_brought_back(town: Town) -> None:
     assert verdicts(town, back) == ["consistent"]
 
 
+def test_commands_of_a_rollback_are_judged_by_the_rules_in_force(town: Town) -> None:
+    """Catches a program of the older plan that brings that plan's weaker rules back."""
+    *stages, look = pipeline(town, "one", NOBODY, {})
+    one = town.begin(*stages, dataclasses.replace(look, target=PRODUCTION, rules=NOBODY.as_json(), idempotent=True))
+    town.drive(one)
+    two = town.release("two", TWO)
+    with pytest.raises(Waiting):
+        town.drive(two)
+    for person in ("alice", "bob"):
+        town.decide(two, person)
+    town.drive(two)
+    back = town.take_part(one, "rollback")
+    with pytest.raises(Waiting):
+        town.drive(back)
+    town.decide(back, "carol")
+    with pytest.raises(Waiting):
+        town.drive(back)
+    gate = town.gate(back, "look")
+    assert (gate.judged_by.as_json(), gate.change, gate.origin) == (TWO.as_json(), None, None)
+    for person in ("alice", "bob"):
+        town.decide(back, person, "look")
+    assert town.drive(back).done("look")
+    assert town.book.rules == TWO.as_json()
+    assert verdicts(town, back) == ["consistent"]
+
+
 def test_a_rollback_that_somebody_was_faster_than_is_outdated(town: Town) -> None:
     one, _ = deployed(town, "one"), deployed(town, "two")
     slow = town.take_part(one, "rollback")

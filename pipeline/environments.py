@@ -100,7 +100,7 @@ def told(place: Place, book: Ledger) -> dict[str, Any]:
     target = place.target
     history = list(_history(book))
     rules = gate_rules.from_json(book.rules, book.name) if book.rules else None
-    done = [each for each in history if each["outcome"] == "succeeded" and each["kind"] in ("deploy", "delete")]
+    done = [each for each in history if each["outcome"] == "succeeded" and each["kind"] == "deploy"]
     return {
         "environment": place.name,
         "defined": place.defined,
@@ -113,7 +113,7 @@ def told(place: Place, book: Ledger) -> dict[str, Any]:
         },
         "ledger": place.ledger if book.events else None,
         "rules": {"text": words(rules), **rules.as_json()} if rules else None,
-        "current": done[-1] if done and done[-1]["kind"] == "deploy" else None,
+        "current": done[-1] if done and book.current else None,
         "lock": book.lock,
         "hold": book.hold.as_json() if book.hold else None,
         "unfinished": [each for each in history if each["outcome"] is None],

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline import locks
+from pipeline import inherit, locks
 from pipeline.errors import Blocked, VerificationFailed
 from pipeline.gates import decide, freezes, order, rollbacks, rules, statements, subjects
 from pipeline.record import artifacts, ledger, replay, runs
@@ -117,8 +117,9 @@ def look(
     book = ledger.read(store, ledger.name_of(_target(stage)), trust)
     wanted = rules.from_json(stage.rules, f"the plan of run {run.id}")
     in_force = rules.from_json(book.rules, book.name) if book.rules else None
-    origin = _origin(book, run, stage) if stage.kind == "deploy" else None
-    judged_by, wanted, change = subjects.judge(in_force, wanted, goes_back=origin is not None)
+    back_to = _origin(book, run, stage)
+    origin = back_to if stage.kind == "deploy" else None
+    judged_by, wanted, change = subjects.judge(in_force, wanted, goes_back=back_to is not None, kind=stage.kind)
     scans = [done.facts for name, each in plan.stages.items() if each.kind == "scan" and (done := run.done(name))]
     try:
         verdicts = subjects.verdicts(scans)
@@ -153,7 +154,7 @@ def look(
         found, missing = _waived(found, "scan"), []
     refused = [f"the image {each} has no scan of this run that it passed" for each in missing]
     if rollbacks.is_rollback(run.data) and stage.kind == "deploy":
-        refused += _not_what_ran(store, origin, proposal)
+        refused += _not_what_ran(store, book, run, origin, proposal)
     if refused:
         return _with(found, "refused", refused)
     return _told_of_glass(_timed(_decided(found, store, run, stage, inbox_has)))
@@ -243,25 +244,28 @@ def once_over(run: Run) -> str:
 def _barrier(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledger) -> Barrier | None:
     newer = _newer(store, plan, run, stage, book)
     if newer:
-        hint = ROLL_BACK_ANEW if _origin(book, run, stage) else START_ANEW
+        hint = ROLL_BACK_ANEW if rollbacks.is_rollback(run.data) else START_ANEW
         return Barrier("outdated", [outdated_by(newer, run)], hint, book, newer)
     return _held(plan, run, stage, book)
 
 
 def _held(plan: Plan, run: Run, stage: PlannedStage, book: Ledger) -> Barrier | None:
-    if book.hold and plan.releases(stage) and not _origin(book, run, stage):
+    hold = book.held_against(run.id)
+    if hold and plan.releases(stage) and not _origin(book, run, stage):
         environment = _target(stage).environment
         hint = f"Once it is clear why: towpath rollback {environment} --lift --reason '...'   then: towpath resume {run.id}"
-        return Barrier("held", [held_by(book.hold)], hint, book)
+        return Barrier("held", [held_by(hold)], hint, book)
     return None
 
 
 def held_by(hold: Deployment) -> str:
     """Say by which rollback other deployments are held up."""
     to = hold.way["run"] if hold.way else "?"
+    did = "went back" if hold.over else "began to go back, and nobody saw how that ended,"
+    until = "is lifted" if hold.over else f"is over (towpath resume {hold.run}) or lifted"
     return (
-        f"held: run {hold.run}, asked for by {hold.asked_for_by}, went back here to the release of run {to} at {hold.at}; "
-        "nothing else is deployed until that is lifted"
+        f"held: run {hold.run}, asked for by {hold.asked_for_by}, {did} here to the release of run {to} at {hold.at}; "
+        f"nothing else is deployed until that {until}"
     )
 
 
@@ -270,11 +274,13 @@ def _origin(book: Ledger, run: Run, stage: PlannedStage) -> Deployment | None:
     if not rollbacks.is_rollback(run.data):
         return None
     named = stage.name if stage.kind == "deploy" else None
-    return rollbacks.origin(run.data, ledger.deployments(book.events), named)
+    return rollbacks.origin(run, ledger.made(book.events), named)
 
 
-def _not_what_ran(store: Store, origin: Deployment | None, proposal: Proposal) -> list[str]:
+def _not_what_ran(store: Store, book: Ledger, run: Run, origin: Deployment | None, proposal: Proposal) -> list[str]:
     """Say why a proposal is no rollback, whatever its run says; nothing if it is one."""
+    if origin is None and rollbacks.ran(run, ledger.deployments(book.events)):
+        return ["it says that it goes back, and what it goes to did not stand here before what stands"]
     if origin is None:
         text = "it says that it goes back to a release that ran here"
         return [f"{text}, and the ledger of this target has no such deployment"]
@@ -283,15 +289,30 @@ def _not_what_ran(store: Store, origin: Deployment | None, proposal: Proposal) -
         differing = rollbacks.differing(then, proposal.subject)
     except (KeyError, TypeError, AttributeError, VerificationFailed) as error:
         return [f"what run {origin.run} deployed here cannot be read: {error}"]
-    return [f"it is not what run {origin.run} deployed here: other {', '.join(differing)}"] if differing else []
+    found = [f"it is not what run {origin.run} deployed here: other {', '.join(differing)}"] if differing else []
+    return found + _not_its_plan(store, run)
 
 
-def _goes_back(origin: Deployment, proposal: Proposal) -> str:
+def _not_its_plan(store: Store, run: Run) -> list[str]:
+    """Say why the plan of a rollback is not the part of the older run's that is for its environments; nothing if it is."""
+    told, way = run.data["inherits"], run.data["way"]
+    try:
+        older = runs.opened(store, told["run"], told["opening"])
+        part = inherit.part(inherit.whole(store, older), way["environments"]) if older else None
+    except (KeyError, TypeError, AttributeError, VerificationFailed) as error:
+        return [f"the plan of run {told['run']} cannot be read: {error}"]
+    same = part is not None and part.digest == run.plan
+    return [] if same else [f"its plan is not the part of run {told['run']}'s that is for {way['environments']}"]
+
+
+def _goes_back(store: Store, origin: Deployment, proposal: Proposal) -> str:
     """Say to what a rollback goes back, by which rule, and with which parameters beside today's."""
     who = f"approved by {', '.join(origin.people)}" if origin.people else f"asked for by {origin.asked_for_by}"
     text = f"back to the release of run {origin.run}, which ran here since {origin.at}, {who}; by the shorter rule for going back"
     changed = rollbacks.parameters_today(proposal.subject)
     told = [f"{each['name']} becomes {each['then']}, today {each['today']}" for each in changed]
+    then = artifacts.read_json(store, str(origin.subject), "a subject")["proposal"]
+    told += rollbacks.others_than_then(then, proposal.subject)
     return f"{text}; parameters: {'; '.join(told) if told else 'as today'}"
 
 
@@ -329,7 +350,7 @@ def _newer(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledger
         text = f"{book.name} is not, or no longer, what run {run.id} found of it when it was opened"
         raise VerificationFailed(text, where=book.name)
 
-    if _origin(book, run, stage):
+    if rollbacks.is_rollback(run.data):
         return order.since(ledger.deployments(book.events), run, book.name)
 
     def opened(each: Deployment) -> order.Opened | None:
@@ -388,7 +409,7 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, documents
     )
     reasons = list(decision.reasons)
     if found.origin:
-        reasons.insert(0, _goes_back(found.origin, found.proposal))
+        reasons.insert(0, _goes_back(store, found.origin, found.proposal))
     if found.change and found.change.kind == "weaker":
         reasons.append("the rules would become weaker, so the old ones decide: " + "; ".join(found.change.reasons))
     if decision.state == "waiting" and _waives(found, "approvals"):
@@ -484,16 +505,15 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
     return ledger.append(store, gate.ledger, [*entries, (ledger.DEPLOYMENT_INTENDED, intent)], key)
 
 
-def leave(store: Store, stage: PlannedStage, told: dict[str, Any], key: Key, trust: Trust | None = None) -> None:
+def leave(store: Store, stage: PlannedStage, told: dict[str, Any], key: Key, trust: Trust | None = None) -> Ledger:
     """Write into the ledger what came of a deployment: `told` holds run, stage, outcome and the functions' images."""
     book = ledger.read(store, ledger.name_of(_target(stage)), trust)
     while (told["run"], told["stage"]) in book.intents:
         try:
-            ledger.append(store, book, [(ledger.DEPLOYMENT_FINISHED, told)], key)
+            return ledger.append(store, book, [(ledger.DEPLOYMENT_FINISHED, told)], key)
         except Blocked:  # by another deployment to the target; ours is over all the same
             book = ledger.read(store, book.name, trust)
-        else:
-            return
+    return book
 
 
 def _with(gate: Gate, state: State, reasons: list[str], **more: Any) -> Gate:

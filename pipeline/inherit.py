@@ -168,11 +168,12 @@ def refuse_replaced(store: Store, plan: Plan, run: Run, taken: dict[str, Attempt
         stage = plan.stages[name]
         if stage.target is None or not stage.rules:
             continue
-        current = ledger.read(store, ledger.name_of(stage.target), trust).current
-        if current and current["run"] != origin(run, attempt):
+        made = list(ledger.made(ledger.read(store, ledger.name_of(stage.target), trust).events))
+        if made and (made[-1].deletes or made[-1].run != origin(run, attempt)):
             where = f"{stage.target.environment} ({stage.target.stack or stage.target.region})"
+            did = "deleted it" if made[-1].deletes else "deployed there"
             raise Blocked(
-                f"stage {name} of run {run.id} is no longer what stands at {where}: run {current['run']} deployed there since",
+                f"stage {name} of run {run.id} is no longer what stands at {where}: run {made[-1].run} {did} since",
                 hint="Start anew, with the source as it is now: towpath run",
             )
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import gating
 from pipeline.errors import Blocked
-from pipeline.gates import rollbacks
 from pipeline.record import artifacts, chain, ledger
 from stages.contract import Failure, Result
 
@@ -167,8 +166,9 @@ class Passage:
         if outcome in ("succeeded", "failed") and not (failure and failure.cls == "retryable"):
             about = {"run": context.run.id, "stage": self.stage.name}
             told = {**about, "outcome": outcome, "functions": facts.get("functions", {})}
-            gating.leave(context.store, self.stage, told, context.key, context.trust)
-            if outcome == "succeeded" and self.stage.kind == "deploy" and rollbacks.is_rollback(context.run.data):
+            told |= {"deleted": True} if ledger.deletes(self.stage.kind, facts) else {}
+            book = gating.leave(context.store, self.stage, told, context.key, context.trust)
+            if outcome == "succeeded" and any(each.run == context.run.id for each in book.holds):
                 environment = self.stage.target.environment if self.stage.target else ""
                 text = f"{environment} is held: nothing else is deployed there until towpath rollback {environment} --lift --reason '...'"
                 context.reporter.note(text)

@@ -78,8 +78,8 @@ def _stage(store: Store, deployment: Deployment) -> PlannedStage | None:
 
 
 def standing(book: Ledger) -> list[Deployment]:
-    """Give what stands at a target, last, and what it replaced. Raises UsageError if nothing does."""
-    found = rollbacks.standing(ledger.deployments(book.events))
+    """Give what stands at a target, last, or what deleted it, and what that replaced. Raises UsageError if nothing ever stood."""
+    found = rollbacks.standing(ledger.made(book.events))
     if not found:
         raise UsageError(f"{book.name}: nothing was deployed there")
     return found
@@ -89,13 +89,14 @@ def candidates(store: Store, book: Ledger) -> Iterator[Candidate]:
     """Give what stood before what stands now, the latest first."""
     *before, now = standing(book)
     for each in reversed(before):
-        yield look(store, each, now)
+        if not each.deletes:
+            yield look(store, each, now)
 
 
 def look(store: Store, deployment: Deployment, now: Deployment) -> Candidate:
     """Say whether a deployment was healthy: all that comes after it in its environment has succeeded in its run."""
     try:
-        if not rollbacks.differing(subject(store, now), subject(store, deployment)):
+        if not now.deletes and not rollbacks.differing(subject(store, now), subject(store, deployment)):
             return Candidate(deployment, "it is what stands there now")
         return Candidate(deployment, _sick(store, deployment))
     except (TowpathError, KeyError, TypeError, AttributeError) as error:
@@ -144,9 +145,9 @@ def choose(store: Store, book: Ledger) -> tuple[Candidate, list[Candidate]]:
 def chosen(store: Store, book: Ledger, run_id: str) -> Candidate:
     """Give the deployment of a run that somebody names. Raises UsageError."""
     made = list(ledger.deployments(book.events))
-    now = standing(book)[-1]
+    *before, now = standing(book)
     mine = [each for each in made if each.run == run_id]
-    while mine and mine[-1].way and mine[-1].way.get("kind") == "rollback":  # what it went back to is what is meant
+    while mine and mine[-1].way and mine[-1].goes_back:  # what it went back to is what is meant
         to = str(mine[-1].way.get("run"))
         mine = [each for each in made if each.run == to and each.seq < mine[-1].seq]
     if not mine:
@@ -156,11 +157,16 @@ def chosen(store: Store, book: Ledger, run_id: str) -> Candidate:
         raise Blocked(
             f"the release of run {mine[-1].run} is what stands there", hint="There is nothing to go back from."
         )
+    if mine[-1] not in before:
+        text = f"somebody went back from the release of run {mine[-1].run} there: to deploy it again is no rollback"
+        hint = f"Lift the hold, with a reason, then: towpath promote {mine[-1].run}"
+        raise Blocked(text, hint=hint)
     return look(store, mine[-1], now)
 
 
 def lift(store: Store, book: Ledger, told: dict[str, Any], key: Key) -> None:
-    """Let releases be deployed again. `told` says who lifts it and why. Raises UsageError, Blocked."""
-    if book.hold is None:
+    """Let releases be deployed again: lift all that holds them up. `told` says who lifts it and why. Raises UsageError, Blocked."""
+    if not book.holds:
         raise UsageError(f"{book.name}: nothing is held there", hint="There is nothing to lift.")
-    ledger.append(store, book, [(ledger.HOLD_LIFTED, {"lifts": book.hold.seq, "run": book.hold.run, **told})], key)
+    lifted = [(ledger.HOLD_LIFTED, {"lifts": each.seq, "run": each.run, **told}) for each in book.holds]
+    ledger.append(store, book, lifted, key)

@@ -19,8 +19,9 @@
     made weaker by that. Its review is by somebody else who might, and had seen that. What nobody has reviewed yet is told.
 13. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
     the store's clock said then.
-14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger; it was
-    the last to be deployed since it was opened. While it holds up others, none was let through, and what was held up was held.
+14. What went back to an older release by the shorter rule is what the run that it names had deployed there, by the same ledger, and
+    stood before what stood then; it was the last to be deployed since it was opened. What else such a run did behind the gate, was by the
+    rules in force, and changed none. While it holds up others, from its intent on, none was let through, and what was held up was held.
 15. Nothing was let through while its target was locked, whoever broke the glass.
 16. Nor was anything that somebody who may had rejected, whose word still lies in the inbox and came before the gate was looked at.
 17. What went on with something that had begun, and began it anew, did so at a target that was not locked, held or frozen by then, unless
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
     from pipeline.record.ledger import Deployment, Ledger
     from pipeline.record.replay import Attempt, Run
     from pipeline.signing.signers import Trust
+
+Applied = tuple[str, Any, bool]
+"""What came of a stage: the outcome, its functions, and whether it deleted a stack though it is no `delete`."""
 
 _SLACK = timedelta(seconds=1)
 """A gate is looked at just before that is written down, and approvals expire to the second. Since a gate says what the store's
@@ -126,7 +130,7 @@ class Evidence:
     run: Run
     plan: Plan
     looks: Mapping[str, tuple[Looked, ...]]
-    applied: Mapping[str, tuple[str, Any] | None]
+    applied: Mapping[str, Applied | None]
     documents: Mapping[str, bytes]
     subjects: Mapping[str, Any]
     opened: Mapping[str, Opened]
@@ -207,11 +211,12 @@ def looks(events: tuple[Event, ...]) -> Iterator[Looked]:
             yield Looked(clock, str(event.data["subject"]), str(event.data["judged_by"]), event.data["ledger"])
 
 
-def applied(events: tuple[Event, ...]) -> tuple[str, Any] | None:
-    """Give what an attempt says of what it applied: the outcome, and the functions; None if it does not say."""
+def applied(events: tuple[Event, ...], kind: str) -> Applied | None:
+    """Give what an attempt says of what it applied; None if it does not say."""
     for event in reversed(events):
         if event.type == chain.PHASE_FINISHED and event.data["phase"] == "apply":
-            return str(event.data["outcome"]), event.data["facts"].get("functions", {})
+            facts = event.data["facts"]
+            return str(event.data["outcome"]), facts.get("functions", {}), ledger.deletes(kind, facts)
     return None
 
 
@@ -230,7 +235,7 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
         found += _as_recorded(key, data, run, stage, seen)
         origin = _origin(book, entry.event.seq, run, stage)
         if evidence.plan.releases(stage):
-            found += _in_order(book, entry, evidence, stage, origin)
+            found += _in_order(book, entry, evidence, origin)
         proposal = subjects.proposal_digest(attempt.proposal)
         if data["proposal"] != proposal:
             found.append(broken(key, "lets through another proposal than the attempt has", proposal, data["proposal"]))
@@ -240,9 +245,11 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
             return found
         wanted = rules.from_json(stage.rules, key)
         in_force = book.entries[seen.length].before.rules
-        goes_back = origin is not None and stage.kind == "deploy"
         judged_by, wanted, change = subjects.judge(
-            rules.from_json(in_force, book.name) if in_force else None, wanted, goes_back=goes_back
+            rules.from_json(in_force, book.name) if in_force else None,
+            wanted,
+            goes_back=origin is not None,
+            kind=stage.kind,
         )
         if rollbacks.is_rollback(run.data) and stage.kind == "deploy":
             found += _as_it_ran(key, origin, attempt, evidence)
@@ -319,25 +326,25 @@ def _begun_anew(book: Book, entry: Entry, evidence: Evidence, seen: Looked, waiv
     seq, run, before, key = entry.event.seq, evidence.run, entry.before, book.key(entry)
     stage = evidence.plan.stages[entry.event.data["stage"]]
     judged_by = _judged_by(book, seq, run, stage)
-    held = before.hold and evidence.plan.releases(stage) and not _origin(book, seq, run, stage)
+    held = before.held_against(run.id) and evidence.plan.releases(stage) and not _origin(book, seq, run, stage)
     frozen = freezes.frozen(judged_by.freezes, seen.clock) if "window" not in waived else None
     against = {"was locked": before.lock, "was held by a rollback": held, f"was {frozen}": frozen}
     found = [broken(key, f"begins anew, though the target {each}") for each, is_so in against.items() if is_so]
     return found + _overheard(key, entry, evidence, seen, judged_by)
 
 
-def _in_order(
-    book: Book, entry: Entry, evidence: Evidence, stage: PlannedStage, origin: Deployment | None
-) -> list[Finding]:
+def _in_order(book: Book, entry: Entry, evidence: Evidence, origin: Deployment | None) -> list[Finding]:
     """Rules 10 and 12 for what was let through: nothing was held, and nothing newer there."""
     found: list[Finding] = []
-    key, run, hold = book.key(entry), evidence.run, entry.before.hold
+    key, run = book.key(entry), evidence.run
+    hold = entry.before.held_against(run.id)
     if hold and not origin:
-        text = f"was let through, though run {hold.run} had gone back there, and that holds up all others"
+        did = "had gone back" if hold.over else "had begun to go back"
+        text = f"was let through, though run {hold.run} {did} there, and that holds up all others"
         found.append(broken(key, text))
-    newer = _newer(book, entry.event.seq, evidence, stage)
-    if newer and (origin or newer.opening in evidence.opened):
-        later = "after this rollback was opened" if origin else "opened later"
+    newer, goes_back = _newer(book, entry.event.seq, evidence), rollbacks.is_rollback(run.data)
+    if newer and (goes_back or newer.opening in evidence.opened):
+        later = "after this rollback was opened" if goes_back else "opened later"
         text = f"was let through, though it was outdated: run {newer.run}, {later}, had deployed to this target"
         found.append(broken(key, text))
     elif newer:
@@ -359,13 +366,14 @@ def _origin(book: Book, length: int, run: Run, stage: PlannedStage) -> Deploymen
     if not rollbacks.is_rollback(run.data):
         return None
     named = stage.name if stage.kind == "deploy" else None
-    return rollbacks.origin(run.data, ledger.deployments(each.event for each in book.entries[:length]), named)
+    return rollbacks.origin(run, ledger.made(each.event for each in book.entries[:length]), named)
 
 
 def _as_it_ran(key: str, origin: Deployment | None, attempt: Attempt, evidence: Evidence) -> list[Finding]:
     """Rule 11: what goes back is what ran."""
     if origin is None:
-        return [broken(key, "went back by the shorter rule to a release of which this ledger has no deployment")]
+        text = "went back by the shorter rule to a release of which this ledger has no deployment before what stood"
+        return [broken(key, text)]
     then, proposal = evidence.subjects[str(origin.subject)], attempt.proposal
     now = proposal.subject if proposal else {}
     return [
@@ -386,7 +394,7 @@ def outcome(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
             and _acted(each, intent)
             and _closed_by(book, intent) is entry
         ]
-        if (data["outcome"], data["functions"]) not in told:
+        if _told(data) not in told:
             found.append(broken(key, f"tells of another outcome than the attempts of {data['stage']} in run {run.id}"))
     return found
 
@@ -440,7 +448,7 @@ def held_up(book: Book, attempt: Attempt, events: Iterable[Event], evidence: Evi
         length = event.data["ledger"]["length"] if event.data["ledger"] else 0
         key = event_key(f"runs/{evidence.run.id}/{attempt.name}", event.seq)
         if event.data["state"] == "outdated":
-            found += _held_up_outdated(book, attempt, length, key, evidence)
+            found += _held_up_outdated(book, length, key, evidence)
         elif not _was_held(book, length, event, evidence.run, evidence.plan.stages[attempt.stage]):
             found.append(broken(key, _NOT_HELD[event.data["state"]]))
     return found
@@ -459,7 +467,7 @@ def _was_held(book: Book, length: int, event: Event, run: Run, stage: PlannedSta
     state, before = event.data["state"], book.at(length)
     if state != "frozen":
         others = [which for which in before.intents if which[0] != run.id]
-        return bool({"held": before.hold, "locked": before.lock, "busy": others}[state])
+        return bool({"held": before.held_against(run.id), "locked": before.lock, "busy": others}[state])
     judged_by = _judged_by(book, length, run, stage)
     return freezes.frozen(judged_by.freezes, datetime.fromisoformat(event.data["clock"])) is not None
 
@@ -468,12 +476,12 @@ def _judged_by(book: Book, length: int, run: Run, stage: PlannedStage) -> Rules:
     """Give the rules that counted for a stage when the ledger was this long."""
     in_force = book.at(length).rules
     known = rules.from_json(in_force, book.name) if in_force else None
-    goes_back = stage.kind == "deploy" and _origin(book, length, run, stage) is not None
-    return subjects.judge(known, rules.from_json(stage.rules, book.name), goes_back=goes_back)[0]
+    goes_back = _origin(book, length, run, stage) is not None
+    return subjects.judge(known, rules.from_json(stage.rules, book.name), goes_back=goes_back, kind=stage.kind)[0]
 
 
-def _held_up_outdated(book: Book, attempt: Attempt, length: int, key: str, evidence: Evidence) -> list[Finding]:
-    if _newer(book, length, evidence, evidence.plan.stages[attempt.stage]):
+def _held_up_outdated(book: Book, length: int, key: str, evidence: Evidence) -> list[Finding]:
+    if _newer(book, length, evidence):
         return []
     made = [each for each in since_opened(book, evidence.run) if each.seq < length]
     unknown = [each for each in made if each.opening not in evidence.opened]
@@ -486,10 +494,10 @@ def _not_told(other: Deployment, run: Run) -> Finding:
     return missing(f"runs/{other.run}/open", text, other.opening)
 
 
-def _newer(book: Book, length: int, evidence: Evidence, stage: PlannedStage) -> Deployment | None:
+def _newer(book: Book, length: int, evidence: Evidence) -> Deployment | None:
     """Give the deployment that makes one by this run outdated, when the ledger was this long."""
     run = evidence.run
-    if _origin(book, length, run, stage):
+    if rollbacks.is_rollback(run.data):
         return order.since(ledger.deployments(each.event for each in book.entries[:length]), run, book.name)
     made = [each for each in since_opened(book, run) if each.seq < length]
     return order.newer(made, order.of(run, book.name), lambda each: evidence.opened.get(each.opening))
@@ -507,7 +515,7 @@ def accounted(book: Book, attempt: Attempt, evidence: Evidence) -> list[Finding]
         return [broken(book.name, text)]
     closing = _closed_by(book, intent)
     if attempt.outcome in ("succeeded", "failed") and not attempt.undecided and _acted(attempt, intent):
-        told = (closing.event.data["outcome"], closing.event.data["functions"]) if closing else None
+        told = _told(closing.event.data) if closing else None
         if told is None:
             text = f"does not hold that {attempt.name} of run {run.id} {attempt.outcome}: its end was cut off"
             return [broken(book.name, text)]
@@ -539,6 +547,10 @@ def rejected(run: Run, events: Mapping[str, tuple[Event, ...]]) -> list[Finding]
 
 def _which(data: Mapping[str, Any]) -> tuple[Any, Any]:
     return data["run"], data["stage"]
+
+
+def _told(data: Mapping[str, Any]) -> Applied:
+    return data["outcome"], data["functions"], bool(data.get("deleted"))
 
 
 def _closed_by(book: Book, intent: Entry) -> Entry | None:

@@ -163,10 +163,10 @@ class Targets:
         self, run: Run, plan: Plan, events: Mapping[str, tuple[Event, ...]], books: list[Book], found: list[Finding]
     ) -> Evidence:
         looked: dict[str, tuple[Looked, ...]] = {}
-        applied: dict[str, tuple[str, Any] | None] = {}
+        applied: dict[str, ledgers.Applied | None] = {}
         for name, each in events.items():
             with reading(runs.chain_name(run.id, name), found):
-                applied[name] = ledgers.applied(each)
+                applied[name] = ledgers.applied(each, plan.stages[name.rpartition(".")[0]].kind)
                 if seen := tuple(ledgers.looks(each)):
                     looked[name] = seen
         documents: dict[str, bytes] = {}

@@ -357,8 +357,10 @@ def _ledgers(store: Store, plan: Plan, trust: Trust | None) -> dict[str, Ledger]
 def _authors(book: Ledger, project: Path, until: str) -> list[str] | None:
     """Say who wrote the commits since the last deployment to a target, up to `until`; before there was one, the last commit."""
     from pipeline import source
+    from pipeline.record import ledger
 
-    since = (book.current or {}).get("commit")
+    deployed = [each.commit for each in ledger.deployments(book.events)]  # what is deleted by now counts too
+    since = deployed[-1] if deployed else None
     known = all(each in (None, "HEAD") or _COMMIT.fullmatch(str(each)) for each in (since, until))
     span = [f"{since}..{until}"] if since else ["-1", until]  # a ledger is not to hand options to Git
     listed = source.git(project, "log", "--format=%ae", *span) if known else None

@@ -319,7 +319,8 @@ def _going_back(store: Store, book: Ledger, environment: str, run_id: str | None
 
     now = rollback.standing(book)[-1]
     to, skipped = (rollback.chosen(store, book, run_id), []) if run_id else rollback.choose(store, book)
-    then, today = rollback.subject(store, to.deployment), rollback.subject(store, now)
+    then = rollback.subject(store, to.deployment)
+    today = {"images": {}, "parameters": {}} if now.deletes else rollback.subject(store, now)
     images = {
         name: {"then": each["image"], "today": (today["images"].get(name) or {}).get("image")}
         for name, each in then["images"].items()
@@ -327,7 +328,7 @@ def _going_back(store: Store, book: Ledger, environment: str, run_id: str | None
     told = {
         "environment": environment,
         "ledger": book.name,
-        "stands": rollback.Candidate(now, None).as_json(),
+        "stands": None if now.deletes else rollback.Candidate(now, None).as_json(),
         "to": to.as_json(),
         "skipped": [each.as_json() for each in skipped],
         "images": images,
@@ -348,7 +349,8 @@ def _show_promotion(told: dict[str, Any]) -> None:
 
 
 def _show_rollback(told: dict[str, Any]) -> None:
-    rows = [("stands", _deployed(told["stands"])), ("back to", _deployed(told["to"]))]
+    stands = _deployed(told["stands"]) if told["stands"] else "nothing: it was deleted"
+    rows = [("stands", stands), ("back to", _deployed(told["to"]))]
     if told["to"]["wrong"]:
         rows.append(("careful", told["to"]["wrong"]))
     rows += [("skipped", f"run {each['run']}: {each['wrong']}") for each in told["skipped"]]

@@ -8,6 +8,8 @@ other they were opened at the same time or far apart, and their ids decide, whic
 
 A run that takes results over from an older one stands where that one does: it is of the same source. One that goes back to an
 older release on purpose is held to something else: nobody has deployed there since it was opened.
+
+A deployment whose end was written down only after another that came after it had succeeded makes nothing outdated: it stands no longer.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ def newer(
 
     `opened` gives where the run of a deployment stands, None if its opening is not at hand.
     """
-    since = [each for each in deployments if each.seq >= ours.since]
+    since = [each for each in deployments if each.seq >= ours.since and not each.late]
     return next((each for each in reversed(since) if _is_later(opened(each) or _alone(each), ours)), None)
 
 
@@ -56,7 +58,7 @@ def since(deployments: Iterable[Deployment], run: Run, book: str) -> Deployment 
     """Give the latest deployment by another run since this one was opened: going back was meant for what stood then."""
     seen = (run.data.get("ledgers") or {}).get(book)
     length = seen["length"] if seen else 0
-    found = [each for each in deployments if each.seq >= length and each.run != run.id]
+    found = [each for each in deployments if each.seq >= length and each.run != run.id and not each.late]
     return found[-1] if found else None
 
 

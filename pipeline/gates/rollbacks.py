@@ -4,8 +4,9 @@ The rule, derived from the rules in force alone: one of those who may approve, w
 what it deploys; nobody, where nobody need approve. A scan is not demanded anew, and no freeze holds it up. Everything else stays:
 digests, account, chain.
 
-It is only for what the target's ledger proves: that the very run whose results are taken over has deployed there and succeeded, and
-that what is proposed now is what was deployed then, by release, images, parameters and rights. Any other claim opens nothing.
+It is only for what the target's ledger proves: that the very run whose results are taken over has deployed there and succeeded, that this
+stood before what stands there, so that nobody comes back by it to what somebody had gone back from, and
+that what is proposed now is what was deployed then, by release, images, parameters and rights. Secrets that were changed since are as they are today. Any other claim opens nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.gates.rules import Rules
     from pipeline.record.ledger import Deployment
+    from pipeline.record.replay import Run
 
 Kind = Literal["promote", "rollback"]
 
@@ -48,38 +50,94 @@ def short(rules: Rules) -> Rules:
     return dataclasses.replace(rules, people=min(rules.people, 1), scan="none", freezes=())
 
 
-def origin(
-    opening: Mapping[str, Any], deployments: Iterable[Deployment], stage: str | None = None
-) -> Deployment | None:
+def origin(run: Run, made: Iterable[Deployment], stage: str | None = None) -> Deployment | None:
     """Give the deployment to which a run goes back, its last if there are several; None if the ledger has none, whatever the run says.
 
-    `stage` is the one that must have done it; without it any of that run.
+    It is one of those that stood before what stands, but for what this run has done itself; `made` holds deletions too. `stage` is the one that must have done it;
+    without it any of that run.
     """
-    inherits = opening.get("inherits") or {}
-    which = (inherits.get("run"), inherits.get("opening"))
-    found = [each for each in deployments if (each.run, each.opening) == which and stage in (None, each.stage)]
+    stood = standing(each for each in made if each.run != run.id)
+    found = [each for each in stood[:-1] if not each.deletes and _is_named(run, each) and stage in (None, each.stage)]
     return found[-1] if found else None
+
+
+def ran(run: Run, deployments: Iterable[Deployment]) -> bool:
+    """Tell whether what a run says it goes back to was ever deployed there."""
+    return any(_is_named(run, each) for each in deployments)
+
+
+def _is_named(run: Run, deployment: Deployment) -> bool:
+    inherits = run.data.get("inherits") or {}
+    return (deployment.run, deployment.opening) == (inherits.get("run"), inherits.get("opening"))
 
 
 def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Name what of a deployment would be another than that which ran: both are subjects of proposals.
 
-    What a late-bound parameter stands for may have changed since, and is shown; what runs there now is another anyway.
+    What a late-bound parameter stands for may have changed since, and is shown; what runs there now is another anyway. So may a secret, and
+    what the stack keeps: a rollback takes those as they are today.
     """
-    return [name for name, part in _SAME.items() if part(then) != part(now)]
+    found = [name for name, part in _SAME.items() if part(then) != part(now)]
+    if _role(now) != _role(then) and _role(now) != (now.get("base") or {}).get("service_role"):
+        found.append("service role")
+    ours, theirs = then["parameters"], now["parameters"]
+    same = ours.keys() == theirs.keys() and all(_is_same(ours[name], theirs[name]) for name in ours)
+    return found if same else [*found, "parameters"]
+
+
+def others_than_then(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say of each parameter, and of the role, that a rollback takes it as it is today, and not as it was then."""
+    ours, theirs = then["parameters"], now["parameters"]
+    role = [] if _role(then) == _role(now) else [f"the stack's service role stays {_role(now)}, then {_role(then)}"]
+    return role + [
+        f"{name} is another secret than then"
+        if _is_secret(theirs[name])
+        else f"{name} stays {theirs[name]['value']}, then {ours[name].get('value')}"
+        for name in sorted({*ours} & {*theirs})
+        if any(ours[name].get(each) != theirs[name].get(each) for each in ("value", "digest"))
+    ]
 
 
 _SAME: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "target": lambda subject: subject["target"],
     "release": lambda subject: subject["release"],
     "images": lambda subject: subject["images"],
-    "parameters": lambda subject: {name: _given(each) for name, each in subject["parameters"].items()},
     "capabilities": lambda subject: subject["execution"]["capabilities"],
+    "notification ARNs": lambda subject: subject["execution"].get("notification_arns"),
+    "behaviour on failure": lambda subject: _on_failure(subject["execution"]),
 }
 
 
-def _given(parameter: Mapping[str, Any]) -> tuple[Any, Any]:
-    return parameter.get("value"), parameter.get("digest")
+def _on_failure(execution: Mapping[str, Any]) -> tuple[Any, Any]:
+    """One that would delete a stack that is made rolls back one that is there, by the same definition."""
+    way = execution.get("on_failure")
+    return "rollback" if way == "delete" else way, execution.get("retain_except_on_create")
+
+
+def _role(subject: Mapping[str, Any]) -> Any:
+    """The role that CloudFormation takes; without one of its own, that which the stack has."""
+    return subject["execution"].get("service_role")
+
+
+_OWN = ("default", "stack")
+"""Where the value of a parameter that nobody gives is from: the template's, until a stack is there that keeps it."""
+
+
+def _is_same(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Compare a parameter by its value, if that is given; a secret by where it is from, as is what the stack keeps."""
+    if _is_secret(then) != _is_secret(now):
+        return False
+    if not _is_secret(then) and then["value"] == now["value"]:
+        return True
+    return (_is_secret(then) or now.get("from") == "stack") and _source(then) == _source(now)
+
+
+def _is_secret(parameter: Mapping[str, Any]) -> bool:
+    return "value" not in parameter
+
+
+def _source(parameter: Mapping[str, Any]) -> Any:
+    return "own" if parameter.get("from") in _OWN else parameter.get("from")
 
 
 def parameters(then: Mapping[str, Any], today: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -112,13 +170,12 @@ def _shown(parameter: Mapping[str, Any] | None) -> str | None:
 def standing(deployments: Iterable[Deployment]) -> list[Deployment]:
     """Give what stands at a target, last, and before it what it replaced, as far as nobody went back from that.
 
-    A rollback to a deployment makes it stand again, and takes away what came after it.
+    Where the last one deletes, nothing stands. A rollback to a deployment makes it stand again, and takes away what came after it.
     """
     known: dict[tuple[str, str], Deployment] = {}
     made: list[Deployment] = []
     for each in deployments:
-        goes_back = each.way is not None and each.way.get("kind") == "rollback"
-        back_to = known.get((str(each.way.get("run")), each.stage)) if each.way and goes_back else None
+        back_to = known.get((str(each.way.get("run")), each.stage)) if each.way and each.goes_back else None
         if back_to is None:
             known[each.run, each.stage] = each
             made.append(each)

@@ -74,14 +74,16 @@ def by_request(
     return Proposal(subject, {}, view)
 
 
-def judge(in_force: Rules | None, wanted: Rules, *, goes_back: bool = False) -> tuple[Rules, Rules, Change | None]:
+def judge(
+    in_force: Rules | None, wanted: Rules, *, goes_back: bool = False, kind: str = "deploy"
+) -> tuple[Rules, Rules, Change | None]:
     """Give the rules that count, those that are in force afterwards, and how these differ from those before.
 
-    Where the wanted ones are weaker, those in force count, with what is stricter in the wanted ones. Going back changes no rules, whatever the older run's plan wants: the shorter
-    rule counts for it alone.
+    Where the wanted ones are weaker, those in force count, with what is stricter in the wanted ones. Going back changes no rules, whatever the
+    older run's plan wants: the shorter rule counts for the deployment alone, those in force for what else the run does behind a gate.
     """
     if goes_back and in_force:
-        return rollbacks.short(in_force), in_force, None
+        return rollbacks.short(in_force) if kind == "deploy" else in_force, in_force, None
     change = gate_rules.compare(in_force, wanted) if in_force else None
     is_weaker = in_force is not None and change is not None and change.kind == "weaker"
     return (gate_rules.together(in_force, wanted) if in_force and is_weaker else wanted), wanted, change

@@ -13,7 +13,11 @@ if its number is free, so of two runners that decide on the same state one finds
     lock.released          and why no longer; with a run, that the runners of its attempts are dead, and what they began holds nobody out
     hold.lifted            that releases may be deployed again after a rollback, on whose word and why
 
-A rollback that succeeded holds up every other deployment of a release from then on, until somebody lifts that.
+What stands at a target is what was intended, or gone on with, there last of what succeeded, whenever that is written down: a runner that dies between the end
+of a deployment and its outcome has that written later, perhaps after others have deployed there.
+
+A rollback holds up every other deployment of a release from its intent on, until it has failed or somebody lifts that: what became of one
+whose runner died, or lost sight of it, nobody knows.
 
 The rules in force for a target are the last ones here, whatever a working tree says. So each event is signed by itself, in the
 one object that it is put as: an envelope of `TYPE` (`pipeline.signing.dsse`) in canonical JSON whose payload is the event's
@@ -25,6 +29,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -61,10 +66,11 @@ class Ledger:
     `rules` is the JSON form of the rules in force, None before the target is enrolled. `used` are the digests of the
     approvals that a finished deployment has consumed. `intents` are the deployments that were intended and are not finished, by
     run and stage; there may be several, since what died half-way keeps nobody else out. `current` is the last `deploy`
-    that succeeded, None once a `delete` has: programs of the user's pass the same gate, and replace nothing. `hold` is the rollback since which nothing else
-    may be deployed, None where nothing is held. `lock` says by whom, since when and why nothing is deployed there, if somebody said
+    that succeeded, None once the stack is deleted: programs of the user's pass the same gate, and replace nothing. `holds` are the rollbacks since which nothing else
+    may be deployed, as they began: the last that succeeded, and those that are not finished. `lock` says by whom, since when and why nothing is deployed there, if somebody said
     so; `abandoned` are attempts, by run, stage and number, of which somebody said that their runner is dead. `glass` says, by the digest of the statement, what was let
-    through by breaking the glass and is not reviewed yet.
+    through by breaking the glass and is not reviewed yet. `begun_at` are the numbers of the events by which `intents` were begun last, `stands_since` that of the
+    last of those whose deployment or deletion succeeded.
     """
 
     name: str
@@ -73,18 +79,29 @@ class Ledger:
     used: frozenset[str] = frozenset()
     intents: Mapping[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     current: dict[str, Any] | None = None
-    hold: Deployment | None = None
+    holds: tuple[Deployment, ...] = ()
     events: tuple[chain.Event, ...] = field(default=(), repr=False)
     lock: dict[str, Any] | None = None
     abandoned: frozenset[tuple[str, str, int]] = frozenset()
     glass: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    begun_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    stands_since: int = -1
+
+    @property
+    def hold(self) -> Deployment | None:
+        """The rollback since which nothing else may be deployed, the last if there are several; None where nothing is held."""
+        return self.holds[-1] if self.holds else None
+
+    def held_against(self, run: str) -> Deployment | None:
+        """The same for a run: by what it has begun itself it is not held up."""
+        return next((each for each in reversed(self.holds) if each.run != run), None)
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A `deploy` as the ledger has it. `seq` and `at` are of the event that says so, `opening` is the digest of its run's opening.
+    """A `deploy` as the ledger has it, or what `deletes` the stack. `seq` and `at` are of the event that says so, `opening` is the digest of its run's opening.
 
-    `subject` is the digest of what was let through. `way` says how its run took over from another: by promotion or by rollback.
+    `over` tells that it has succeeded, and not only begun; `late`, that another which was intended after it had by then. `subject` is the digest of what was let through. `way` says how its run took over from another: by promotion or by rollback.
     """
 
     seq: int
@@ -98,6 +115,14 @@ class Deployment:
     subject: str | None = None
     way: dict[str, Any] | None = None
     people: tuple[str, ...] = ()
+    over: bool = True
+    late: bool = False
+    deletes: bool = False
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether it was a rollback."""
+        return self.way is not None and self.way.get("kind") == "rollback"
 
     @property
     def asked_for_by(self) -> str:
@@ -270,23 +295,48 @@ def begun(events: Iterable[chain.Event]) -> Iterator[Deployment]:
     """Give the deployments that were intended, in order: by `deploy` alone, as programs of the user's replace nothing. Pure."""
     for event in events:
         if event.type == DEPLOYMENT_INTENDED and event.data["kind"] == "deploy":
-            yield _deployment(event, event.data)
+            yield _deployment(event, event.data, over=False)
+
+
+def deletes(kind: str, facts: Mapping[str, Any]) -> bool:
+    """Tell from what a stage found whether it deleted its stack though it is no `delete`: what is left of a stack that is stuck. Pure."""
+    return kind == "recover" and facts.get("action") == "delete"
 
 
 def deployments(events: Iterable[chain.Event]) -> Iterator[Deployment]:
-    """Give the deployments that succeeded, in the order in which they did. Pure."""
+    """Give the deployments that succeeded, in the order in which they were begun last: so they came to the target. Pure."""
+    return (each for each in made(events) if not each.deletes)
+
+
+def made(events: Iterable[chain.Event]) -> Iterator[Deployment]:
+    """Give the same, and deletions among them. Pure."""
     intents: dict[tuple[Any, Any], dict[str, Any]] = {}
+    begun_at: dict[tuple[Any, Any], int] = {}
+    found: list[tuple[int, Deployment]] = []
+    last = -1
     for event in events:
         which = (event.data.get("run"), event.data.get("stage"))
         if event.type == DEPLOYMENT_INTENDED:
-            intents[which] = event.data
-        elif event.type == DEPLOYMENT_FINISHED:
-            intent = intents[which]
-            if event.data["outcome"] == "succeeded" and intent["kind"] == "deploy":
-                yield _deployment(event, intent)
+            intents[which], begun_at[which] = event.data, event.seq
+        elif event.type == DEPLOYMENT_RESUMED:
+            begun_at[which] = event.seq
+        elif event.type == DEPLOYMENT_FINISHED and event.data["outcome"] == "succeeded":
+            intent, seq = intents[which], begun_at[which]
+            if came := _came(intent, event.data):
+                done = _deployment(event, intent, late=seq < last)
+                found.append((seq, replace(done, deletes=came == "delete")))
+                last = max(last, seq)
+    return iter([each for _, each in sorted(found, key=itemgetter(0))])
 
 
-def _deployment(event: chain.Event, intent: dict[str, Any]) -> Deployment:
+def _came(intent: Mapping[str, Any], finished: Mapping[str, Any]) -> str | None:
+    """Say what came of a stage that succeeded: `deploy` or `delete`; None for programs of the user's, which replace nothing."""
+    if intent["kind"] == "recover" and finished.get("deleted") is True:
+        return "delete"
+    return str(intent["kind"]) if intent["kind"] in ("deploy", "delete") else None
+
+
+def _deployment(event: chain.Event, intent: dict[str, Any], *, over: bool = True, late: bool = False) -> Deployment:
     asked = intent.get("requester")
     requester = asked if isinstance(asked, dict) else {}
     way = intent.get("way")
@@ -302,6 +352,8 @@ def _deployment(event: chain.Event, intent: dict[str, Any]) -> Deployment:
         subject=intent.get("subject"),
         way=way if isinstance(way, dict) else None,
         people=tuple(str(each["person"]) for each in intent.get("approvals") or [] if "person" in each),
+        over=over,
+        late=late,
     )
 
 
@@ -339,14 +391,23 @@ def after(ledger: Ledger, event: chain.Event) -> Ledger:
 
 def _lifted(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
     data = event.data
-    if ledger.hold is None or data["lifts"] != ledger.hold.seq or not data["reason"]:
+    if data["lifts"] not in [each.seq for each in ledger.holds] or not data["reason"]:
         raise VerificationFailed(f"{ledger.name}: a hold was lifted that there was not")
-    return {"hold": None}
+    return {"holds": tuple(each for each in ledger.holds if each.seq != data["lifts"])}
+
+
+def _others(ledger: Ledger, data: Mapping[str, Any]) -> tuple[Deployment, ...]:
+    """Give the holds but for what the stage of this event had begun."""
+    which = (data["run"], data["stage"])
+    return tuple(each for each in ledger.holds if each.over or (each.run, each.stage) != which)
 
 
 def _intended(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
     data = event.data
+    held = [each for each in begun([event]) if each.goes_back]
     return {
+        "holds": (*_others(ledger, data), *held),
+        "begun_at": {**ledger.begun_at, (data["run"], data["stage"]): event.seq},
         "intents": {**ledger.intents, (data["run"], data["stage"]): data},
         "glass": {**ledger.glass, **_broken(event)},
     }
@@ -359,7 +420,12 @@ def _resumed(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
         raise VerificationFailed(f"{ledger.name}: a deployment of run {data['run']} was resumed that was not intended")
     if not data["attempt"] > intent["attempt"]:
         raise VerificationFailed(f"{ledger.name}: event {event.seq} resumes what no earlier attempt began")
-    return {}
+    anew = _deployment(event, intent, over=False)
+    held = [anew] if intent["kind"] == "deploy" and anew.goes_back else []
+    return {
+        "holds": (*_others(ledger, data), *held),
+        "begun_at": {**ledger.begun_at, (data["run"], data["stage"]): event.seq},
+    }
 
 
 def _broken(event: chain.Event) -> dict[str, dict[str, Any]]:
@@ -399,17 +465,24 @@ def _finished(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
     intent = ledger.intents.get(which)
     if intent is None:
         raise VerificationFailed(f"{ledger.name}: a deployment of run {data['run']} finished that was not intended")
-    left = {each: other for each, other in ledger.intents.items() if each != which}
+    left = _others(ledger, data)
+    over: dict[str, Any] = {
+        "intents": {each: other for each, other in ledger.intents.items() if each != which},
+        "begun_at": {each: seq for each, seq in ledger.begun_at.items() if each != which},
+        "holds": left,
+    }
     if data["outcome"] != "succeeded":
-        return {"intents": left}
+        return over
     glass = (intent.get("break_glass") or {}).get("statements", [])
     used = ledger.used | {each["statement"] for each in [*intent["approvals"], *glass]}
-    stands = {"deploy": {**intent, **data}, "delete": None}
-    current = stands.get(intent["kind"], ledger.current)
-    made = _deployment(event, intent)
-    goes_back = intent["kind"] == "deploy" and made.way is not None and made.way.get("kind") == "rollback"
-    hold = made if goes_back else ledger.hold
-    return {"intents": left, "current": current, "used": used, "hold": hold}
+    since, came = ledger.begun_at[which], _came(intent, data)
+    if came is None or since < ledger.stands_since:
+        return {**over, "used": used}
+    stands: dict[str, Any] = {"current": None if came == "delete" else {**intent, **data}}
+    done = _deployment(event, intent)
+    if came == "deploy" and done.goes_back:  # what others had begun before, this has looked after
+        stands["holds"] = (done, *(each for each in left if not each.over and each.seq > since))
+    return {**over, "used": used, "stands_since": since, **stands}
 
 
 _CHANGES: dict[str, Callable[[Ledger, chain.Event], dict[str, Any]]] = {

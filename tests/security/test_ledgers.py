@@ -384,6 +384,11 @@ def test_an_outcome_that_was_another(book: Book) -> None:
     assert "tells of another outcome" in book.found(book.run)
 
 
+def test_a_stack_that_is_said_to_be_deleted(book: Book) -> None:
+    book.forge(FINISHED, lambda data: data.update(deleted=True))
+    assert "tells of another outcome" in book.found(book.run)
+
+
 def test_functions_that_were_others(book: Book) -> None:
     book.forge(FINISHED, lambda data: data.update(functions={"Hello": {"image": "x"}}))
     assert "tells of another outcome" in book.found(book.run)

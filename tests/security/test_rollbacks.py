@@ -12,7 +12,7 @@ from support.stacks import Town, pipeline
 from pipeline import gating, inherit
 from pipeline.audit import rules as audited
 from pipeline.audit.verify import Audit
-from pipeline.errors import Blocked, Waiting
+from pipeline.errors import Blocked, StageFailed, Waiting
 from pipeline.gates import rollbacks
 from pipeline.record import ledger
 from pipeline.record.store.directory import open_store
@@ -82,6 +82,16 @@ def test_what_ran_there_with_other_parameters(town: Town, monkeypatch: pytest.Mo
     assert f"has another plan than the part of run {one.id}'s that is for production" in broken(town, forged)
 
 
+def test_what_was_gone_back_from(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    *_, bad = ledger.deployments(town.book.events)
+    approved(town, town.take_part(first(town), "rollback"), "alice")
+    monkeypatch.setattr(gating, "_origin", lambda *_: bad)
+    monkeypatch.setattr(gating, "_not_what_ran", lambda *_: [])
+    forged = approved(town, town.take_part(bad.run, "rollback"), "alice")
+    assert "to a release of which this ledger has no deployment before what stood" in broken(town, forged)
+    assert "had gone back there, and that holds up all others" in broken(town, forged)
+
+
 def test_a_promotion_that_is_let_through_as_a_rollback(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     three = town.release("three", TWO)
     town.upto(three, "package", "deploy-staging", "smoke")
@@ -110,6 +120,21 @@ def test_a_deployment_while_others_are_held(town: Town, monkeypatch: pytest.Monk
     monkeypatch.setattr(gating, "_barrier", lambda *_: None)
     approved(town, late, "alice", "bob")
     assert f"though run {back} had gone back there, and that holds up all others" in broken(town, late)
+
+
+def test_a_deployment_after_a_rollback_of_which_nobody_knows_how_it_ended(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, back = town.release("late", TWO), town.take_part(first(town), "rollback")
+    with pytest.raises(Waiting):
+        town.drive(back)
+    town.decide(back, "alice")
+    town.stacks["lost"] = True
+    with pytest.raises(StageFailed):
+        town.drive(back)
+    monkeypatch.setattr(gating, "_barrier", lambda *_: None)
+    approved(town, late, "alice", "bob")
+    assert f"though run {back} had begun to go back there, and that holds up all others" in broken(town, late)
 
 
 def test_a_hold_that_there_was_not(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from pipeline.plan import PlannedStage
 from pipeline.record import digest, ledger
 from pipeline.standings import Wish
 from stages import contract
-from stages.contract import Proposal, Result, Target
+from stages.contract import Failure, Proposal, Result, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,16 +67,27 @@ class Stacks(ProcessExecutor):
                 "target": {"account": target.account},
                 "release": release["digest"],
                 "images": release["functions"],
-                "parameters": {name: {"value": value} for name, value in target.parameters.items()},
+                "parameters": _parameters(target, self.stacks.get("secrets", {}), self.stacks.get("kept", {})),
                 "execution": {"capabilities": target.capabilities},
                 "base": self.stacks.get(target.account),
             }
             return Result("succeeded", proposal=Proposal(subject, {}, "as it is"))
+        if self.stacks.pop("lost", None):
+            return Result("failed", failure=Failure("retryable", "nobody knows how that ended"))
         self.stacks[target.account] = {"release": release["digest"], "parameters": target.parameters}
         folder.mkdir()
         (folder / "deployment.json").write_text("{}")
         running = {name: {"image": f"x@{each['manifest']}"} for name, each in release["functions"].items()}
         return Result("succeeded", outputs=["deployment"], facts={"functions": running})
+
+
+def _parameters(target: Target, secrets: dict[str, str], kept: dict[str, str]) -> dict[str, Any]:
+    """Give them as a subject has them: given, secret, and kept as the stack has them."""
+    return {
+        **{name: {"value": value, "from": "environment"} for name, value in target.parameters.items()},
+        **{name: {"digest": digest.of_bytes(value.encode()), "from": "environment"} for name, value in secrets.items()},
+        **{name: {"value": value, "from": "stack"} for name, value in kept.items()},
+    }
 
 
 @dataclass
@@ -151,6 +162,15 @@ class Town(House):
         assert held
         told = {"lifts": held.seq, "run": held.run, "reason": "mended", "requester": {"email": "dora@example.com"}}
         ledger.append(self.store, self.book, [(ledger.HOLD_LIFTED, told)], self.key)
+
+    def delete(self, kind: str = "delete", **told: Any) -> ledger.Ledger:
+        """Write into production's ledger that a run of its own deleted the stack."""
+        book, run, stage = self.book, "20990101-000000-gone", kind
+        intent = {"run": run, "stage": stage, "kind": kind, "attempt": 1, "approvals": []}
+        finished = {"run": run, "stage": stage, "outcome": "succeeded", "functions": {}, **told}
+        self.stacks.pop(PRODUCTION.account)
+        entries = [(ledger.DEPLOYMENT_INTENDED, intent), (ledger.DEPLOYMENT_FINISHED, finished)]
+        return ledger.append(self.store, book, entries, self.key)
 
 
 def pipeline(house: House, name: str, wanted: Rules, parameters: dict[str, str]) -> list[PlannedStage]:

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.approvers import rules
-from support.stacks import PRODUCTION, Town, pipeline
+from support.stacks import BOOK, PRODUCTION, Town, pipeline
 
-from pipeline import bundle, deployable, inherit, rollback
+from pipeline import bundle, deployable, gating, inherit, rollback, source
 from pipeline.audit.verify import Audit
+from pipeline.cli import opening
 from pipeline.errors import Blocked, StageFailed, UsageError, Waiting
 from pipeline.gates import rollbacks
 from pipeline.gates.rules import NOBODY
@@ -17,6 +18,7 @@ from pipeline.record import artifacts, ledger
 from pipeline.record.store.directory import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TWO = rules(people=2, scan="none")
@@ -198,6 +200,32 @@ def test_rules_of_an_older_plan_are_not_brought_back(town: Town) -> None:
     assert verdicts(town, back) == ["consistent"]
 
 
+def test_commands_of_a_rollback_are_judged_by_the_rules_in_force(town: Town) -> None:
+    """Catches a program of the older plan that brings that plan's weaker rules back."""
+    *stages, look = pipeline(town, "one", NOBODY, {})
+    one = town.begin(*stages, dataclasses.replace(look, target=PRODUCTION, rules=NOBODY.as_json(), idempotent=True))
+    town.drive(one)
+    two = town.release("two", TWO)
+    with pytest.raises(Waiting):
+        town.drive(two)
+    for person in ("alice", "bob"):
+        town.decide(two, person)
+    town.drive(two)
+    back = town.take_part(one, "rollback")
+    with pytest.raises(Waiting):
+        town.drive(back)
+    town.decide(back, "carol")
+    with pytest.raises(Waiting):
+        town.drive(back)
+    gate = town.gate(back, "look")
+    assert (gate.judged_by.as_json(), gate.change, gate.origin) == (TWO.as_json(), None, None)
+    for person in ("alice", "bob"):
+        town.decide(back, person, "look")
+    assert town.drive(back).done("look")
+    assert town.book.rules == TWO.as_json()
+    assert verdicts(town, back) == ["consistent"]
+
+
 def test_a_rollback_that_somebody_was_faster_than_is_outdated(town: Town) -> None:
     one, _ = deployed(town, "one"), deployed(town, "two")
     slow = town.take_part(one, "rollback")
@@ -235,6 +263,74 @@ def test_another_release_or_other_parameters_than_ran_are_no_rollback(town: Town
         town.drive(forged)
     [finding] = [each for each in Audit(town.store, None).run(forged).findings if each.grade == "broken"]
     assert "than the part of run" in str(finding)
+
+
+def test_a_secret_that_was_changed_and_what_the_stack_keeps_are_as_they_are_today(town: Town) -> None:
+    town.stacks |= {"secrets": {"Token": "then"}, "kept": {"Size": "1"}}
+    one, two = deployed(town, "one"), town.release("two", TWO)
+    with pytest.raises(Waiting):
+        town.drive(two)
+    for person in ("alice", "bob"):
+        town.decide(two, person)
+    town.drive(two)
+    town.stacks |= {"secrets": {"Token": "now"}, "kept": {"Size": "2"}}
+    back = town.take_part(one, "rollback")
+    with pytest.raises(Waiting, match="Size stays 2, then 1; Token is another secret than then"):
+        town.drive(back)
+    town.decide(back, "alice")
+    town.drive(back)
+    assert verdicts(town, back) == ["consistent"]
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "same"),
+    [
+        ({"value": "1", "from": "environment"}, {"value": "2", "from": "environment"}, False),
+        ({"value": "1", "from": "environment"}, {"value": "1", "from": "stack"}, True),
+        ({"value": "1", "from": "environment"}, {"value": "2", "from": "stack"}, False),
+        ({"value": "1", "from": "default"}, {"value": "2", "from": "stack"}, True),
+        ({"value": "1", "from": "stack"}, {"value": "2", "from": "stack"}, True),
+        ({"value": "1", "from": "stack"}, {"value": "2", "from": "default"}, False),
+        ({"digest": "a", "from": "environment"}, {"digest": "b", "from": "environment"}, True),
+        ({"digest": "a", "from": "environment"}, {"digest": None, "from": "stack"}, False),
+        ({"digest": "a", "from": "environment"}, {"value": "a", "from": "environment"}, False),
+    ],
+)
+def test_which_parameters_are_those_of_then(then: dict[str, Any], now: dict[str, Any], *, same: bool) -> None:
+    common = {"target": "", "release": "", "images": {}, "execution": {"capabilities": []}}
+    subjects = [{**common, "parameters": {"P": each}} for each in (then, now)]
+    assert rollbacks.differing(subjects[0], subjects[1]) == ([] if same else ["parameters"])
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "base", "differ"),
+    [
+        ({"service_role": "a"}, {"service_role": "b"}, {"service_role": "a"}, ["service role"]),
+        ({"service_role": None}, {"service_role": "b"}, {"service_role": None}, ["service role"]),
+        ({"service_role": None}, {"service_role": "b"}, {"service_role": "b"}, []),  # the stack has it by now
+        ({"notification_arns": []}, {"notification_arns": ["x"]}, None, ["notification ARNs"]),
+        ({"on_failure": "delete"}, {"on_failure": "rollback"}, None, []),  # it was made then, and is there now
+        ({"on_failure": "rollback"}, {"on_failure": "do-nothing"}, None, ["behaviour on failure"]),
+        ({"retain_except_on_create": True}, {"retain_except_on_create": False}, None, ["behaviour on failure"]),
+    ],
+)
+def test_rights_are_those_of_then(then: Any, now: Any, base: Any, differ: list[str]) -> None:
+    common = {"target": "", "release": "", "images": {}, "parameters": {}, "base": base}
+    subjects = [{**common, "execution": {"capabilities": [], **each}} for each in (then, now)]
+    assert rollbacks.differing(subjects[0], subjects[1]) == differ
+
+
+def test_another_plan_than_the_part_of_the_older_one_is_no_rollback(town: Town) -> None:
+    """Catches what a proposal does not show: other commands after the same deployment."""
+    one, _ = deployed(town, "one"), deployed(town, "two")
+    run, whole = town.load(one), town.plans[one]
+    *stages, look = inherit.part(whole, ["production"]).stages.values()
+    evil = dataclasses.replace(look, options={**look.options, "command": ["true"]})
+    taken = inherit.begin_at(whole, run, ["deploy-production"])
+    way = {"kind": "rollback", "environments": ["production"], "plan": whole.digest}
+    forged = town.begin(*stages, evil, inherits=inherit.as_json(run, taken), way=way)
+    with pytest.raises(StageFailed, match=f"its plan is not the part of run {one}'s"):
+        town.drive(forged)
 
 
 def test_in_another_store_it_is_judged_alike(town: Town, tmp_path: Path) -> None:
@@ -277,6 +373,172 @@ def test_nothing_else_is_deployed_until_it_is_lifted(town: Town) -> None:
     assert verdicts(town, back, late) == ["consistent"] * 2
     with pytest.raises(Blocked, match="outdated"):  # it is older than what was gone back from, and stays so
         town.drive(waiting)
+
+
+def lost(town: Town, run_id: str) -> None:
+    """Have a run lose sight of what it applies to production."""
+    town.stacks["lost"] = True
+    with pytest.raises(StageFailed):
+        town.drive(run_id)
+
+
+def test_a_rollback_of_which_nobody_knows_how_it_ended_holds_too(town: Town) -> None:
+    one, _ = deployed(town, "one"), deployed(town, "two")
+    late, back = town.release("late"), town.take_part(one, "rollback")
+    lost(town, back)
+    with pytest.raises(Blocked, match=f"held: run {back}, asked for by dora@example.com, began to go back"):
+        town.drive(late)
+    assert town.drive(back).done("look")  # whoever began it may finish it
+    with pytest.raises(Blocked, match=f"held: run {back}, asked for by dora@example.com, went back"):
+        town.drive(late)
+    assert [each.over for each in town.book.holds] == [True]
+    assert verdicts(town, back, late)[0] == "consistent"
+
+
+def test_what_a_lost_rollback_holds_can_be_lifted_or_gone_back_from(town: Town) -> None:
+    zero, one, two, _ = (deployed(town, each) for each in ("zero", "one", "two", "three"))
+    late, back = town.release("late"), town.take_part(two, "rollback")
+    lost(town, back)
+    further = town.take_part(one, "rollback")
+    town.drive(further)
+    assert [each.run for each in town.book.holds] == [further]
+    lost(town, town.take_part(zero, "rollback"))
+    assert len(town.book.holds) == 2
+    rollback.lift(town.store, town.book, {"reason": "mended", "requester": None}, town.key)
+    assert not town.book.hold
+    assert town.drive(late).done("look")
+    assert verdicts(town, further, late) == ["consistent"] * 2
+
+
+@pytest.mark.parametrize(("kind", "told"), [("delete", {}), ("recover", {"deleted": True})])
+def test_what_was_deleted_stands_no_longer_and_can_be_gone_back_to(town: Town, kind: str, told: dict[str, Any]) -> None:
+    one, two = deployed(town, "one"), deployed(town, "two")
+    run, plan = town.load(two), town.plans[two]
+    taken = inherit.begin_at(plan, run, ["look"])
+    inherit.refuse_replaced(town.store, plan, run, taken, None)
+    assert town.delete(kind, **told).current is None
+    assert rollback.standing(town.book)[-1].deletes
+    with pytest.raises(Blocked, match="run 20990101-000000-gone deleted it since"):
+        inherit.refuse_replaced(town.store, plan, run, taken, None)
+    assert [each.deployment.run for each in rollback.candidates(town.store, town.book)] == [two, one]
+    assert rollback.chosen(town.store, town.book, two).wrong is None
+    town.drive(town.take_part(two, "rollback"))
+    assert [each.run for each in rollback.standing(town.book)] == [one, two]
+
+
+def test_who_wrote_commits_since_what_was_deleted_is_known(town: Town) -> None:
+    """Catches commits that need nobody else's approval, as the stack was deleted in between."""
+
+    def commit(who: str) -> str:
+        told = ("-c", f"user.name={who}", "-c", f"user.email={who}@example.com", "-c", "commit.gpgsign=false")
+        source.git(town.project, *told, "commit", "--allow-empty", "-m", who)
+        return str(source.git(town.project, "rev-parse", "HEAD"))
+
+    source.git(town.project, "init")
+    first = commit("ada")
+    town.drive(town.begin(*pipeline(town, "one", NOBODY, {}), source={"commit": first}))
+    town.delete()
+    commit("bob")
+    last = commit("carol")
+    assert opening._authors(town.book, town.project, last) == ["bob@example.com", "carol@example.com"]
+
+
+def test_a_stack_that_was_freed_and_not_deleted_stands(town: Town) -> None:
+    one = deployed(town, "one")
+    current = town.delete("recover").current
+    assert current
+    assert current["run"] == one
+
+
+def test_what_was_gone_back_from_is_no_way_back(town: Town) -> None:
+    """Catches a fault that one person brings back, past a hold and a freeze, as if it were the remedy."""
+    one, two = deployed(town, "one"), deployed(town, "two")
+    town.drive(town.take_part(one, "rollback"))
+    forward = town.take_part(two, "rollback")
+    with pytest.raises(Blocked, match="held"):
+        town.drive(forward)
+    town.lift()
+    with pytest.raises(StageFailed, match="what it goes to did not stand here before what stands"):
+        town.drive(forward)
+    assert verdicts(town, forward) == ["consistent"]
+    assert town.drive(town.take_part(two, "promote")).done("look")  # but by the ordinary rule it is
+
+
+def ends_late(town: Town, run_id: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], ledger.Ledger]:
+    """Have a run deploy to production, and its runner die before it writes that into the ledger; gives what writes it."""
+    town.upto(run_id, "package", "deploy-staging", "smoke")
+    told: list[Any] = []
+
+    def leave(*given: Any) -> ledger.Ledger:
+        told.append(given)
+        return ledger.read(town.store, BOOK)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gating, "leave", leave)
+        town.upto(run_id, "deploy-production")
+    [given] = told
+    return lambda: gating.leave(*given)
+
+
+def test_an_outcome_that_is_written_late_does_not_say_that_it_stands(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = deployed(town, "one"), town.release("two"), town.release("three")
+    for each in (two, three):
+        town.upto(each, "package", "deploy-staging", "smoke")
+    end = ends_late(town, two, monkeypatch)
+    town.upto(three, "deploy-production")
+    back = town.take_part(one, "rollback")
+    assert end().current
+    assert town.book.current
+    assert town.book.current["run"] == three
+    assert [each.run for each in rollback.standing(town.book)] == [one, two, three]
+    stage = town.plans[two].stages["deploy-production"]
+    superseding = gating.superseded(town.store, town.load(two), stage)
+    assert superseding
+    assert superseding.run == three
+    town.drive(back)  # nobody has deployed there since it was opened
+    assert town.book.hold
+    found = [finding for each in (two, three, back) for finding in Audit(town.store, None).run(each).findings]
+    assert [each for each in found if each.grade == "broken"] == []
+
+
+def test_a_rollback_whose_outcome_is_written_late_holds_nothing_any_more(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = deployed(town, "one"), deployed(town, "two")
+    late, back = town.release("late"), town.take_part(one, "rollback")
+    end = ends_late(town, back, monkeypatch)
+    town.lift()
+    town.drive(late)
+    assert end().holds == ()
+    assert town.book.current
+    assert town.book.current["run"] == late
+    assert verdicts(town, late) == ["consistent"]
+
+
+def test_an_outcome_that_is_written_late_stands_if_what_came_after_it_failed(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two, three = town.release("two"), town.release("three")
+    for each in (two, three):
+        town.upto(each, "package", "deploy-staging", "smoke")
+    end = ends_late(town, two, monkeypatch)
+    lost(town, three)
+    told = {"run": three, "stage": "deploy-production", "outcome": "failed", "functions": {}}
+    ledger.append(town.store, town.book, [(ledger.DEPLOYMENT_FINISHED, told)], town.key)
+    current = end().current
+    assert current
+    assert current["run"] == two
+
+
+def test_a_rollback_that_failed_holds_nothing(town: Town) -> None:
+    one, two = deployed(town, "one"), deployed(town, "two")
+    back = town.take_part(one, "rollback")
+    lost(town, back)
+    told = {"run": back, "stage": "deploy-production", "outcome": "failed", "functions": {}}
+    after = ledger.append(town.store, town.book, [(ledger.DEPLOYMENT_FINISHED, told)], town.key)
+    assert (after.holds, after.current and after.current["run"]) == ((), two)
 
 
 def test_going_back_further_is_not_held(town: Town) -> None:
@@ -343,7 +605,8 @@ def test_what_cannot_be_gone_back_to_is_refused_by_name(town: Town) -> None:
     two = deployed(town, "two")
     back = town.take_part(one, "rollback")
     town.drive(back)
-    assert rollback.chosen(town.store, town.book, two).deployment.run == two  # it ran there; who names it may have it
+    with pytest.raises(Blocked, match="somebody went back from the release of run"):
+        rollback.chosen(town.store, town.book, two)
     with pytest.raises(Blocked):
         rollback.chosen(town.store, town.book, back)
 

@@ -415,18 +415,28 @@ def test_a_deployment_is_finished_under_a_lock_only_if_it_may_have_begun(
     assert (gate.state, gate.begun) == (state, state == "open")
 
 
-@pytest.mark.parametrize("against", ["locked", "frozen"])
+@pytest.mark.parametrize(
+    ("against", "said"),
+    [
+        ("lock", "begins anew, though the target was locked"),
+        ("freeze", "begins anew, though the target was frozen"),
+        ("reject", "was let through, though 'bob' had rejected it"),
+    ],
+)
 def test_an_audit_finds_what_was_begun_anew_all_the_same(
-    house: House, monkeypatch: pytest.MonkeyPatch, against: str
+    house: House, monkeypatch: pytest.MonkeyPatch, against: str, said: str
 ) -> None:
-    run_id = half_way(house, LATER)
-    if against == "frozen":
+    run_id = half_way(house, rules(), "alice") if against == "reject" else half_way(house, LATER)
+    if against == "reject":
+        decide(house, run_id, "bob", "reject")
+        set_clock(monkeypatch, house, datetime.now(UTC) + timedelta(minutes=1))
+    elif against == "freeze":
         set_clock(monkeypatch, house, FAR)
     else:
         locks.take(house.store, ledger.name_of(TARGET), INCIDENT, key=house.key, trust=None)
     monkeypatch.setattr(gating, "_asked_again", lambda gate, *_: gate)
     assert house.drive(run_id, Wish(only=frozenset({"migrate"}))).done("migrate")
-    assert f"begins anew, though the target was {against}" in "\n".join(judged(house, run_id))
+    assert said in "\n".join(judged(house, run_id))
 
 
 @pytest.mark.parametrize("first", ["resumed", "new"])

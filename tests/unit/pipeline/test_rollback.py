@@ -532,6 +532,23 @@ def test_an_outcome_that_is_written_late_stands_if_what_came_after_it_failed(
     assert current["run"] == two
 
 
+def test_what_is_gone_on_with_comes_to_the_target_then(town: Town) -> None:
+    """A rollback that is resumed after others have deployed there is what stands, if it succeeds, and holds again."""
+    one, _ = deployed(town, "one"), deployed(town, "two")
+    late, back = town.release("late"), town.take_part(one, "rollback")
+    lost(town, back)
+    town.lift()
+    town.drive(late)
+    town.upto(back, "deploy-production")
+    assert [event.type for event in town.book.events[-2:]] == [ledger.DEPLOYMENT_RESUMED, ledger.DEPLOYMENT_FINISHED]
+    assert town.book.current
+    assert town.book.current["run"] == back
+    assert [(each.run, each.over) for each in town.book.holds] == [(back, True)]
+    assert [each.run for each in rollback.standing(town.book)] == [one]
+    found = [finding for each in (late, back) for finding in Audit(town.store, None).run(each).findings]
+    assert [each for each in found if each.grade == "broken"] == []
+
+
 def test_a_rollback_that_failed_holds_nothing(town: Town) -> None:
     one, two = deployed(town, "one"), deployed(town, "two")
     back = town.take_part(one, "rollback")

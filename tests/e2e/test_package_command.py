@@ -87,7 +87,7 @@ stages:
         (("--image-repositories", "Hello"), "Write: --image-repositories NAME=VALUE"),
         (("--image-repository", "app", "--region", "eu-west-1"), "no usable AWS credentials"),
         (("--environment", "x"), "pipeline.yaml"),
-        (("--environment", "x", "--region", "y"), "leave out --region"),
+        (("--environment", "x", "--region", "y"), "leave out --aws, --region and --profile"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_built(machine: Machine, arguments: tuple[str, ...], said: str) -> None:

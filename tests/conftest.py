@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ def _no_ci_system() -> None:
     """Commands that tests run tell of themselves as they do anywhere, also where a CI system runs the tests."""
     for name in CI_SYSTEMS:
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """Ctrl-C reaches what tests start, also where a shell that runs them in the background has it ignored, which programs inherit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

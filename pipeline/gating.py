@@ -68,7 +68,7 @@ class Barrier:
 class Gate:
     """How the gate of a proposal stands, and what led to it.
 
-    `judged_by` are the rules that count: those in force where the wanted ones are weaker, else those wanted. `begun`: this
+    `judged_by` are the rules that count (`subjects.judge`). `begun`: this
     very deployment was let through before, and an attempt that died was at it; people are not asked for it again. `newer`
     is the deployment that makes this one outdated. `clock` is what the store's clock said. `left` are deployments of other runs that have
     begun and are not over, as their runners are dead. `origin` is the one that a rollback goes back to, by the shorter rule. `hint` is the
@@ -411,7 +411,8 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, documents
     if found.origin:
         reasons.insert(0, _goes_back(store, found.origin, found.proposal))
     if found.change and found.change.kind == "weaker":
-        reasons.append("the rules would become weaker, so the old ones decide: " + "; ".join(found.change.reasons))
+        text = "the rules would become weaker, so the old ones decide, with what is stricter in the new ones"
+        reasons.append(f"{text}: {'; '.join(found.change.reasons)}")
     if decision.state == "waiting" and _waives(found, "approvals"):
         return _with(_waived(found, "approvals"), "open", reasons, decision=decision)
     return _with(found, decision.state, reasons, decision=decision)

@@ -3,7 +3,7 @@
 1. Events are numbered from 0 without a gap, each an envelope in its one form, signed by the key that it names; if keys are
    pinned, that key is enrolled as gate.
 2. Each has the digest that the one after it says, and fits those before it: opening, enrolment, changes, intents, outcomes.
-3. A change of rules is what it says it is, and people who may by the old rules approved a weaker set.
+3. A change of rules is what it says it is, and people who may by the old rules, with what is stricter in the new ones, approved a weaker set.
 4. A deployment was intended by an attempt of its run that had looked at its gate and went on, over just this subject and on
    the ledger just as it was.
 5. That subject is what the record gives: the attempt's proposal, the rules it was judged by, the verdicts of the run's scans.
@@ -180,7 +180,7 @@ def rule_changes(book: Book, entry: Entry) -> list[Finding]:
 
 
 def weakened(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
-    """Rule 3 for a weaker set: an attempt that went on had asked for it, and by the old rules that was let through."""
+    """Rule 3 for a weaker set: an attempt that went on had asked for it, and by what `subjects.judge` says counts that was let through."""
     found: list[Finding] = []
     key, data = book.key(entry), entry.event.data
     with reading(key, found):
@@ -273,7 +273,7 @@ def _comes_after(key: str, entry: Entry, run: Run) -> list[Finding]:
 
 
 def resumed(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
-    """Rules 4 and 11 for an attempt that goes on with what an older one had begun."""
+    """Rules 4, 11 and 17 for an attempt that goes on with what an older one had begun."""
     found: list[Finding] = []
     key, data, run = book.key(entry), entry.event.data, evidence.run
     with reading(key, found):
@@ -334,7 +334,7 @@ def _begun_anew(book: Book, entry: Entry, evidence: Evidence, seen: Looked, waiv
 
 
 def _in_order(book: Book, entry: Entry, evidence: Evidence, origin: Deployment | None) -> list[Finding]:
-    """Rules 10 and 12 for what was let through: nothing was held, and nothing newer there."""
+    """Rules 10 and 14 for what was let through: nothing was held, and nothing newer there."""
     found: list[Finding] = []
     key, run = book.key(entry), evidence.run
     hold = entry.before.held_against(run.id)
@@ -370,7 +370,7 @@ def _origin(book: Book, length: int, run: Run, stage: PlannedStage) -> Deploymen
 
 
 def _as_it_ran(key: str, origin: Deployment | None, attempt: Attempt, evidence: Evidence) -> list[Finding]:
-    """Rule 11: what goes back is what ran."""
+    """Rule 14: what goes back is what ran."""
     if origin is None:
         text = "went back by the shorter rule to a release of which this ledger has no deployment before what stood"
         return [broken(key, text)]

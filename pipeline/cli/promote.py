@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,7 @@ def _confirm(book: Ledger, environment: str, *, can_ask: bool) -> None:
 
 def _book(store: Store, environment: str, trust: Trust | None, project: Path, run_id: str | None) -> Ledger:
     """Find the ledger of an environment: by a run that deployed there, else by its name, else by the project's own definition."""
-    from pipeline import inherit, plan, rollback
+    from pipeline import compiling, inherit, plan, rollback
     from pipeline.errors import TowpathError
     from pipeline.record import ledger, runs
 
@@ -179,22 +180,11 @@ def _book(store: Store, environment: str, trust: Trust | None, project: Path, ru
         targets = [planned.stages[name].target for name in inherit.deploying(planned, [environment])]
         wanted = next((ledger.name_of(each) for each in targets if each), None)
     elif (project / "pipeline.yaml").is_file():
-        try:
+        with suppress(TowpathError):  # what is edited just now keeps nobody from going back
             definition, _ = common.load(project / "pipeline.yaml")
-            wanted = _ledger_name(definition.environments.get(environment))
-        except TowpathError:  # what is edited just now keeps nobody from going back
-            wanted = None
+            if environment in definition.environments:
+                wanted = ledger.name_of(compiling.identity(definition, environment))
     return rollback.book_of(store, environment, trust, wanted)
-
-
-def _ledger_name(environment: Any) -> str | None:
-    from pipeline.record import ledger
-    from stages.contract import Target
-
-    if environment is None:
-        return None
-    where = (environment.account, environment.region, environment.partition, environment.aws == "embedded")
-    return ledger.name_of(Target("", *where, stack=environment.stack))
 
 
 _CHECKED = 3

@@ -55,15 +55,12 @@ def copies(
     for name, each in made.items():
         for need in each.needs:
             below[need].append(name)
-    several = {name: stage for name, stage in stages.items() if stage.environments and stage.uses in gated}
-    for find in (_canary, _followers):
-        for name, stage in several.items():
-            canary, *others = (name_of(name, each) for each in stage.environments)
-            ahead = find(made, below, canary, others)
-            for other in others:
-                made[other].after.extend(ahead)
-            for before in ahead:
-                below[before].extend(others)
+    several = [(name, each) for name, each in stages.items() if each.environments and each.uses in gated]
+    named = [[name_of(name, each) for each in stage.environments] for name, stage in several]
+    for canary, *others in named:
+        _put_after(made, below, [canary], others)
+    for canary, *others in named:
+        _put_after(made, below, _followers(made, below, canary, others), others)
     return {name: made[name] for name in _in_order(made, below)}
 
 
@@ -74,8 +71,11 @@ def _needed(stages: Mapping[str, Stage], need: str, environment: str | None) -> 
     return [name_of(need, each) for each in environments if each == environment or environment not in environments]
 
 
-def _canary(_made: Mapping[str, Copy], _below: Mapping[str, list[str]], canary: str, _others: list[str]) -> list[str]:
-    return [canary]
+def _put_after(made: Mapping[str, Copy], below: dict[str, list[str]], ahead: list[str], others: list[str]) -> None:
+    for each in others:
+        made[each].after.extend(ahead)
+    for each in ahead:
+        below[each].extend(others)
 
 
 def _followers(made: Mapping[str, Copy], below: Mapping[str, list[str]], canary: str, others: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pipeline.errors import StageFailed, TowpathError
 from pipeline.notifications import notices, senders
@@ -90,7 +91,7 @@ class Notifier:
             reason = str(error) if isinstance(error, senders.NotSent) else type(error).__name__
         if reason:
             self._warn(
-                f"{channel.to} could not be told of {notice.event}, {notice.stage} of run {notice.run}: {reason}"
+                f"{_called(channel)} could not be told of {notice.event}, {notice.stage} of run {notice.run}: {reason}"
             )
         if reason is None or give_up:
             self._note(channel, notice, key, reason)
@@ -135,3 +136,9 @@ class Notifier:
 
 def _name(channel: Channel) -> str:
     return digest.of_bytes(digest.canonical(channel.as_json())).removeprefix("sha256:")[:12]
+
+
+def _called(channel: Channel) -> str:
+    """Give a channel in words: its kind, and its host where the definition has it; an address that is a secret is told nobody."""
+    host = urlsplit(channel.url).hostname if channel.url else None
+    return f"{channel.to} at {host}" if host else channel.to

@@ -156,7 +156,9 @@ def test_weaker_rules_are_judged_by_those_in_force(house: House) -> None:
     house.drive(run_id)
 
     weaker = house.open(gated(house, rules(people=1), "true # something else"), **ASKED)
-    assert "the old ones decide: 2 people had to approve, now 1 person" in waits(house, weaker)
+    assert "the old ones decide, with what is stricter in the new ones: 2 people had to approve, now 1 person" in waits(
+        house, weaker
+    )
     decide(house, weaker, "alice")
     assert "1 of 2" in waits(house, weaker)
     decide(house, weaker, "carol")

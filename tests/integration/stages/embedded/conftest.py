@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
-import docker
 import pytest
 from botocore.config import Config
 from support import functions
@@ -25,6 +24,8 @@ from stages.contract import Access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import docker
 
 REGION = "eu-west-1"
 COMMAND = [sys.executable, "-I", "-m", "stages.embedded"]
@@ -105,19 +106,6 @@ class Aws:
         engine.images.remove(f"{reference}:{tag}")
         assert not [line["error"] for line in lines if "error" in line], lines[-1]["error"]
         return next(str(line["aux"]["Digest"]) for line in lines if "aux" in line)
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    client = docker.from_env()
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def function_image(engine: docker.DockerClient) -> Iterator[str]:
-    with functions.function_image(engine) as tag:
-        yield tag
 
 
 @pytest.fixture(scope="session")

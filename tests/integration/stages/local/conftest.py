@@ -1,4 +1,4 @@
-"""A real engine, a function's image in it, and projects whose functions are of it."""
+"""Projects whose functions are of an image that is in the engine."""
 
 from __future__ import annotations
 
@@ -8,43 +8,18 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import docker
 import pytest
-from support import functions
-
-from stages.images import direct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stages.images.direct import Engine
 
 TOWPATH = str(Path(sys.executable).parent / "towpath")
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    client = docker.from_env()
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def spoken() -> Iterator[Engine]:
-    """The same engine, as the runtime speaks with it."""
-    with closing(direct.connect()) as connected:
-        yield connected
-
-
-@pytest.fixture(scope="session")
-def function_image(engine: docker.DockerClient) -> Iterator[str]:
-    with functions.function_image(engine) as tag:
-        yield tag
 
 
 class Project:

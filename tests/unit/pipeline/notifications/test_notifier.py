@@ -169,7 +169,7 @@ def test_whatever_is_wrong_the_run_ends_as_it_does(
     with pytest.raises(StageFailed, match="exit code 3"):
         engine.drive(context, Wish(), 1)
     [note] = [each for each in context.reporter.notes if "could not be told" in each]  # type: ignore[attr-defined]
-    assert "webhook could not be told of failed, migrate of run" in note
+    assert "webhook at 127.0.0.1 could not be told of failed, migrate of run" in note
     assert ("HOOK_KEY" in note) == (how == "no secret")
 
 

@@ -16,9 +16,7 @@ import os
 import secrets
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Protocol
@@ -218,26 +216,36 @@ def github(ours: Mapping[str, str], audience: str) -> str:
         raise StageFailed("ACTIONS_ID_TOKEN_REQUEST_URL is no https:// address, and the token is not asked for there")
     query = urllib.parse.urlencode({"audience": audience})
     asked = urllib.parse.urlunsplit(parts._replace(query=f"{parts.query}&{query}" if parts.query else query))
-    return _asked(urllib.request.Request(asked, headers={"Authorization": f"bearer {bearer}"}))  # noqa: S310 - it was looked at
+    return _asked(asked, {"Authorization": f"bearer {bearer}"})
 
 
-def _asked(request: urllib.request.Request) -> str:
+def _asked(url: str, headers: dict[str, str]) -> str:
+    import urllib3  # late: only jobs of GitHub's need it
+
+    from stages.connections import pool, reason
+
     why = ""
     for number in range(TOKEN_TRIES):
         time.sleep(number)
         try:
-            with urllib.request.urlopen(request, timeout=TOKEN_TIMEOUT_S) as answer:  # noqa: S310 - as above
-                value = json.loads(answer.read(LIMITS.secret_bytes)).get("value")
-        except urllib.error.HTTPError as error:
-            why = f"it answered {error.code}"
-            if error.code < 500:
+            with pool(url, timeout=TOKEN_TIMEOUT_S, retries=False) as connections:
+                answer = connections.request("GET", url, headers=headers, redirect=False, preload_content=False)
+                content = answer.read(LIMITS.secret_bytes)
+        except (urllib3.exceptions.HTTPError, StageError, OSError) as error:
+            why = reason(error)
+            continue
+        if answer.status != 200:
+            why = f"it answered {answer.status}"
+            if answer.status < 500:
                 break
-        except (OSError, ValueError, AttributeError) as error:
-            why = getattr(error, "strerror", None) or str(getattr(error, "reason", None) or type(error).__name__)
-        else:
-            if isinstance(value, str) and value:
-                return value
-            why = "its answer holds none"
+            continue
+        try:
+            value = json.loads(content).get("value")
+        except (ValueError, AttributeError):
+            value = None
+        if isinstance(value, str) and value:
+            return value
+        why = "its answer holds none"
     raise StageFailed(
         f"GitHub gave no token for this job: {why}", hint="Does the job have `permissions: {id-token: write}`?"
     )

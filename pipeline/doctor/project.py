@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import re
 import time
-import urllib.error
-import urllib.request
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import urllib3
 
 from pipeline import compiling, credentials, definition
 from pipeline.doctor import Check, Finding
 from pipeline.environments import Place
 from pipeline.errors import InvalidDefinition, StageFailed, TowpathError, UsageError
 from pipeline.executors import isolation
+from stages.connections import pool, reason
 from stages.contract import StageError
 from stages.kinds import KINDS
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _MOST_SKEW_S = 60.0
 """AWS refuses a request that is five minutes off; a clock that is one minute off is on its way there."""
 _CONNECT_S = 10.0
+_NO_ANSWER = (urllib3.exceptions.HTTPError, StageError, OSError, ValueError)
 _SIGNS_IN = {"github-oidc": ("GitHub Actions", "GITHUB_ACTIONS"), "gitlab-oidc": ("GitLab", "GITLAB_CI")}
 """Ways to sign in that only jobs of a CI system have, and the variable by which those are known."""
 _HOST = re.compile(r"((?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?::[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5})/.+")
@@ -197,8 +199,8 @@ def _registry(host: str, *, needed: bool) -> list[Finding]:
     url = f"{'http' if _LOOPBACK.fullmatch(host) else 'https'}://{host}/v2/"
     try:
         status = _answer(url)[0]
-    except (OSError, ValueError) as error:
-        found = f"cannot be reached: {getattr(error, 'reason', error)}"
+    except _NO_ANSWER as error:
+        found = f"cannot be reached: {reason(error)}"
         mend = f"curl -v {url}   (a proxy? HTTPS_PROXY, SSL_CERT_FILE)"
         if needed:
             return [Finding(what, "bad", found, mend)]
@@ -226,8 +228,8 @@ def _skew(url: str) -> list[Finding]:
     before = time.time()
     try:
         theirs = parsedate_to_datetime(_answer(url)[1] or "").timestamp()
-    except (OSError, ValueError) as error:
-        return [Finding(what, "note", f"{url} cannot be asked: {getattr(error, 'reason', error)}")]
+    except _NO_ANSWER as error:
+        return [Finding(what, "note", f"{url} cannot be asked: {reason(error)}")]
     off = theirs - (before + time.time()) / 2
     if abs(off) > _MOST_SKEW_S:
         text = f"{abs(off):.0f} s {'behind' if off > 0 else 'ahead'}; AWS refuses requests that are 5 minutes off"
@@ -236,9 +238,7 @@ def _skew(url: str) -> list[Finding]:
 
 
 def _answer(url: str) -> tuple[int, str | None]:
-    """The status and the date that a server answers with. Raises OSError."""
-    try:
-        with urllib.request.urlopen(url, timeout=_CONNECT_S) as answer:  # noqa: S310 - the address is one of ours
-            return int(answer.status), answer.headers.get("Date")
-    except urllib.error.HTTPError as error:
-        return error.code, error.headers.get("Date")
+    """The status and the date that a server answers with. Raises what is in `_NO_ANSWER`."""
+    with pool(url, timeout=_CONNECT_S, retries=False) as connections:
+        answer = connections.request("GET", url, redirect=False, preload_content=False)
+        return answer.status, answer.headers.get("Date")

@@ -10,12 +10,13 @@ import hashlib
 import hmac
 import json
 import time
-import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
 
+from stages.connections import pool, reason
+from stages.contract import StageError
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def send(channel: Channel, notice: Notice, values: Mapping[str, bytes], session:
         _SENDERS[channel.to](channel, notice, values, session)
     except NotSent:
         raise
+    except StageError as error:
+        raise NotSent(reason(error)) from None
     except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotSent(type(error).__name__) from None
 
@@ -165,7 +168,7 @@ def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str], mos
     while True:
         left -= 1
         try:
-            answer = _pool(url).request(
+            answer = pool(url).request(
                 method,
                 url,
                 body=body,
@@ -183,17 +186,6 @@ def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str], mos
                 raise NotSent(f"HTTP {answer.status}")
         except urllib3.exceptions.HTTPError as error:
             if not left:
-                raise NotSent(type(error).__name__) from None
+                raise NotSent(reason(error)) from None
         time.sleep(pause_s)
         pause_s *= 2
-
-
-def _pool(url: str) -> urllib3.PoolManager:
-    """Connections, through the proxy that the environment names."""
-    parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
-        return urllib3.PoolManager()
-    auth = urlsplit(proxy)
-    headers = urllib3.make_headers(proxy_basic_auth=f"{auth.username}:{auth.password}") if auth.username else None
-    return urllib3.ProxyManager(proxy, proxy_headers=headers)

@@ -7,7 +7,6 @@ https://distribution.github.io/distribution/spec/auth/token/
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 import urllib3
 
+from stages.connections import is_loopback
 from stages.contract import StageError
 from stages.images.refusals import refused
 
@@ -130,14 +130,6 @@ def _token(http: urllib3.PoolManager, url: str, headers: dict[str, str]) -> str:
     if not isinstance(token, str):
         raise refused(f"HTTP status {response.status}", doing, response.status)
     return token
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name is this machine itself."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def configured(host: str) -> Login | None:

@@ -10,8 +10,6 @@ import datetime as dt
 import email.utils
 import hashlib
 import json
-import os
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +17,9 @@ from urllib.parse import urljoin, urlsplit
 
 import urllib3
 
+from stages.connections import pool
 from stages.contract import StageError
-from stages.images.logins import Auth, is_loopback
+from stages.images.logins import Auth
 from stages.images.refusals import ATTEMPTS, RegistryError, refused, retried
 
 if TYPE_CHECKING:
@@ -87,30 +86,20 @@ class Repository:
 
 
 def connections(url: str, number: int) -> urllib3.PoolManager:
-    """Connections for `number` threads to the host of `url`, through the proxy the environment names for it."""
-    options: Any = {
-        "maxsize": number,
-        "block": True,
-        "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
-        "retries": False,
-        "blocksize": SENT_AT_ONCE_BYTES,
-    }
-    if authority := _authority(urlsplit(url).netloc):
-        options["ca_certs"] = authority
-    parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if not proxy or is_loopback(parts.hostname or "") or urllib.request.proxy_bypass(parts.hostname or ""):
-        return urllib3.PoolManager(**options)
-    auth = urlsplit(proxy)
-    headers = urllib3.make_headers(proxy_basic_auth=f"{auth.username}:{auth.password}") if auth.username else None
-    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+    """Connections for `number` threads to the host of `url`, with the authorities that the engine trusts for it, if it has its own.
 
-
-def _authority(host: str) -> str | None:
-    """The file with the authorities to trust for a registry where it is not the system's: that which the engine uses for it
-    (https://docs.docker.com/engine/security/certificates/), or one that the environment names."""
-    own = Path("/etc/docker/certs.d") / host / "ca.crt"
-    return str(own) if own.is_file() else os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    https://docs.docker.com/engine/security/certificates/
+    """
+    own = Path("/etc/docker/certs.d") / urlsplit(url).netloc / "ca.crt"
+    return pool(
+        url,
+        str(own) if own.is_file() else None,
+        maxsize=number,
+        block=True,
+        timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
+        retries=False,
+        blocksize=SENT_AT_ONCE_BYTES,
+    )
 
 
 def manifest(repository: Repository, reference: str) -> Manifest | None:

@@ -8,18 +8,15 @@ after a lost connection or a status of 500, 502, 503 or 504. Any other answer co
 from __future__ import annotations
 
 import json
-import os
-import ssl
 import time
-import urllib.request
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from stages.aws import lambda_, retry
 from stages.aws.session import CONNECT_TIMEOUT_S, version
+from stages.connections import pool, reason
 from stages.contract import StageError
 from stages.invoke.compare import Answer
 
@@ -33,7 +30,6 @@ BODY_BYTES = 10 * 1024 * 1024
 """API Gateway's own limit on an answer."""
 _ONLY_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _UNSETTLED = frozenset({500, 502, 503, 504})
-_CA_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 def call_function(client: LambdaClient, call: Call, name: str) -> Answer:
@@ -81,7 +77,9 @@ def _try(manager: urllib3.PoolManager, call: Call, address: str, *, last: bool) 
         if not last and (reads or isinstance(error, (NewConnectionError, ConnectTimeoutError))):
             return None
         hint = "Does the endpoint answer from here? A function that takes longer needs `timeout:` in the request."
-        raise StageError(f"{call.method} {address} gave no answer: {error}", hint=hint, cls="retryable") from error
+        raise StageError(
+            f"{call.method} {address} gave no answer: {reason(error)}", hint=hint, cls="retryable"
+        ) from error
     settled = answer.status not in _UNSETTLED or answer.status == call.expect.status
     return answer if settled or last or not reads else None
 
@@ -101,20 +99,3 @@ def _request(manager: urllib3.PoolManager, call: Call, address: str) -> Answer:
         return Answer(response.read(BODY_BYTES, decode_content=True), status=response.status)
     finally:
         response.close()
-
-
-def pool(address: str) -> urllib3.PoolManager:
-    """Connections to an address: through the proxy of the environment, if it names one, and with its certificates."""
-    parts = urlsplit(address)
-    bundle = next((os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), None)
-    context = ssl.create_default_context(cafile=bundle)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy is None or _is_local(parts.hostname or "") or urllib.request.proxy_bypass(parts.netloc):
-        return urllib3.PoolManager(ssl_context=context)
-    user = urlsplit(proxy)
-    headers = urllib3.make_headers(proxy_basic_auth=f"{user.username}:{user.password}") if user.username else None
-    return urllib3.ProxyManager(proxy, proxy_headers=headers, ssl_context=context)
-
-
-def _is_local(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")

@@ -67,6 +67,7 @@ def test_a_key_counts_for_its_time() -> None:
         ("", "no key is enrolled"),
         ("# nobody\n", "no key is enrolled"),
     ],
+    ids=map(str, range(22)),
 )
 def test_what_would_let_in_more_than_was_meant_is_refused(line: str, says: str) -> None:
     with pytest.raises(InvalidDefinition, match=says):

@@ -261,6 +261,7 @@ def test_databases_in_every_layer_end_at_the_limit() -> None:
         (layer({STATUS: b"x" * 600})[:700], "ends within"),
         (b"noise" * 1000, "cannot be read"),
     ],
+    ids=["zstd", "cut off", "no gzip", "short", "noise"],
 )
 def test_what_cannot_be_read_is_a_reason(data: bytes, says: str) -> None:
     got = read(data)

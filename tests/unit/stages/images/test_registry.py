@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from support.fake_registry import Server, digest, serving
@@ -74,27 +73,6 @@ def test_nobody_there_is_retryable_and_says_so(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_the_config_of_a_manifest(content: bytes, config: str | None) -> None:
     assert registry.Manifest(content, "").config == config
-
-
-@pytest.mark.parametrize(
-    ("url", "environment", "proxied"),
-    [
-        ("https://ecr.example/v2/a", {}, False),
-        ("https://ecr.example/v2/a", {"https_proxy": "http://user:p@proxy.example:3128"}, True),
-        ("https://ecr.example/v2/a", {"https_proxy": "http://proxy.example:3128", "no_proxy": "ecr.example"}, False),
-        ("http://127.0.0.1:5000/v2/a", {"http_proxy": "http://proxy.example:3128"}, False),
-    ],
-)
-def test_proxies_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch, url: str, environment: dict[str, str], *, proxied: bool
-) -> None:
-    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    pool: Any = registry.connections(url, 1)
-    assert (pool.proxy is not None) == proxied
 
 
 # Blobs

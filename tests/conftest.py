@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from chaos import tally
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
 
 settings.register_profile("no-deadline", deadline=None)  # how busy the machine is says nothing of what is tested
 settings.load_profile("no-deadline")
@@ -45,3 +50,13 @@ COST = {"unit": 0, "integration": 1, "e2e": 3}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort by cost, after the order was made random; within a folder it stays random."""
     items.sort(key=lambda item: COST.get(item.path.relative_to(HERE).parts[0], 2))
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Say how many fault points there are, and how many of them were driven."""
+    reports = (each for some in terminalreporter.stats.values() for each in some if isinstance(each, pytest.TestReport))
+    lines = tally.summary(each for report in reports if report.when == "call" for each in report.user_properties)
+    if lines:
+        terminalreporter.section(f"fault points (CHAOS_TURN={tally.TURN})")
+        for line in lines:
+            terminalreporter.write_line(line)

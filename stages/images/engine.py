@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 TIMEOUT_S = 600
 """Between two answers of the engine while it pushes or saves: a slow layer says nothing for long. Builds have no limit but
 the stage's own, as a step may be silent for as long as it takes."""
+LOOK_TIMEOUT_S = 60
+"""For what an engine that works answers at once: one that is silent for so long has locked up."""
 CHUNK_BYTES = 1 << 20
 _ASKED_AT_ONCE = 4
 _NONE_SUCH = (b"301", b"400", b"404")
@@ -105,7 +107,7 @@ def _get(what: str, by_client: Callable[[APIClient], Any]) -> Any:
 def _ask(path: str, what: str) -> Any:
     """GET `what` by HTTP/1.0: the answer ends where the connection does, in one piece."""
     with socket.socket(socket.AF_UNIX) as asking:
-        asking.settimeout(TIMEOUT_S)
+        asking.settimeout(LOOK_TIMEOUT_S)
         asking.connect(path)
         asking.sendall(f"GET {what} HTTP/1.0\r\nHost: engine\r\n\r\n".encode("ascii"))
         answer = b"".join(iter(lambda: asking.recv(CHUNK_BYTES), b""))
@@ -155,7 +157,7 @@ def _knock(address: str) -> None:
     """Raise OSError if nobody listens at a socket of this machine. The client would tell less, and leave a socket open."""
     if address.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as knock:
-            knock.settimeout(TIMEOUT_S)
+            knock.settimeout(LOOK_TIMEOUT_S)
             knock.connect(address.removeprefix("unix://"))
 
 
@@ -165,6 +167,8 @@ def _remedy(error: Exception) -> str:
         return (
             "This user may not use the engine's socket: add the user to the group `docker`, or use a rootless engine."
         )
+    if isinstance(error, TimeoutError):
+        return f"It listens, and has said nothing for {LOOK_TIMEOUT_S} s: start it anew (`sudo systemctl restart docker`)."
     if isinstance(error, FileNotFoundError):
         return f"{start}, or set DOCKER_HOST to where one listens."
     return f"{start}, or correct DOCKER_HOST."

@@ -29,7 +29,7 @@ class Pool:
 
     An invocation that finds all environments of its function at work waits `patience_s` for one of them before it has another
     made, and for as long as it takes once there are `most` of them, or `starts` are being started. `hearer` gives what takes the output of a container, as it comes.
-    Without `waits` the engine may still be removing containers after the end.
+    Without `waits` the engine may still be removing the last container after the end.
     """
 
     def __init__(
@@ -60,7 +60,9 @@ class Pool:
         self._starting: list[str] = []  # identities
         self._retired: set[str] = set()
         self._closing = threading.Event()
-        self._enders = ThreadPoolExecutor(8, "end-function")  # ending a container takes a while: not on a caller's time
+        # Ending a container takes a while, so not on a caller's time; and one after another: engines before 23.0 may lock up
+        # when containers leave a network at the same time (https://github.com/moby/moby/pull/42545).
+        self._enders = ThreadPoolExecutor(1, "end-function")
         threading.Thread(target=self._expire, daemon=True, name="idle-functions").start()
 
     def __enter__(self) -> Self:
@@ -116,7 +118,7 @@ class Pool:
         self._close_idle(lambda _, idle: (idle.function.account, idle.function.name) == (account, name))
 
     def close(self, *, waits: bool = True) -> None:
-        """End everything, also what runs; if not `waits`, the engine is still removing containers when this returns."""
+        """End everything, also what runs; if not `waits`, the engine is still removing the last container when this returns."""
         self._closing.set()
         with self._changed:
             self._changed.notify_all()  # who waits for an environment gets none
@@ -201,7 +203,8 @@ class Pool:
         self._end(ended)
 
     def _end(self, sandboxes: list[Sandbox], *, waits: bool = True) -> None:
-        for done in [self._enders.submit(sandbox.close, waits=waits) for sandbox in sandboxes]:
+        last = len(sandboxes) - 1
+        for done in [self._enders.submit(each.close, waits=waits or at < last) for at, each in enumerate(sandboxes)]:
             done.result()
 
 

@@ -1,4 +1,4 @@
-"""Runners that can be killed at any point, a real embedded AWS behind fronts that know every call, and a count of points."""
+"""Runners that can be killed at any point, and a real embedded AWS behind fronts that know every call."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import docker
 import pytest
 from chaos.front import Calls, Front
 from chaos.runner import Runners
-from chaos.tally import TURN, Tally
 from support.layers import debian, layer
 from support.machine import ROOT, Machine, free_port
 
@@ -22,30 +21,6 @@ from stages.images.engine import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-TALLY = pytest.StashKey[Tally]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[TALLY] = Tally()
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say how many points there are."""
-    tally = config.stash.get(TALLY, Tally())
-    if not tally.points:
-        return
-    terminalreporter.section(f"fault points (CHAOS_TURN={TURN})")
-    for what in sorted(tally.points):
-        missed = f", {tally.missed[what]} not passed this time" if tally.missed[what] else ""
-        terminalreporter.write_line(f"{what:<60} {tally.points[what]:>5}, driven {tally.driven[what]:>5}{missed}")
-    total, driven = sum(tally.points.values()), sum(tally.driven.values())
-    terminalreporter.write_line(f"{'all':<60} {total:>5}, driven {driven:>5}")
-
-
-@pytest.fixture(scope="session")
-def tally(pytestconfig: pytest.Config) -> Tally:
-    return pytestconfig.stash[TALLY]
 
 
 def _variables(folder: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
+from chaos import tally
 from chaos.example import PARTS, Example, Fault, Part, Prepared
 from chaos.tally import EVERY_POINT, TURN
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chaos.conftest import Surroundings
-    from chaos.tally import Tally
+    from chaos.tally import Record
 
 pytestmark = [
     pytest.mark.engine,
@@ -68,7 +69,9 @@ def prepared(surroundings: Surroundings, workshop: Path, small_base: str, real_b
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_killed(surroundings: Surroundings, prepared: Callable[[Part], Prepared], tally: Tally, part: Part) -> None:
+def test_killed(
+    surroundings: Surroundings, prepared: Callable[[Part], Prepared], record_property: Record, part: Part
+) -> None:
     example = Example(prepared(part), surroundings.calls, surroundings.direct, part, surroundings.trust)
     if part == "package":
         example.undisturbed()  # the layers are there from now on: whatever is pushed, their upload is the same each time
@@ -83,7 +86,7 @@ def test_killed(surroundings: Surroundings, prepared: Callable[[Part], Prepared]
             found += [f"{fault}: {each}" for each in problems]
     for what in {each.what for each in faults}:
         counts = [sum(each.what == what for each in some) for some in (faults, chosen, missed)]
-        tally.add(f"example, {what}", *counts)
+        tally.add(record_property, f"example, {what}", *counts)
     assert not found, "\n".join(found)
     assert all(each.may_be_missed for each in missed), f"not passed: {missed}"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from chaos import gated, runner
+from chaos import gated, runner, tally
 from chaos.gated import HALVES, STEPS, Gated, Recovery
 from chaos.tally import TURN
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chaos.runner import Done, Runners
-    from chaos.tally import Tally
+    from chaos.tally import Record
 
 pytestmark = pytest.mark.slow
 DOUBLE_KILLS = 40
@@ -82,36 +82,36 @@ def halves(runners: Runners, workshop: Path) -> Undisturbed:
 
 
 @pytest.mark.parametrize("step", range(len(STEPS)), ids=["run", "approve", "approve-again", "resume"])
-def test_killed_at_every_point(typed: Undisturbed, tally: Tally, step: int) -> None:
+def test_killed_at_every_point(typed: Undisturbed, record_property: Record, step: int) -> None:
     points = typed.said[step].points
     found = [each for point in points for each in typed.drive(step, point)]
-    tally.add("runner, small pipeline: writes, processes, signing", len(points), len(points))
+    tally.add(record_property, "runner, small pipeline: writes, processes, signing", len(points), len(points))
     assert not found, "\n".join(found)
 
 
-def test_killed_in_stage_apply(halves: Undisturbed, tally: Tally) -> None:
+def test_killed_in_stage_apply(halves: Undisturbed, record_property: Record) -> None:
     last = len(HALVES) - 1
     points = halves.said[last].points
     found = [each for point in points for each in halves.drive(last, point)]
-    tally.add("runner, small pipeline: `stage apply`", len(points), len(points))
+    tally.add(record_property, "runner, small pipeline: `stage apply`", len(points), len(points))
     assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("step", [0, len(STEPS) - 1], ids=["run", "resume"])
-def test_killed_while_the_process_of_a_stage_lives_on(typed: Undisturbed, tally: Tally, step: int) -> None:
+def test_killed_while_the_process_of_a_stage_lives_on(typed: Undisturbed, record_property: Record, step: int) -> None:
     """Where nothing ends it with its runner, who takes over does, and only then begins."""
     points = [point for point in typed.said[step].points if point.startswith("after starting")]
     found = [each for point in points for each in typed.drive(step, point, orphans=True)]
-    tally.add("runner, small pipeline: a stage's process lives on", len(points), len(points))
+    tally.add(record_property, "runner, small pipeline: a stage's process lives on", len(points), len(points))
     assert not found, "\n".join(found)
 
 
-def test_killed_again_while_recovering(typed: Undisturbed, tally: Tally) -> None:
+def test_killed_again_while_recovering(typed: Undisturbed, record_property: Record) -> None:
     """Two more kills, at points of the commands that go on; others every day."""
     every = [(step, point) for step, done in enumerate(typed.said) for point in done.points]
     chance, found = random.Random(TURN), []  # noqa: S311 - it only has to be another each day
     for step, point in chance.sample(every, DOUBLE_KILLS):
         kills = [chance.randint(1, 60), chance.randint(1, 60)]
         found += [f"step {step}, then after {kills}: {each}" for each in typed.drive(step, point, kills)]
-    tally.add("runner, small pipeline: three kills, a sample", DOUBLE_KILLS, DOUBLE_KILLS)
+    tally.add(record_property, "runner, small pipeline: three kills, a sample", DOUBLE_KILLS, DOUBLE_KILLS)
     assert not found, "\n".join(found)

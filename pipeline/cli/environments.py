@@ -385,7 +385,8 @@ def _held(state: dict[str, Any]) -> Iterator[str]:
 
 def _unfinished(one: dict[str, Any]) -> str:
     who = f"asked for by {one['asked_for_by']}"
-    return f"unfinished: run {one['run']} began at {_at(one['at'])}, {who}; see towpath status {one['run']}"
+    go_on = f"go on with it: towpath resume {one['run']}; or deploy something else in its place"
+    return f"unfinished: run {one['run']} began at {_at(one['at'])}, {who}; see towpath status {one['run']}, {go_on}"
 
 
 def _print_drift(state: dict[str, Any]) -> None:

@@ -90,7 +90,7 @@ def environments(
         raise UsageError("--diff and --drift are two questions", hint="Ask one after the other.")
     definition = common.definition_file(file, project)
     places = _Places(common.open_store(store, definition.absolute().parent), common.trusted(trust))
-    places.find(_defined(definition, must_be=bool(file)))
+    places.find(defined(definition, must_be=bool(file)))
     if other:
         _differ(places, environment, other, as_json=as_json)
         return
@@ -161,7 +161,7 @@ class _Places:
         return environments.approved(self.store, told["current"], place.name)
 
 
-def _defined(file: Any, *, must_be: bool) -> list[Place]:
+def defined(file: Any, *, must_be: bool) -> list[Place]:
     """Give the environments of the definition, of which there need be none if nobody named it."""
     from pipeline import compiling
     from pipeline.environments import READS, Place

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline import earlier, inherit, jobs, reuse, source
+from pipeline import earlier, inherit, jobs, reuse, source, standings
 from pipeline.errors import StageFailed, VerificationFailed
 from pipeline.record import artifacts, chain, digest, runs, seals, waiting
 from pipeline.record.writer import ChainWriter, LogWriter
@@ -45,6 +45,7 @@ def make(context: Context, name: str, stop: Stop) -> Attempt | None:
     unknown = earlier.unknown(context, name)
     writer = ChainWriter(context.store, runs.chain_name(run.id, f"{name}.{number}"), context.key)
     inputs = {each: _input(run, source, each) for each, source in stage.inputs.items()}
+    turn = standings.turn(context.plan, run, name)  # first: who is applied builds on all that it came after
     ahead = [each for each in stage.after if not run.done(each)]
     below = [name for name in (*stage.needs, *stage.after) if name not in ahead]
     claim = {
@@ -62,7 +63,7 @@ def make(context: Context, name: str, stop: Stop) -> Attempt | None:
         waiting.over(context.store, run.id, name, last.number)
     context.reporter.stage_started(name, number)
     log = LogWriter(context.store, runs.log_name(run.id, name, number), run.head.digest)
-    attempt = _Attempt(context, stage, number, unknown, writer, log, stop, inputs, ahead)
+    attempt = _Attempt(context, stage, number, unknown, writer, log, stop, inputs, turn)
     try:
         outcome = attempt.phases()
     except Exception as error:
@@ -93,7 +94,8 @@ def _input(run: Run, source: str, name: str) -> dict[str, Any]:
 
 @dataclass
 class _Attempt:
-    """The phases of one attempt, while they run. `began` is the last of them that was about to begin."""
+    """The phases of one attempt, while they run. `began` is the last of them that was about to begin, `turn` says for what the
+    stage has to wait before it is applied."""
 
     context: Context
     stage: PlannedStage
@@ -103,7 +105,7 @@ class _Attempt:
     log: LogWriter
     stop: Stop
     inputs: dict[str, dict[str, Any]]
-    ahead: list[str]
+    turn: list[str]
     proposal: contract.Proposal | None = None
     began: contract.Phase | None = None
     facts: dict[str, Any] = field(default_factory=dict)
@@ -143,7 +145,7 @@ class _Attempt:
         from pipeline.passage import Passage
 
         seen = adopted.looked if adopted else None
-        return Passage(self.context, self.stage, self.number, self.writer, self._say, self.ahead, seen)
+        return Passage(self.context, self.stage, self.number, self.writer, self._say, self.turn, seen)
 
     def _proposed(self) -> contract.Proposal:
         """What is to be applied: what the stage proposed, or took over; of a kind that proposes nothing, what it is asked for."""

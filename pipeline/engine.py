@@ -28,11 +28,11 @@ from pipeline.errors import (
 )
 from pipeline.record import runs
 from pipeline.record.store import StoreError
-from pipeline.standings import Standings, Wish
+from pipeline.standings import Standings, Wish, held_back, unproposed
 from stages.limits import LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from types import FrameType
 
     from pipeline.context import Context
@@ -125,7 +125,7 @@ class _Drive:
             raise Interrupted(f"canceled by {self.canceled_by}", code=143, hint=hint)
         if self.failures:
             first, *others = self.failures
-            first.also = tuple(others)
+            first.also = (*others, *_held_back(self.context, wanted))
             raise first
         _explain(self.context, {name: standing for name, standing in found.items() if name in wanted}, self.wish)
         return self.context.run
@@ -220,6 +220,16 @@ def failure_of(made: Attempt, run_id: str) -> TowpathError:
     return error(text, hint=hint, where=where)
 
 
+def _held_back(context: Context, wanted: Collection[str]) -> Iterator[StageFailed]:
+    """Say of what nothing is applied, as a part of it could not be proposed."""
+    run = context.run
+    for group, lacking in held_back(context.plan, run):
+        if any(context.plan.stages[name].group == group for name in wanted):
+            text = f"nothing of {group} is applied, as all its environments are proposed before any is changed; not proposed: {', '.join(lacking)}"
+            hint = f"Once that is mended, all of it goes on, with what is proposed: towpath resume {run.id}"
+            yield StageFailed(text, hint=f"{hint}\nWhere the plan itself has to change, start a new run: towpath run")
+
+
 HELD = ("waiting", "frozen", "locked")
 """As in `pipeline.gating`, which most runs need not load."""
 
@@ -290,6 +300,12 @@ def _explain(context: Context, found: dict[str, Standing], wish: Wish) -> None:
         if standing not in ("done", "ready", "gated"):
             stage = context.plan.stages[name]
             missing = [need for need in (*stage.needs, *stage.after) if not run.done(need)]
+            if not missing and (others := unproposed(context.plan, run, name)):
+                hint = f"First: towpath stage propose {others[0]} --run {run.id}   or all that is left: towpath resume {run.id}"
+                raise StageFailed(
+                    f"stage {name} is applied once all of {stage.group} is proposed: {', '.join(others)} not yet in run {run.id}",
+                    hint=hint,
+                )
             raise StageFailed(
                 f"stage {name} needs {', '.join(missing)}, not done in run {run.id}",
                 hint=f"First: towpath stage run {' '.join(missing)} --run {run.id}   or all that is left: towpath resume {run.id}",

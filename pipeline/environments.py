@@ -124,7 +124,10 @@ def told(place: Place, book: Ledger) -> dict[str, Any]:
 
 
 def _history(book: Ledger) -> Iterator[dict[str, Any]]:
-    """Give every deployment that was intended, oldest first: `outcome` is None for one of which no end is written down."""
+    """Give every deployment that was intended, oldest first, by its last intent if an attempt had died before it began.
+
+    `outcome` is None for one of which no end is written down, and `superseded` if that does not matter any more.
+    """
     ended: dict[int, chain.Event] = {}
     open_: dict[tuple[Any, Any], int] = {}
     for event in book.events:
@@ -133,9 +136,10 @@ def _history(book: Ledger) -> Iterator[dict[str, Any]]:
             open_[which] = event.seq
         elif event.type == ledger.DEPLOYMENT_FINISHED:
             ended[open_.pop(which)] = event
+    shown, superseded = {*ended, *open_.values()}, {open_[which] for which in book.superseded}
     for event in book.events:
-        if event.type == ledger.DEPLOYMENT_INTENDED:
-            yield _deployment(event, ended.get(event.seq))
+        if event.seq in shown:
+            yield _deployment(event, ended.get(event.seq), "superseded" if event.seq in superseded else None)
 
 
 def tokens(book: Ledger) -> frozenset[str]:
@@ -147,7 +151,7 @@ def tokens(book: Ledger) -> frozenset[str]:
     )
 
 
-def _deployment(intent: chain.Event, end: chain.Event | None) -> dict[str, Any]:
+def _deployment(intent: chain.Event, end: chain.Event | None, otherwise: str | None) -> dict[str, Any]:
     data = intent.data
     functions = end.data.get("functions") if end else None
     return {
@@ -155,7 +159,7 @@ def _deployment(intent: chain.Event, end: chain.Event | None) -> dict[str, Any]:
         "stage": data["stage"],
         "kind": data["kind"],
         "attempt": data.get("attempt"),
-        "outcome": end.data["outcome"] if end else None,
+        "outcome": end.data["outcome"] if end else otherwise,
         "at": end.at if end else intent.at,
         "release": data.get("release"),
         "commit": data.get("commit"),

@@ -371,7 +371,7 @@ def lost_race(store: Store, run: Run, stage: PlannedStage, seen: int, trust: Tru
     CloudFormation drops every other change set of a stack whose execution begins, so that is what became of ours.
     """
     book = ledger.read(store, ledger.name_of(_target(stage)), trust)
-    under_way = ledger.replay(book.name, book.events[:seen]).intents
+    under_way = ledger.replay(book.name, book.events[:seen]).unsettled
     for each in reversed(list(ledger.begun(book.events))):
         if each.run != run.id and (each.seq >= seen or (each.run, each.stage) in under_way):
             return each

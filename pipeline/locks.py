@@ -77,8 +77,12 @@ def _is_here(writer: Mapping[str, Any]) -> bool:
 
 
 def holders(store: Store, book: Ledger, run_id: str) -> list[Holder]:
-    """Give the deployments of other runs to a target that have begun and are not over. A run's own stages are in its plan's order."""
-    return [_holder(store, book, event) for event in _begun(book) if event.data["run"] != run_id]
+    """Give the deployments of other runs to a target that have begun and are not over. A run's own stages are in its plan's order.
+
+    What is superseded is none of them, unless somebody is about to go on with it.
+    """
+    found = [_holder(store, book, event) for event in _begun(book) if event.data["run"] != run_id]
+    return [each for each in found if each.alive or (each.run, each.stage) in book.unsettled]
 
 
 def _begun(book: Ledger) -> Iterator[Event]:

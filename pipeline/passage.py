@@ -49,7 +49,7 @@ def _people(gate: Gate) -> dict[str, Any]:
 
 @dataclass
 class Passage:
-    """See the module. `say` tells a line to the log and the screen. `ahead` are the stages whose turn is before this one's.
+    """See the module. `say` tells a line to the log and the screen. `turn` says for what the stage has to wait before it is applied.
 
     `seen` is how long the ledger was when somebody first looked whether what is proposed may be done. `resumes`: it goes on with what an older
     attempt had begun.
@@ -60,7 +60,7 @@ class Passage:
     number: int
     writer: ChainWriter
     say: Callable[[dict[str, Any], dict[str, Any]], None]
-    ahead: list[str]
+    turn: list[str]
     seen: int | None = None
     told_first_time: bool = False
     resumes: bool = False
@@ -94,7 +94,7 @@ class Passage:
         if not context.propose_only:
             self._take_up_reviews()
         gate = gating.look(context.store, context.plan, context.run, self.stage, proposal, trust=context.trust)
-        proposes_only = context.propose_only or bool(self.ahead)
+        proposes_only = context.propose_only or bool(self.turn)
         is_first = not ledger.may_write(gate.ledger, context.key, context.trust)
         if not proposes_only:
             gate = gating.barred(gate, context.key, context.trust)
@@ -110,7 +110,7 @@ class Passage:
             **_people(gate),
         }
         is_open = gate.state == "open"
-        told = [f"it is applied once these have succeeded: {', '.join(self.ahead)}"] if is_open and self.ahead else []
+        told = self.turn if is_open else []
         self._looked(gate.state, [*gate.reasons, *told], on, gate.hint, goes_on=is_open and not proposes_only)
         if self.seen is None:
             self.seen = gate.ledger.head.length if gate.ledger.head else 0

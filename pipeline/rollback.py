@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import inherit
 from pipeline import plan as plans
-from pipeline.errors import Blocked, TowpathError, UsageError, VerificationFailed
+from pipeline.errors import Blocked, Incomplete, TowpathError, UsageError, VerificationFailed
 from pipeline.gates import rollbacks
 from pipeline.record import artifacts, ledger, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pipeline.plan import PlannedStage
     from pipeline.record.ledger import Deployment, Ledger
@@ -128,17 +128,22 @@ def subject(store: Store, deployment: Deployment) -> dict[str, Any]:
 
 
 def choose(store: Store, book: Ledger) -> tuple[Candidate, list[Candidate]]:
-    """Give the last healthy deployment before what stands, and those that were passed over. Raises UsageError if there is none."""
+    """Give the last healthy deployment before what stands, and those that were passed over. Raises Incomplete if there is none."""
     skipped: list[Candidate] = []
     for each in candidates(store, book):
         if each.wrong is None:
             return each, skipped
         skipped.append(each)
+    raise none_healthy(book, skipped)
+
+
+def none_healthy(book: Ledger, skipped: Iterable[Candidate]) -> Incomplete:
+    """Give the error that there is nothing to go back to: of what stood there, no record says that it was healthy."""
     told = "; ".join(f"run {each.deployment.run}: {each.wrong}" for each in skipped)
     text = "nothing healthy was deployed there before what stands"
-    raise UsageError(
+    return Incomplete(
         f"{book.name}: {text}{f' ({told})' if told else ''}",
-        hint="One of those, all the same: --to RUN" if skipped else "Go forward instead: mend it, then towpath run",
+        hint="One of those, all the same: --to RUN" if told else "Go forward instead: mend it, then towpath run",
     )
 
 

@@ -14,7 +14,7 @@
    the outcome once it is decided. The ledger is what each attempt had seen of it.
 9. What an attempt found rejected, none that came after it was let through to do.
 10. Nothing older was put over something newer: what was let through was not outdated then, and what was held up as that, was.
-11. Where another run's deployment had begun and was not over, it says so: it came after one that had died.
+11. Where another run's deployment had begun and was neither over nor superseded, it says so: it came after one that had died.
 12. What was let through by breaking the glass, was by those who might, and waives no more than they signed; the rules were not
     made weaker by that. Its review is by somebody else who might, and had seen that. What nobody has reviewed yet is told.
 13. No freeze of the rules that it was judged by lasted when it was let through, and one did when it was held up as frozen, by what
@@ -266,10 +266,11 @@ def intended(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
 
 def _comes_after(key: str, entry: Entry, run: Run) -> list[Finding]:
     """Rule 11."""
-    others = {which for which in entry.before.intents if which[0] != run.id}
+    others = {which for which in entry.before.unsettled if which[0] != run.id}
     named = {(each["run"], each["stage"]) for each in entry.event.data.get("after") or []}
     text = "was let through while another run's deployment was under way, and names others"
-    return [broken(key, text, sorted(others), sorted(named))] if others != named else []
+    superseded = {which for which in entry.before.superseded if which[0] != run.id}  # may be named, and need not be
+    return [broken(key, text, sorted(others), sorted(named))] if others != named - superseded else []
 
 
 def resumed(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:

@@ -90,7 +90,7 @@ def environments(
         raise UsageError("--diff and --drift are two questions", hint="Ask one after the other.")
     definition = common.definition_file(file, project)
     places = _Places(common.open_store(store, definition.absolute().parent), common.trusted(trust))
-    places.find(_defined(definition, must_be=bool(file)))
+    places.find(defined(definition, must_be=bool(file)))
     if other:
         _differ(places, environment, other, as_json=as_json)
         return
@@ -161,7 +161,7 @@ class _Places:
         return environments.approved(self.store, told["current"], place.name)
 
 
-def _defined(file: Any, *, must_be: bool) -> list[Place]:
+def defined(file: Any, *, must_be: bool) -> list[Place]:
     """Give the environments of the definition, of which there need be none if nobody named it."""
     from pipeline import compiling
     from pipeline.environments import READS, Place
@@ -385,7 +385,8 @@ def _held(state: dict[str, Any]) -> Iterator[str]:
 
 def _unfinished(one: dict[str, Any]) -> str:
     who = f"asked for by {one['asked_for_by']}"
-    return f"unfinished: run {one['run']} began at {_at(one['at'])}, {who}; see towpath status {one['run']}"
+    go_on = f"go on with it: towpath resume {one['run']}; or deploy something else in its place"
+    return f"unfinished: run {one['run']} began at {_at(one['at'])}, {who}; see towpath status {one['run']}, {go_on}"
 
 
 def _print_drift(state: dict[str, Any]) -> None:

@@ -87,7 +87,7 @@ def promote(
 @click.option(
     "--check",
     is_flag=True,
-    help="Change nothing, and tell whether the last three healthy ones could be deployed now: exit code 0, 1 if not, 7 if nobody knows.",
+    help="Change nothing, and tell whether the last three healthy ones could be deployed now: exit code 0, 1 if not, 7 if there is none or nobody knows.",
 )
 @click.option("--lift", is_flag=True, help="End the hold that a rollback left: other runs may deploy to ENV again.")
 @click.option("--reason", metavar="TEXT", help="Why it is lifted. It is recorded.")
@@ -117,7 +117,7 @@ def rollback(
     A shorter rule applies, for a release of which ENV's ledger proves that it ran there: one of those who may approve has to, who may be
     whoever asked for it; no scan is demanded anew. Afterwards ENV is held: nothing else is deployed there until somebody says --lift.
 
-    Exit code 75 if somebody has to approve it: `towpath resume` goes on then.
+    Exit code 75 if somebody has to approve it: `towpath resume` goes on then. 7 if nothing healthy stood there before.
     """
     from pipeline.cli import run
     from pipeline.errors import UsageError
@@ -210,9 +210,7 @@ def _check(store: Store, book: Ledger, environment: str, trust: Trust | None, *,
         for line in (*each["missing"], *each["unknown"]):
             click.echo(f"  {plain(line)}")
     if not found:
-        raise Incomplete(
-            f"{environment}: nothing healthy was deployed before what stands", hint="There is nothing to go back to."
-        )
+        raise rollback.none_healthy(book, rollback.candidates(store, book))
     lacking = [each["run"] for each in told if each["deployable"] is False]
     if lacking:
         raise StageFailed(f"{environment}: what run {', '.join(lacking)} had deployed could not be deployed now")

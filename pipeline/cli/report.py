@@ -56,7 +56,7 @@ def add_newer(state: dict[str, Any], store: Store, plan: Plan, run: Run) -> None
 
     A ledger that does not hold is told on standard error: what the run itself left is told all the same.
     """
-    from pipeline import gating
+    from pipeline import gating, standings
 
     for name, stage in plan.stages.items():
         if not stage.rules:
@@ -65,7 +65,8 @@ def add_newer(state: dict[str, Any], store: Store, plan: Plan, run: Run) -> None
             last = run.last(name)
             if last and last.outcome == "waiting" and last.proposal:
                 gate = gating.look(store, plan, run, stage, last.proposal)
-                state["stages"][name]["gate"] = {"state": gate.state, "reasons": gate.reasons}
+                reasons = [*gate.reasons, *(standings.turn(plan, run, name) if gate.state == "open" else [])]
+                state["stages"][name]["gate"] = {"state": gate.state, "reasons": reasons}
             if glass := gating.to_review(store, run, stage):
                 state["stages"][name]["to_review"] = glass
             if not plan.releases(stage):

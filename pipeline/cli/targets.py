@@ -67,18 +67,6 @@ def choose(options: Mapping[str, Any], project: Path, asked: Asked) -> tuple[Tar
     return None, asked.profile
 
 
-def of_environment(name: str, project: Path) -> Target:
-    """The target of an environment, whether or not a stage uses it: what identifies it, without its parameters. Raises UsageError."""
-    from pipeline import compiling
-    from pipeline.cli import common
-
-    definition, _ = common.load(project / "pipeline.yaml")
-    if name not in definition.environments:
-        known = ", ".join(definition.environments) or "none"
-        raise UsageError(f"there is no environment {name!r}", hint=f"There are: {known}.")
-    return compiling.identity(definition, name)
-
-
 def partition(region: str) -> str:
     """The partition that a region is in, by its name."""
     return next((f"aws-{each}" for each in ("cn", "us-gov") if region.startswith(f"{each}-")), "aws")

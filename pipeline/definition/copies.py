@@ -3,7 +3,8 @@
 needs    of a stage that needs one with several environments: in its own of them that one alone, else all of them
 inputs   likewise, but there must be the one
 after    the first environment is the canary: what changes another one is applied once the canary's stage, and what follows it
-         in its environment, have succeeded. It is proposed before, so that people see and approve all of it together
+         in its environment, have succeeded. It is proposed before, so that people see and approve all of it together. Nor is
+         the canary applied before all is proposed (`pipeline.standings`)
 """
 
 from __future__ import annotations

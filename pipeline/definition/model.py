@@ -372,7 +372,7 @@ class Stage(_Model):
     environments: Annotated[tuple[str, ...], Field(strict=False, min_length=2, max_length=50)] = Field(
         default=(),
         description="The environments it acts on, instead of one: there is a stage for each, `<stage>-<environment>`. The first is the "
-        "canary: the others are proposed with it, and applied once it and what follows in its environment have succeeded.",
+        "canary: all are proposed before any is applied, and the others applied once it and what follows in its environment have succeeded.",
     )
     secrets: Annotated[tuple[str, ...], Field(strict=False, max_length=100)] = Field(
         default=(),

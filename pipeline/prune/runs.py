@@ -132,7 +132,7 @@ def keeping(known: Collection[Known], books: Iterable[Ledger], rule: Rule, now: 
         current[book.name] = book.current["run"] if book.current else ""
         stands = [current[book.name]] if book.current else []  # an outcome may have been written down late
         latest = list(dict.fromkeys([*stands, *reversed(deployed)]))
-        kept |= {run for run, _ in book.intents} | set(latest[: rule.deployments + 1])
+        kept |= {run for run, _ in book.unsettled} | set(latest[: rule.deployments + 1])
     for each in known:
         waits = any(each.id >= current.get(name, "") for name in each.proposes)  # nobody goes back by an old proposal
         if each.alive or waits or each.written_at > now - rule.older_than_s:

@@ -70,7 +70,8 @@ class Ledger:
     may be deployed, as they began: the last that succeeded, and those that are not finished. `lock` says by whom, since when and why nothing is deployed there, if somebody said
     so; `abandoned` are attempts, by run, stage and number, of which somebody said that their runner is dead. `glass` says, by the digest of the statement, what was let
     through by breaking the glass and is not reviewed yet. `begun_at` are the numbers of the events by which `intents` were begun last, `stands_since` that of the
-    last of those whose deployment or deletion succeeded.
+    last of those whose deployment or deletion succeeded. `superseded` are those `intents` that are history: whatever became of them, something that
+    began later has succeeded in their place.
     """
 
     name: str
@@ -86,6 +87,12 @@ class Ledger:
     glass: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     begun_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
     stands_since: int = -1
+    superseded: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def unsettled(self) -> frozenset[tuple[str, str]]:
+        """What has begun here, and may still matter: neither an end of it is written down nor is it superseded."""
+        return frozenset(self.intents) - self.superseded
 
     @property
     def hold(self) -> Deployment | None:
@@ -409,6 +416,7 @@ def _intended(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
         "holds": (*_others(ledger, data), *held),
         "begun_at": {**ledger.begun_at, (data["run"], data["stage"]): event.seq},
         "intents": {**ledger.intents, (data["run"], data["stage"]): data},
+        "superseded": ledger.superseded - {(data["run"], data["stage"])},
         "glass": {**ledger.glass, **_broken(event)},
     }
 
@@ -425,6 +433,7 @@ def _resumed(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
     return {
         "holds": (*_others(ledger, data), *held),
         "begun_at": {**ledger.begun_at, (data["run"], data["stage"]): event.seq},
+        "superseded": ledger.superseded - {(data["run"], data["stage"])},
     }
 
 
@@ -470,12 +479,14 @@ def _finished(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
         "intents": {each: other for each, other in ledger.intents.items() if each != which},
         "begun_at": {each: seq for each, seq in ledger.begun_at.items() if each != which},
         "holds": left,
+        "superseded": ledger.superseded - {which},
     }
     if data["outcome"] != "succeeded":
         return over
     glass = (intent.get("break_glass") or {}).get("statements", [])
     used = ledger.used | {each["statement"] for each in [*intent["approvals"], *glass]}
     since, came = ledger.begun_at[which], _came(intent, data)
+    over["superseded"] |= frozenset(_history(ledger, intent, since, came)) - {which}
     if came is None or since < ledger.stands_since:
         return {**over, "used": used}
     stands: dict[str, Any] = {"current": None if came == "delete" else {**intent, **data}}
@@ -483,6 +494,22 @@ def _finished(ledger: Ledger, event: chain.Event) -> dict[str, Any]:
     if came == "deploy" and done.goes_back:  # what others had begun before, this has looked after
         stands["holds"] = (done, *(each for each in left if not each.over and each.seq > since))
     return {**over, "used": used, "stands_since": since, **stands}
+
+
+def _history(ledger: Ledger, intent: Mapping[str, Any], since: int, came: str | None) -> Iterator[tuple[str, str]]:
+    """Give what had begun before something that succeeded, and is history by that.
+
+    A deployment or deletion looks first whether the stack is in progress, and has read it back at its end: what others had begun there is over by
+    then, and CloudFormation has dropped their change sets. Of a program nothing is known but that the same stage has succeeded since.
+    """
+    for which, other in ledger.intents.items():
+        same = (other["kind"], other["stage"]) == (intent["kind"], intent["stage"])
+        if ledger.begun_at[which] < since and (same or (came and other["kind"] in _STACKS)):
+            yield which
+
+
+_STACKS = ("deploy", "delete", "recover")
+"""Kinds that act on the stack and on nothing else."""
 
 
 _CHANGES: dict[str, Callable[[Ledger, chain.Event], dict[str, Any]]] = {

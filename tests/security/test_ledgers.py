@@ -478,12 +478,32 @@ def test_who_was_held_up_rightly_is_not_called_broken(house: House) -> None:
     assert judged(house, older) == []
 
 
-def test_a_runner_that_deploys_while_another_does(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = (house.open(gated(house, NOBODY), **ASKED) for _ in range(2))
+def given_up(house: House) -> str:
+    """A run that has begun to act on the target, and of which nothing more was heard."""
+    run_id = house.open(gated(house, NOBODY), **ASKED)
     book = ledger.read(house.store, NAME)
-    intent = {"run": first, "stage": "migrate", "kind": "command", "attempt": 1, "approvals": [], "opening": "x"}
-    enrolled = (ledger.TARGET_ENROLLED, {"rules": NOBODY.as_json(), "run": first})
+    intent = {"run": run_id, "stage": "migrate", "kind": "command", "attempt": 1, "approvals": [], "opening": "x"}
+    enrolled = (ledger.TARGET_ENROLLED, {"rules": NOBODY.as_json(), "run": run_id})
     ledger.append(house.store, book, [enrolled, (ledger.DEPLOYMENT_INTENDED, intent)], house.key)
+    return run_id
+
+
+def test_what_is_superseded_need_not_be_named_and_may_be(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = given_up(house)
+    second, third, fourth = (house.open(gated(house, NOBODY), **ASKED) for _ in range(3))
+    house.drive(second)
+    house.drive(third)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.Ledger, "unsettled", property(lambda book: frozenset(book.intents)))
+        house.drive(fourth)
+    named = [each.data.get("after") for each in ledger.intended(ledger.read(house.store, NAME).events)][1:]
+    assert named == [[{"run": first, "stage": "migrate"}], [], [{"run": first, "stage": "migrate"}]]
+    assert [judged(house, each) for each in (second, third, fourth)] == [[], [], []]
+
+
+def test_a_runner_that_deploys_while_another_does(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up(house)
+    second = house.open(gated(house, NOBODY), **ASKED)
     monkeypatch.setattr(locks, "holders", lambda *_: [])
     house.drive(second)
     [found] = judged(house, second)

@@ -119,6 +119,13 @@ def test_what_a_killed_runner_held_passes_on_and_says_from_whom(house: House) ->
         for each in reasons.data["reasons"]
     )
     assert broken(house, second) == []
+    third = house.open(gated(house, NOBODY), **ASKED)  # which the one that was killed is no matter to any more
+    assert run_process(house, third).returncode == 0
+    assert list(ledger.intended(fresh(house).events))[-1].data["after"] == []
+    looked = [each for each in read_chain(house.store, f"runs/{third}/migrate.1") if each.type == "gate.looked-at"]
+    assert [each for each in looked if "nobody saw" in str(each.data["reasons"])] == []
+    assert locks.holders(house.store, fresh(house), "") == []
+    assert broken(house, third) == []
 
 
 def test_who_went_on_with_what_a_dead_runner_left_holds_the_target(house: House) -> None:

@@ -10,8 +10,9 @@ import pytest
 from support.approvers import SigningKey, rules
 from support.plans import command
 
-from pipeline import gating
+from pipeline import engine, gating
 from pipeline.audit.verify import Audit
+from pipeline.cli import report
 from pipeline.errors import StageFailed, Waiting
 from pipeline.gates import statements
 from pipeline.gates.rules import NOBODY
@@ -52,7 +53,10 @@ def test_the_others_are_proposed_with_the_canary_and_applied_after_what_follows_
     assert order(house) == ["deploy-eu", "smoke-eu", "deploy-us"]
     first, second = run.attempts["deploy-us"]
     assert (first.outcome, first.gate, second.outcome) == ("waiting", "open", "succeeded")
-    assert {each["chain"].rpartition("/")[2] for each in second.builds_on} == {"deploy-eu.1", "smoke-eu.1"}
+    canary, smoke = run.done("deploy-eu"), run.done("smoke-eu")
+    assert canary
+    assert smoke
+    assert list(second.builds_on) == [canary.head.as_json(), smoke.head.as_json()]
     assert [str(each) for each in Audit(house.store, None).run(run_id).findings if each.grade == "broken"] == []
 
 
@@ -64,6 +68,54 @@ def test_where_the_canary_does_not_do_well_nothing_else_is_touched(house: House)
     with pytest.raises(StageFailed, match="smoke-eu"):
         house.drive(run_id, Wish(only=frozenset(["deploy-us"])))
     assert "deploy-us" not in order(house)
+
+
+@pytest.fixture
+def bad_copy(house: House) -> str:
+    """A run of which `us` cannot be proposed until its copy of the release, which fails until there is a file `mended`, is made."""
+    copy = command("copy-us", f"test -e {house.project}/mended")
+    made = stages(house)
+    made[2] = dataclasses.replace(made[2], needs=["copy-us"])
+    return house.open(copy, *made)
+
+
+def test_where_one_cannot_be_proposed_none_is_touched_and_the_run_says_so(house: House, bad_copy: str) -> None:
+    with pytest.raises(StageFailed, match="stage copy-us") as caught:
+        house.drive(bad_copy)
+    [told] = caught.value.also
+    assert told.message.startswith("nothing of deploy is applied")
+    assert told.message.endswith("not proposed: deploy-us")
+    assert f"towpath resume {bad_copy}" in str(told.hint)
+    assert order(house) == []
+    run = house.load(bad_copy)
+    [only] = run.attempts["deploy-eu"]
+    assert (only.outcome, only.gate) == ("waiting", "open")
+    state = report.summary(run, house.plans[bad_copy], lambda _: False)
+    report.add_newer(state, house.store, house.plans[bad_copy], run)
+    assert state["stages"]["deploy-eu"]["gate"]["reasons"][-1].endswith("once these are proposed as well: deploy-us")
+    (house.project / "mended").touch()
+    house.drive(bad_copy)
+    assert order(house) == ["deploy-eu", "smoke-eu", "deploy-us"]
+    assert [str(each) for each in Audit(house.store, None).run(bad_copy).findings if each.grade == "broken"] == []
+
+
+def test_one_job_for_each_region_is_held_to_the_same(house: House) -> None:
+    run_id = house.open(*stages(house))
+
+    def job(name: str, *, proposes: bool = False) -> None:
+        context = house.context(run_id)
+        context.propose_only = proposes
+        engine.drive(context, Wish(only=frozenset([name])), 1)
+
+    for _ in range(2):  # it proposes, and goes no further however often it is tried
+        with pytest.raises(StageFailed, match="all of deploy is proposed: deploy-us not yet") as caught:
+            job("deploy-eu")
+        assert f"towpath stage propose deploy-us --run {run_id}" in str(caught.value.hint)
+    job("deploy-us", proposes=True)
+    assert order(house) == []
+    for name in ("deploy-eu", "smoke-eu", "deploy-us"):
+        job(name)
+    assert order(house) == ["deploy-eu", "smoke-eu", "deploy-us"]
 
 
 def asked_for(house: House) -> tuple[str, str]:

@@ -105,6 +105,24 @@ def test_a_deployment_without_an_end_is_unfinished_and_replaces_nothing(house: H
     state = told(house)
     assert state["current"]["run"] == first
     assert [each["run"] for each in state["unfinished"]] == [begun]
+    later = deploy(house, "c")
+    state = told(house)
+    assert (state["current"]["run"], state["unfinished"]) == (later, [])
+    assert [(each["run"], each["outcome"]) for each in state["history"]][:2] == [
+        (later, "succeeded"),
+        (begun, "superseded"),
+    ]
+
+
+def test_a_deployment_whose_first_attempt_died_before_it_began_is_told_once(house: House) -> None:
+    begun = deploy(house, "a", None)
+    done = {"run": begun, "stage": "deploy", "outcome": "succeeded", "functions": {}}
+    intent = book_of(house).intents[begun, "deploy"] | {"attempt": 2}
+    entries = [(ledger.DEPLOYMENT_INTENDED, intent), (ledger.DEPLOYMENT_FINISHED, done)]
+    ledger.append(house.store, book_of(house), entries, house.key)
+    state = told(house)
+    assert state["unfinished"] == []
+    assert [(each["run"], each["attempt"], each["outcome"]) for each in state["history"]] == [(begun, 2, "succeeded")]
 
 
 def test_a_program_that_passed_the_gate_is_history_and_runs_nothing(house: House) -> None:

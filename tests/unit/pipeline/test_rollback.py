@@ -11,7 +11,7 @@ from support.stacks import BOOK, PRODUCTION, Town, pipeline
 from pipeline import bundle, deployable, gating, inherit, rollback, source
 from pipeline.audit.verify import Audit
 from pipeline.cli import opening
-from pipeline.errors import Blocked, StageFailed, UsageError, Waiting
+from pipeline.errors import Blocked, Incomplete, StageFailed, UsageError, Waiting
 from pipeline.gates import rollbacks
 from pipeline.gates.rules import NOBODY
 from pipeline.record import artifacts, ledger
@@ -612,7 +612,7 @@ def test_the_same_once_more_is_not_another(town: Town) -> None:
 
 def test_what_cannot_be_gone_back_to_is_refused_by_name(town: Town) -> None:
     one = deployed(town, "one")
-    with pytest.raises(UsageError, match="nothing healthy was deployed"):
+    with pytest.raises(Incomplete, match="nothing healthy was deployed"):
         rollback.choose(town.store, town.book)
     with pytest.raises(Blocked, match="is what stands there"):
         rollback.chosen(town.store, town.book, one)

@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from support.machine import Machine
 
+from pipeline.cli.lock import chosen
+from pipeline.environments import Place
+from pipeline.errors import UsageError
+from stages.contract import Target
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -45,6 +50,43 @@ def test_a_locked_environment_holds_a_run_until_it_is_unlocked(machine: Machine)
     assert machine.json("unlock", "production", "--reason", "over")["lock"] is None
     machine.towpath("resume")
     assert "it is not locked" in machine.towpath("unlock", "production", "--reason", "again", code=2).stderr
+
+
+def test_a_lock_of_a_target_that_its_environment_has_no_more_is_taken_away_by_name(machine: Machine) -> None:
+    old, definition = "aws.111122223333.eu-central-1.demo", machine.project / "pipeline.yaml"
+    machine.towpath("lock", "production", "--reason", "incident 4711")
+    definition.write_text(DEFINITION.replace("stack: demo", "stack: other"))
+    refused = machine.towpath("unlock", "production", "--reason", "over", code=2).stderr
+    assert f"it is not locked\n       Locked is: {old}. To unlock it: towpath unlock {old} --reason" in refused
+    unlocked = machine.json("unlock", old, "--reason", "over")
+    assert (unlocked["ledger"], unlocked["lock"]) == (f"ledgers/{old}", None)
+
+
+def place(name: str, stack: str = "demo", region: str = "eu-central-1") -> Place:
+    return Place(name, Target(name, "111122223333", region, stack=stack), defined=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "ledger"),
+    [
+        ("live", "eu-central-1.demo"),
+        ("production", "us-east-1.moved"),  # as the definition has it, whatever was called so before
+        ("staging", "eu-central-1.removed"),
+        ("aws.111122223333.eu-central-1.gone", "eu-central-1.gone"),
+        ("aws.111122223333.eu-central-1.demo", "eu-central-1.demo"),
+    ],
+)
+def test_an_environment_is_found_by_its_name_or_by_that_of_its_ledger(name: str, ledger: str) -> None:
+    defined = [place("live"), place("production", "moved", "us-east-1")]
+    others = [place("production", "gone"), place("staging", "removed")]
+    assert chosen(name, defined, others) == f"ledgers/aws.111122223333.{ledger}"
+
+
+def test_of_targets_that_were_called_the_same_none_is_guessed() -> None:
+    with pytest.raises(UsageError, match="several targets were called 'production'") as refused:
+        chosen("production", [], [place("production"), place("production", region="us-east-1")])
+    both = "aws.111122223333.eu-central-1.demo, aws.111122223333.us-east-1.demo"
+    assert refused.value.hint == f"Name one of them: {both}"
 
 
 def test_what_is_wrong_with_what_was_typed(machine: Machine) -> None:

@@ -10,6 +10,7 @@ from support.signing import new_key
 
 from pipeline.errors import VerificationFailed
 from pipeline.record import digest, ledger, pages
+from pipeline.record.chain import Event
 from pipeline.record.store.directory import open_store
 from pipeline.signing import dsse, signers
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from pipeline.record.ledger import Ledger
     from pipeline.record.store.directory import DirectoryStore
     from pipeline.signing.keys import Key
 
@@ -199,3 +201,49 @@ def test_pages_that_were_missed_are_made_later(
     assert read_one_by_one(paged, monkeypatch) == 11
     deploy(open_store(paged.root, create=False), key, "f")
     assert read_one_by_one(open_store(paged.root, create=False), monkeypatch) == 1
+
+
+def at_target(*told: tuple[str, str, str]) -> Ledger:
+    """A ledger in which runs did something, each by one stage named after its kind: `begins`, `resumes`, or an outcome."""
+    types = {"begins": ledger.DEPLOYMENT_INTENDED, "resumes": ledger.DEPLOYMENT_RESUMED}
+    attempts: dict[str, int] = {}
+    events = []
+    for seq, (run, did, kind) in enumerate(told):
+        attempts[run] = attempts.get(run, 0) + 1
+        data = {"run": run, "stage": kind, "kind": kind, "attempt": attempts[run], "approvals": [], "outcome": did}
+        events.append(Event(seq, None, types.get(did, ledger.DEPLOYMENT_FINISHED), "", data, ""))
+    return ledger.replay(NAME, events)
+
+
+GIVEN_UP = ("one", "begins", "deploy")
+
+
+@pytest.mark.parametrize(
+    ("then", "unsettled"),
+    [
+        ([], {"one"}),
+        ([("two", "begins", "deploy")], {"one", "two"}),
+        ([("two", "begins", "deploy"), ("two", "failed", "deploy")], {"one"}),
+        ([("two", "begins", "deploy"), ("two", "succeeded", "deploy")], set()),
+        ([("two", "begins", "delete"), ("two", "succeeded", "delete")], set()),
+        ([("two", "begins", "recover"), ("two", "succeeded", "recover")], {"one"}),
+        ([("two", "begins", "command"), ("two", "succeeded", "command")], {"one"}),
+        ([("two", "begins", "deploy"), ("one", "resumes", "deploy"), ("two", "succeeded", "deploy")], {"one"}),
+        ([("two", "begins", "deploy"), ("two", "succeeded", "deploy"), ("one", "resumes", "deploy")], {"one"}),
+        ([("two", "begins", "deploy"), ("two", "succeeded", "deploy"), ("one", "begins", "deploy")], {"one"}),
+        ([("two", "begins", "deploy"), ("two", "succeeded", "deploy"), ("one", "failed", "deploy")], set()),
+    ],
+)
+def test_what_was_given_up_is_history_once_another_deployment_that_began_later_has_succeeded(
+    then: list[tuple[str, str, str]], unsettled: set[str]
+) -> None:
+    book = at_target(GIVEN_UP, *then)
+    assert {run for run, _ in book.unsettled} == unsettled
+    assert book.superseded <= set(book.intents)
+
+
+def test_a_program_that_was_killed_is_history_once_the_same_stage_has_succeeded() -> None:
+    killed = ("one", "begins", "command")
+    deployed = [("two", "begins", "deploy"), ("two", "succeeded", "deploy")]
+    assert at_target(killed, *deployed).unsettled == {("one", "command")}
+    assert at_target(killed, ("two", "begins", "command"), ("two", "succeeded", "command")).unsettled == set()

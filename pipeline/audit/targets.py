@@ -1,4 +1,4 @@
-"""Read what the ledgers and the runs in them say of one another, and apply the rules of `pipeline.audit.ledgers`."""
+"""Read what the ledgers and the runs in them say of one another, and apply the rules of `books`, `intents`, `approvals` and `holds`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline import plan as plans
-from pipeline.audit import ledgers
+from pipeline.audit import approvals, holds, intents
+from pipeline.audit.books import (
+    Book,
+    Evidence,
+    examine,
+    ledger_of,
+    looks,
+    origins,
+    seen_so_far,
+    since_opened,
+    what_came_of,
+)
 from pipeline.audit.findings import Finding, broken, missing, reading
 from pipeline.errors import TowpathError
 from pipeline.gates import decide, order, statements
@@ -18,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pipeline.audit.blobs import Blobs
-    from pipeline.audit.ledgers import Book, Entry, Evidence, Looked
+    from pipeline.audit.books import Applied, Entry, Looked
     from pipeline.plan import Plan
     from pipeline.record.chain import Event
     from pipeline.record.replay import Run
@@ -60,7 +71,7 @@ class Targets:
             keys = self._store.names(name)
             contents = self._store.read_each(f"{name}/{key}" for key in keys)
             objects = {key: data or b"" for key, data in zip(keys, contents, strict=True)}
-            self._books[name], self._lengths[name] = ledgers.examine(name, objects, self._trust), len(keys)
+            self._books[name], self._lengths[name] = examine(name, objects, self._trust), len(keys)
         return self._books[name]
 
     @property
@@ -77,15 +88,13 @@ class Targets:
     def verify(self, run: Run, plan: Plan, events: Mapping[str, tuple[Event, ...]]) -> Judged:
         """Verify what the ledgers say of one run, and the run of them. `events` are those of each attempt."""
         judged = Judged()
-        books = [
-            self.book(name) for name in sorted({ledgers.ledger_of(each) or "" for each in plan.stages.values()} - {""})
-        ]
+        books = [self.book(name) for name in sorted({ledger_of(each) or "" for each in plan.stages.values()} - {""})]
         evidence = self._evidence(run, plan, events, books, judged.findings)
         for book in books:
             judged.findings += self._history(book)
             with reading(book.name, judged.findings):
                 at_opening = [(run.data.get("ledgers") or {}).get(book.name)]
-                judged.findings += ledgers.seen_so_far(book, run, "the opening", at_opening)
+                judged.findings += seen_so_far(book, run, "the opening", at_opening)
             for entry in _of_run(book, run.id):
                 judged.findings += _entry(book, entry, evidence)
                 with reading(book.key(entry), judged.findings):
@@ -93,18 +102,18 @@ class Targets:
                         people = [str(each["person"]) for each in entry.event.data["approvals"]]
                         judged.approved_by[str(entry.event.data["stage"])] = people
                         judged.ledgers = sorted({*judged.ledgers, book.name})
-            judged.findings += ledgers.not_reviewed(book, run.id)
+            judged.findings += approvals.not_reviewed(book, run.id)
             for attempt in (each for attempts in run.attempts.values() for each in attempts):
                 stage = plan.stages.get(attempt.stage)
-                if stage is None or ledgers.ledger_of(stage) != book.name:
+                if stage is None or ledger_of(stage) != book.name:
                     continue
                 with reading(book.name, judged.findings):
                     seen = [each.data["ledger"] for each in events[attempt.name] if each.type == chain.GATE_LOOKED_AT]
-                    judged.findings += ledgers.seen_so_far(book, run, attempt.name, seen)
-                    judged.findings += ledgers.held_up(book, attempt, events[attempt.name], evidence)
+                    judged.findings += seen_so_far(book, run, attempt.name, seen)
+                    judged.findings += holds.held_up(book, attempt, events[attempt.name], evidence)
                     if attempt.name in evidence.looks:
-                        judged.findings += ledgers.accounted(book, attempt, evidence)
-        judged.findings += ledgers.rejected(run, events)
+                        judged.findings += intents.accounted(book, attempt, evidence)
+        judged.findings += approvals.rejected(run, events)
         return judged
 
     def rest(self) -> list[Finding]:
@@ -121,14 +130,14 @@ class Targets:
         return found
 
     def _history(self, book: Book) -> list[Finding]:
-        """Rules 1 to 3: the chain, and who changed which rules."""
+        """A ledger by itself: the chain, who changed which rules, and who reviewed what."""
         if book.name not in self._histories:
             found = list(book.findings)
             for entry in book.entries:
                 if entry.event.type in (ledger.TARGET_ENROLLED, ledger.RULES_CHANGED):
-                    found += ledgers.rule_changes(book, entry)
+                    found += approvals.rule_changes(book, entry)
                 if entry.event.type == ledger.GLASS_REVIEWED:
-                    found += ledgers.reviewed(book, entry, self._document(book, entry, found))
+                    found += approvals.reviewed(book, entry, self._document(book, entry, found))
                 if entry.event.type == ledger.RULES_CHANGED and entry.event.data.get("kind") == "weaker":
                     found += self._weakened(book, entry)
             self._histories[book.name] = found
@@ -157,23 +166,23 @@ class Targets:
         except TowpathError as error:
             return [broken(key, f"rests on run {run_id}, which does not hold: {error.message}")]
         evidence = self._evidence(run, plan, events, [book], found)
-        return found + ledgers.weakened(book, entry, evidence)
+        return found + approvals.weakened(book, entry, evidence)
 
     def _evidence(
         self, run: Run, plan: Plan, events: Mapping[str, tuple[Event, ...]], books: list[Book], found: list[Finding]
     ) -> Evidence:
         looked: dict[str, tuple[Looked, ...]] = {}
-        applied: dict[str, ledgers.Applied | None] = {}
+        applied: dict[str, Applied | None] = {}
         for name, each in events.items():
             with reading(runs.chain_name(run.id, name), found):
-                applied[name] = ledgers.applied(each, plan.stages[name.rpartition(".")[0]].kind)
-                if seen := tuple(ledgers.looks(each)):
+                applied[name] = what_came_of(each, plan.stages[name.rpartition(".")[0]].kind)
+                if seen := tuple(looks(each)):
                     looked[name] = seen
         documents: dict[str, bytes] = {}
         wanted = {each.subject for seen in looked.values() for each in seen}
         for book in books:
             with reading(book.name, found):
-                wanted |= set(ledgers.origin(book, run))
+                wanted |= set(origins(book, run))
         for entry in (entry for book in books for entry in _of_run(book, run.id)):
             wanted.add(str(entry.event.data.get("subject") or ""))
             glass = (entry.event.data.get("break_glass") or {}).get("statements", [])
@@ -193,7 +202,7 @@ class Targets:
             if sha256:
                 subjects[sha256] = self._blobs.json(sha256, f"a subject of run {run.id}", found)
         opened, inbox = self._opened(run, books, found), self._inbox(run, books)
-        return ledgers.Evidence(run, plan, looked, applied, documents, subjects, opened, inbox)
+        return Evidence(run, plan, looked, applied, documents, subjects, opened, inbox)
 
     def _inbox(self, run: Run, books: list[Book]) -> dict[str, tuple[decide.Received, ...]]:
         """Read what lies in the inbox for the stages that the ledgers say were let through. It is a stranger's."""
@@ -214,7 +223,7 @@ class Targets:
         opened: dict[str, order.Opened] = {}
         for book in books:
             with reading(book.name, found):
-                for made in ledgers.since_opened(book, run):
+                for made in since_opened(book, run):
                     if other := runs.opened(self._store, made.run, made.opening):
                         opened[made.opening] = order.of(other, book.name)
         return opened
@@ -222,10 +231,10 @@ class Targets:
 
 def _entry(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
     if entry.event.type == ledger.DEPLOYMENT_INTENDED:
-        return ledgers.intended(book, entry, evidence)
+        return intents.intended(book, entry, evidence)
     if entry.event.type == ledger.DEPLOYMENT_RESUMED:
-        return ledgers.resumed(book, entry, evidence)
-    return ledgers.outcome(book, entry, evidence) if entry.event.type == ledger.DEPLOYMENT_FINISHED else []
+        return intents.resumed(book, entry, evidence)
+    return intents.outcome(book, entry, evidence) if entry.event.type == ledger.DEPLOYMENT_FINISHED else []
 
 
 def _of_run(book: Book, run_id: str) -> Iterator[Entry]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import common
+from pipeline.cli import common, proposals, showing, signing
 from pipeline.errors import Blocked, Rejected, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pipeline.gates.rules import Keys
+    from pipeline.cli.signing import Signer
     from pipeline.gating import Gate
     from pipeline.plan import Plan
     from pipeline.record.ledger import Ledger
@@ -35,15 +34,7 @@ _REVIEW_COUNTS = timedelta(days=30)
     "--waive", metavar="LIST", help="What is not to count this once: approvals, window, scan, with commas between."
 )
 @click.option("--review", is_flag=True, help="Review that the glass was broken for STAGE of RUN, by somebody else.")
-@click.option("--reason", metavar="TEXT", help="Why. It is part of what you sign.")
-@click.option(
-    "--sign-with", metavar="KEY", help="The SSH key. Default: one of yours that counts, in the agent or ~/.ssh."
-)
-@click.option("--as", "person", metavar="PERSON", help="Who you are, if your keys do not tell.")
-@click.option(
-    "--expires", default="1h", show_default=True, help="For how long it counts, at most: 30m, 8h; 24h at most."
-)
-@click.option("--yes", is_flag=True, help="Do not ask, on a terminal, whether this is really meant.")
+@signing.options(reason=False, expires="1h", examples="30m, 8h; 24h at most")
 @common.project
 @common.store
 @common.key
@@ -61,7 +52,7 @@ def break_glass(run_id: str | None, stage: str | None, *, waive: str | None, rev
         _list(asked)
     elif stage is None:
         raise UsageError("which stage of the run is meant is not said", hint=f"towpath break-glass {run_id} STAGE ...")
-    elif asked.reason is None or (waive is None) == (not review):
+    elif asked.signer.reason is None or (waive is None) == (not review):
         hint = (
             f"towpath break-glass {run_id} {stage} --waive approvals --reason TEXT, or with --review instead of --waive"
         )
@@ -76,11 +67,7 @@ def break_glass(run_id: str | None, stage: str | None, *, waive: str | None, rev
 class _Asked:
     """What was said on the command line, beside the run and the stage."""
 
-    reason: str | None
-    sign_with: str | None
-    person: str | None
-    expires: str
-    yes: bool
+    signer: Signer
     project: str
     store: str | None
     key: str | None
@@ -103,38 +90,37 @@ def _waived(text: str) -> list[str]:
 
 
 def _break(asked: _Asked, run_id: str, name: str, waives: list[str]) -> None:
-    from pipeline.cli import approve
     from pipeline.gates import statements
 
     store, trust = asked.opened()
-    lasts = approve.duration(asked.expires)
-    run, plan = approve.load(store, common.find_run(store, run_id))
+    lasts = asked.signer.lasts
+    run, plan = proposals.load(store, common.find_run(store, run_id))
     common.known(plan, (name,))
     stage, gate = plan.stages[name], _proposed(store, run, plan, name, trust)
     _refuse_to_sign(run, name, gate)
     if not asked.as_json:
-        approve.print_proposal(run, stage, gate)
-    now = datetime.now(UTC)
-    document, who = _sign(
-        asked,
+        showing.print_proposal(proposals.Proposed(run, stage, gate))
+    document, who = signing.sign(
+        asked.signer,
         "break-glass",
         gate.judged_by.glass,
-        f"break the glass for {name}, which waives {', '.join(waives)},",
+        question=f"break the glass for {name}, which waives {', '.join(waives)},",
+        may="do this",
+        ask=not asked.as_json,
+        lasts=lasts,
         run=run.id,
-        covers=[statements.Covered(name, approve.target_of(stage), gate.digest)],
-        made_at=now,
-        expires_at=now + timedelta(seconds=lasts),
+        covers=[statements.Covered(name, proposals.target_of(stage), gate.digest)],
         seen=[run.head.as_json()],
         waives=waives,
     )
-    key = _put(store, run.id, name, document)
+    _, key = signing.put(store, run.id, [name], document)
     after = _proposed(store, run, plan, name, trust)
     told = {"run": run.id, "stage": name, "person": who, "waives": waives, "document": f"{store.location}/{key}"}
     if asked.as_json:
         common.print_json({**told, "state": after.state, "reasons": after.reasons, "waived": sorted(after.waived)})
         return
     click.echo(f"\n{who}: breaking the glass is signed and in the inbox:\n  {told['document']}")
-    approve.print_gate(run, stage, after)
+    showing.print_gate(proposals.Proposed(run, stage, after))
     click.echo(f"  towpath resume {run.id}")
     click.echo(f"  somebody else, afterwards: towpath break-glass {run.id} {name} --review --reason '...'")
 
@@ -174,13 +160,12 @@ def _refuse_to_sign(run: Run, name: str, gate: Gate) -> None:
 
 def _review(asked: _Asked, run_id: str, name: str) -> None:
     from pipeline import gating, reviews
-    from pipeline.cli import approve
     from pipeline.cli.progress import plain
     from pipeline.gates import decide, rules, statements
     from pipeline.record import ledger
 
     store, trust = asked.opened()
-    run, plan = approve.load(store, common.find_run(store, run_id))
+    run, plan = proposals.load(store, common.find_run(store, run_id))
     common.known(plan, (name,))
     stage = plan.stages[name]
     book = ledger.read(store, gating.ledger_name(stage), trust) if stage.rules else ledger.Ledger("")
@@ -194,25 +179,26 @@ def _review(asked: _Asked, run_id: str, name: str) -> None:
         click.echo(plain(_text(book, glass)))
     excluded = decide.not_reviewers(in_force, glass)
     able = {who: keys for who, keys in decide.reviewers(in_force).items() if who not in excluded}
-    if asked.person in excluded:
-        raise UsageError(f"{asked.person!r} cannot review this: {excluded[asked.person]}")
+    if asked.signer.person in excluded:
+        who = asked.signer.person
+        raise UsageError(f"{who!r} cannot review this: {excluded[who]}")
     subject = next(
         each.data["subject"] for each in reversed(list(ledger.intended(book.events))) if each.data["run"] == run.id
     )
-    now = datetime.now(UTC)
-    document, who = _sign(
-        asked,
+    document, who = signing.sign(
+        asked.signer,
         "review",
         able,
-        f"say that you have reviewed {name} of run {run.id}",
+        question=f"say that you have reviewed {name} of run {run.id}",
+        may="do this",
+        ask=not asked.as_json,
+        lasts=_REVIEW_COUNTS,
         run=run.id,
-        covers=[statements.Covered(name, approve.target_of(stage), subject)],
-        made_at=now,
-        expires_at=now + _REVIEW_COUNTS,
+        covers=[statements.Covered(name, proposals.target_of(stage), subject)],
         seen=[book.head.as_json()] if book.head else [],
         of=of,
     )
-    key = _put(store, run.id, name, document)
+    _, key = signing.put(store, run.id, [name], document)
     own = common.runner_key(asked.key)
     if ledger.may_write(book, own, trust):
         book = reviews.take_up(store, book.name, own, trust)
@@ -227,34 +213,6 @@ def _review(asked: _Asked, run_id: str, name: str) -> None:
         if done
         else "whoever deploys there next, or reviews with a gate's key, writes it into the ledger"
     )
-
-
-def _sign(asked: _Asked, decision: Any, able: Mapping[str, Keys], what: str, **said: Any) -> tuple[bytes, str]:
-    """Have one of the able sign, and give the document and the person."""
-    from pipeline.gates import sshkeys, sshsig, statements
-
-    keys = frozenset(key for who, theirs in able.items() if asked.person in (None, who) for key in theirs)
-    with sshsig.chosen(Path(asked.sign_with).expanduser() if asked.sign_with else None, keys) as (path, public):
-        owners = [who for who, theirs in able.items() if public in theirs and asked.person in (None, who)]
-        if not owners:
-            hint = f"Who may: {', '.join(sorted(able)) or 'nobody'}"
-            raise UsageError(f"{sshkeys.fingerprint(public)} is no key of anybody who may do this", hint=hint)
-        ask = not asked.yes and not asked.as_json and sys.stdin.isatty()
-        if ask and not click.confirm(f"\n{what} as {owners[0]}?", err=True):
-            raise click.Abort
-        statement = statements.make(decision, person=owners[0], reason=asked.reason or "", **said)
-        signature = sshsig.sign(statement, statements.namespace(decision), path)
-    return statements.seal_up(statement, signature), owners[0]
-
-
-def _put(store: Store, run_id: str, stage: str, document: bytes) -> str:
-    from pipeline import gating
-    from pipeline.gates import statements
-    from pipeline.record import digest
-
-    key = gating.document_key(run_id, stage, digest.of_bytes(statements.open_up(document)[0]))
-    store.put_new(key, document)
-    return key
 
 
 def _list(asked: _Asked) -> None:

@@ -6,6 +6,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # Only some tests: make test TEST="tests/unit/pipeline -k replay"
 TEST ?= tests
+# How many processes run them; with 0 it is the one that pytest is, where a debugger works.
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 BIN := .venv/bin
 
 .PHONY: help
@@ -25,14 +28,14 @@ demo: engine ## Run the example pipeline from source to production, on this mach
 	@scripts/demo
 
 .PHONY: test
-test: engine ## Run the tests, cheap ones first; TEST="tests/unit -k name" runs some
+test: engine ## Run the tests, cheap ones first; TEST="tests/unit -k name" runs some, JOBS=4 in four processes
 	@scripts/test-tools
-	$(BIN)/python -m pytest $(TEST)
+	$(PYTEST) $(TEST)
 
 .PHONY: chaos
 chaos: engine ## Kill the runner at every fault point there is, go on, and compare with an undisturbed run; takes an hour
 	@scripts/test-tools
-	EVERY_POINT=1 $(BIN)/python -m pytest tests/chaos
+	EVERY_POINT=1 $(PYTEST) tests/chaos
 
 .PHONY: live
 live: engine ## Run the end-to-end test on the real AWS account that TOWPATH_LIVE_ACCOUNT and TOWPATH_LIVE_REGION name

@@ -265,7 +265,7 @@ def _serving(asked: runnable.Asked, most: int) -> Iterator[_Served]:
 
 def _until_ended(asked: runnable.Asked, served: _Served, apis: list[HttpApi], *, watch: bool) -> None:
     """Wait for Ctrl-C, or for being asked to end: that is how a server is ended, and no error."""
-    with suppress(KeyboardInterrupt, Interrupted):
+    with suppress(KeyboardInterrupt):
         if watch:
             from stages.local.watch import changes
 
@@ -342,15 +342,21 @@ def _context(text: str | None) -> str:
         raise UsageError(f"--client-context is no JSON: {error}") from error
 
 
+class _Terminated(KeyboardInterrupt):
+    """As after Ctrl-C, so that whoever bears with other errors does not bear with this."""
+
+
 @contextmanager
 def _terminated() -> Iterator[None]:
     """End as after Ctrl-C when asked to end, so that containers are removed."""
 
     def end(*_: object) -> None:
-        raise Interrupted("terminated", code=143)
+        raise _Terminated
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except _Terminated as error:
+        raise Interrupted("terminated", code=143) from error
     finally:
         signal.signal(signal.SIGTERM, before)

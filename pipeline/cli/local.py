@@ -72,7 +72,7 @@ def invoke(
     from stages.runtime.model import Call
 
     asked = runnable.asked(runnable.with_configuration(options, "local_invoke"))
-    call = Call(runnable.read_json(event, "the event") if event else b"{}", client_context=_context(client_context))
+    call = Call(runnable.read_event(event) if event else b"{}", client_context=_context(client_context))
     console = Console(sys.stderr.buffer)
     with runnable.told(), _terminated():
         if asked.build:
@@ -336,8 +336,10 @@ def _answer(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _context(text: str | None) -> str:
+    from stages.local import documents
+
     try:
-        return json.dumps(json.loads(text)) if text else ""
+        return json.dumps(documents.read(text)) if text else ""
     except ValueError as error:
         raise UsageError(f"--client-context is no JSON: {error}") from error
 

@@ -165,7 +165,7 @@ def find(asked: Asked, name: str | None = None, image: str | None = None, *, eve
     chosen = application.functions if every else [functions.choose(application, name)]
     file = asked.variables
     ids = [each.id for each in application.functions]
-    given = variables.read(read_json(file, "the variables"), file, ids) if file else {}
+    given = variables.read(read(file, "the variables"), file, ids) if file else {}
     configured = [
         functions.configure(application, each, place, variables.given_for(each.id, given, file)) for each in chosen
     ]
@@ -210,18 +210,30 @@ def changes(asked: Asked, found: Found) -> list[str]:
     return [f"{name} has changed since run {found.built.run} built it: --build builds it first" for name in changed]
 
 
-def read_json(file: str, what: str) -> bytes:
-    """Read JSON from a file, or from standard input. Raises UsageError."""
+def read(file: str, what: str) -> bytes:
+    """Read a file, or standard input. Raises UsageError."""
     try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        json.loads(data)
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {what}: {error.strerror}", where=file) from error
+
+
+def read_event(file: str) -> bytes:
+    """Read an event from a file, or from standard input. Raises UsageError."""
+    from stages.local import documents
+
+    data = read(file, "the event")
+    where = "standard input" if file == "-" else file
+    try:
+        event = documents.event(data)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"the event is no JSON: {error.msg}", where=f"{where}:{error.lineno}:{error.colno}") from error
     except ValueError as error:
-        at = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        where = "standard input" if file == "-" else file
-        raise UsageError(f"{what} is no JSON: {error}", where=f"{where}{at}") from error
-    return data
+        raise UsageError(f"the event is no JSON: {error}", where=where) from error
+    if len(event) > documents.SYNCHRONOUS_BYTES:
+        text = f"the event has {len(event):,} bytes, and Lambda takes {documents.SYNCHRONOUS_BYTES:,}"
+        raise UsageError(text, where=where, hint="Keep what is large in S3, and name it in the event.")
+    return event
 
 
 @contextmanager

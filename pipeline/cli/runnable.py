@@ -164,10 +164,12 @@ def find(asked: Asked, name: str | None = None, image: str | None = None, *, eve
     application = functions.load(asked.project, asked.template, place)
     chosen = application.functions if every else [functions.choose(application, name)]
     file = asked.variables
-    ids = [each.id for each in application.functions]
-    given = variables.read(read(file, "the variables"), file, ids) if file else {}
+    named = {each.id: functions.stated_name(application, each) for each in application.functions}
+    known = [each for each in (*named, *named.values()) if each]
+    given = variables.read(read(file, "the variables"), file, known) if file else {}
     configured = [
-        functions.configure(application, each, place, variables.given_for(each.id, given, file)) for each in chosen
+        functions.configure(application, each, place, variables.given_for(each.id, given, file, named=named[each.id]))
+        for each in chosen
     ]
     built = _built(asked, chosen) if image is None else None
     documents = built.images if built else None

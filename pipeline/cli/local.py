@@ -36,7 +36,7 @@ def local() -> None:
     """Run functions on this machine, in containers of the images that were built, as Lambda runs them."""
 
 
-@local.command()
+@local.command(cls=runnable.Command)
 @click.argument("function", required=False)
 @click.option("-e", "--event", metavar="FILE", help="The event, as JSON; - reads standard input. Default: {}")
 @click.option("--image", metavar="IMAGE", help="Run this image: an id, a name, or HOST/NAME@sha256:... of a registry.")
@@ -122,7 +122,7 @@ def _serves(port: int, most: int = 10) -> Callable[[Callable[..., Any]], Callabl
     return decorate
 
 
-@local.command("start-lambda")
+@local.command("start-lambda", cls=runnable.Command)
 @_serves(3001)
 def start_lambda(*, most: int, watch: bool, **options: Any) -> None:
     """Serve Lambda's own endpoint, for `aws lambda invoke --endpoint-url http://127.0.0.1:3001` and SDKs. Ctrl-C ends it.
@@ -140,7 +140,7 @@ def start_lambda(*, most: int, watch: bool, **options: Any) -> None:
         _until_ended(asked, served, [], watch=watch)
 
 
-@local.command("start-api")
+@local.command("start-api", cls=runnable.Command)
 @_serves(3000)
 def start_api(*, most: int, watch: bool, **options: Any) -> None:
     """Serve the template's APIs: events of type Api and HttpApi, OpenAPI bodies and function URLs. Ctrl-C ends it.

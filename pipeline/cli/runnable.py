@@ -24,6 +24,18 @@ if TYPE_CHECKING:
     from stages.local.images import Wanted
     from stages.template import Application, Function
 
+class Command(click.Command):
+    """A command whose parameter overrides are given as SAM takes them: all values after one option, or one after each.
+
+    What has no = is the function.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from pipeline.cli.settings import spread
+
+        return super().parse_args(ctx, spread(args, frozenset({"--parameter-overrides"}), lambda word: "=" in word))
+
+
 TEMPLATES = ("template.yaml", "template.yml", "template.json")
 
 
@@ -68,7 +80,7 @@ def asks(command: Callable[..., Any]) -> Callable[..., Any]:
             *("--parameter-overrides", "overrides"),
             multiple=True,
             metavar="NAME=VALUE",
-            help="A value for a parameter of the template; may be repeated.",
+            help="Values for parameters of the template, as AWS SAM CLI takes them.",
         ),
         click.option("--build", is_flag=True, help="Build what changed first."),
         click.option(
@@ -128,7 +140,10 @@ def _read(name: str, value: Any, where: str) -> Any:
     from pipeline import samconfig
 
     if name == "parameter_overrides":
-        return tuple(f"{key}={each}" for key, each in samconfig.pairs(value, name).items())
+        try:
+            return samconfig.pairs(value, name)
+        except UsageError as error:
+            raise UsageError(error.message, where=where, hint=error.hint) from error
     if name == "port":
         if not isinstance(value, int) or not 0 <= value <= 65_535:
             raise UsageError(f"port must be a number from 0 to 65,535, not {value!r}", where=where)
@@ -140,18 +155,14 @@ def _read(name: str, value: Any, where: str) -> Any:
 
 def asked(options: dict[str, Any]) -> Asked:
     """Give the options by name. Raises UsageError."""
+    from pipeline import samconfig
+
     project = Path(options["project"]).absolute()
     template = options["template"] or next((each for each in TEMPLATES if (project / each).is_file()), None)
     if template is None:
         hint = "Name it: --template FILE, from the project's folder. A project elsewhere: --project FOLDER"
         raise UsageError(f"there is no {TEMPLATES[0]} in {project}", hint=hint)
-    overrides = {}
-    for each in options["overrides"]:
-        name, equals, value = each.partition("=")
-        if not equals or not name:
-            hint = "Write: --parameter-overrides NAME=VALUE"
-            raise UsageError(f"--parameter-overrides {each!r} has no value", hint=hint)
-        overrides[name] = value
+    overrides = samconfig.pairs(options["overrides"], "--parameter-overrides")
     rest = {name: options[name] for name in ("store", "variables", "region", "profile", "build")}
     return Asked(project=project, template=template, overrides=overrides, **rest)
 

@@ -206,7 +206,7 @@ MISTAKES: list[tuple[tuple[str, ...], str, str]] = [
     (("invoke", "--image", "Not/An:Image:x"), "names no image", ""),
     (("invoke", "--image", "towpath-test:gone"), "the engine does not have the image", "towpath build"),
     (("invoke", "--env-vars", "vars.json"), "the template has no function 'Helo'", "Did you mean Hello?"),
-    (("invoke", "--parameter-overrides", "Stage"), "has no value", "NAME=VALUE"),
+    (("invoke", "--parameter-overrides", "Stage"), "a part of it is not Name=value", "in quotes"),
     (("invoke", "--template", "other.yaml"), "other.yaml", "path from the project's root"),
     (("start-api", "--port", "0"), "the template has no API", "start-lambda"),
 ]

@@ -136,7 +136,7 @@ def start_lambda(*, most: int, watch: bool, **options: Any) -> None:
     asked, host, port = runnable.asked(options), options["host"] or "127.0.0.1", _first(options["port"], 3001)
     with _serving(asked, most) as served:
         server = Server(host, port, LambdaApi(served.service).answer)
-        served.console.say(f"Lambda answers at {server.url} (Ctrl-C ends it)")
+        served.console.say("\n".join([f"Lambda answers at {server.url}", *_callable(served), "Ctrl-C ends it."]))
         _until_ended(asked, served, [], watch=watch)
 
 
@@ -213,6 +213,13 @@ def _pairs(options: tuple[str, ...]) -> dict[str, str]:
 
 def _first(given: int | None, default: int) -> int:
     return default if given is None else given
+
+
+def _callable(served: _Served) -> Iterator[str]:
+    """Name the functions that can be called."""
+    for each, _ in served.found.functions:
+        other = f"  or {each.runnable.name}" if each.runnable.name != each.id else ""
+        yield f"  {each.id}{other}"
 
 
 def _described(api: Api, url: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stages.local.images import Wanted
     from stages.template import Application, Function
 
+
 class Command(click.Command):
     """A command whose parameter overrides are given as SAM takes them: all values after one option, or one after each.
 

@@ -168,7 +168,9 @@ def _remedy(error: Exception) -> str:
             "This user may not use the engine's socket: add the user to the group `docker`, or use a rootless engine."
         )
     if isinstance(error, TimeoutError):
-        return f"It listens, and has said nothing for {LOOK_TIMEOUT_S} s: start it anew (`sudo systemctl restart docker`)."
+        return (
+            f"It listens, and has said nothing for {LOOK_TIMEOUT_S} s: start it anew (`sudo systemctl restart docker`)."
+        )
     if isinstance(error, FileNotFoundError):
         return f"{start}, or set DOCKER_HOST to where one listens."
     return f"{start}, or correct DOCKER_HOST."

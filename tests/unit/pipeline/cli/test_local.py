@@ -21,7 +21,8 @@ def test_who_bears_with_errors_does_not_bear_with_being_asked_to_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [["A=1 B='x y'"], ["A=1", "B='x y'"], ["ParameterKey=A,ParameterValue=1", "ParameterKey=B,ParameterValue='x y'"]]
+    "given",
+    [["A=1 B='x y'"], ["A=1", "B='x y'"], ["ParameterKey=A,ParameterValue=1", "ParameterKey=B,ParameterValue='x y'"]],
 )
 def test_parameters_are_overridden_in_every_form_of_sams(given: list[str], tmp_path: Path) -> None:
     (tmp_path / "template.yaml").touch()

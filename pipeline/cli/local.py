@@ -36,7 +36,7 @@ def local() -> None:
     """Run functions on this machine, in containers of the images that were built, as Lambda runs them."""
 
 
-@local.command(cls=runnable.Command)
+@local.command(cls=runnable.Command, short_help="Run a function once.")
 @click.argument("function", required=False)
 @click.option("-e", "--event", metavar="FILE", help="The event, as JSON; - reads standard input. Default: {}")
 @click.option("--image", metavar="IMAGE", help="Run this image: an id, a name, or HOST/NAME@sha256:... of a registry.")
@@ -122,7 +122,7 @@ def _serves(port: int, most: int = 10) -> Callable[[Callable[..., Any]], Callabl
     return decorate
 
 
-@local.command("start-lambda", cls=runnable.Command)
+@local.command("start-lambda", cls=runnable.Command, short_help="Serve functions as Lambda does, for SDKs.")
 @_serves(3001)
 def start_lambda(*, most: int, watch: bool, **options: Any) -> None:
     """Serve Lambda's own endpoint, for `aws lambda invoke --endpoint-url http://127.0.0.1:3001` and SDKs. Ctrl-C ends it.
@@ -140,7 +140,7 @@ def start_lambda(*, most: int, watch: bool, **options: Any) -> None:
         _until_ended(asked, served, [], watch=watch)
 
 
-@local.command("start-api", cls=runnable.Command)
+@local.command("start-api", cls=runnable.Command, short_help="Serve the template's HTTP APIs.")
 @_serves(3000)
 def start_api(*, most: int, watch: bool, **options: Any) -> None:
     """Serve the template's APIs: events of type Api and HttpApi, OpenAPI bodies and function URLs. Ctrl-C ends it.
@@ -166,12 +166,17 @@ def start_api(*, most: int, watch: bool, **options: Any) -> None:
         for index, each in enumerate(answering):
             server = Server(host, port and port + index, each.answer)
             each.port = int(server.server_address[1])
-            served.console.say(_described(each.api, server.url))
+            each.url = server.url
+            served.console.say(_described(each.api, each.url))
         served.console.say("Ctrl-C ends it.")
         _until_ended(asked, served, answering, watch=watch)
 
 
-@local.command("generate-event", context_settings={"ignore_unknown_options": True})
+@local.command(
+    "generate-event",
+    short_help="Print an event as an AWS service sends it.",
+    context_settings={"ignore_unknown_options": True},
+)
 @click.argument("source", required=False)
 @click.argument("type_", metavar="TYPE", required=False)
 @click.argument("options", metavar="[--OPTION VALUE]...", nargs=-1, type=click.UNPROCESSED)
@@ -233,9 +238,9 @@ def _described(api: Api, url: str) -> str:
     return "\n".join(lines)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Served:
-    """What a server serves, and all that it takes to serve something else."""
+    """What a server serves now, and all that it takes to serve something else."""
 
     service: Service
     found: runnable.Found
@@ -276,7 +281,7 @@ def _until_ended(asked: runnable.Asked, served: _Served, apis: list[HttpApi], *,
         if watch:
             from stages.local.watch import changes
 
-            for _ in changes(asked.project, served.found.application):
+            for _ in changes(asked.project, lambda: served.found.application):
                 _renew(asked, served, apis)
         threading.Event().wait()
 
@@ -292,17 +297,24 @@ def _renew(asked: runnable.Asked, served: _Served, apis: list[HttpApi]) -> None:
         for configured, wanted in found.functions:
             new = served.ready(configured, wanted)
             if served.service.differs(configured.id, new):
+                known = served.service.knows(configured.id)
                 wrong = served.service.swap(configured.id, new)
                 if wrong is None:
-                    say(f"{configured.id} has been swapped")
+                    say(f"{configured.id} {'has been swapped' if known else 'can be called now'}")
                 else:
                     say(f"{configured.id} does not start, so what ran before still does: {console.error_of(wrong)[1]}")
         renewed = {each.name: each for each in routes.read(found.application)[0]}
     except (StageError, TowpathError) as error:
         say(f"what ran before still does: {error}")
         return
+    served.found = found
     for each in apis:
-        each.api = renewed.get(each.api.name, each.api)
+        new_api = renewed.pop(each.api.name, each.api)
+        if new_api.routes != each.api.routes:
+            say(_described(new_api, each.url))
+        each.api = new_api
+    if apis and renewed:
+        say(f"note: new APIs are served once this command is started again: {', '.join(renewed)}")
 
 
 def _tell_changes(asked: runnable.Asked, found: runnable.Found, say: Callable[[str], None]) -> None:

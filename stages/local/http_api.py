@@ -37,6 +37,7 @@ class HttpApi:
     def __init__(self, api: Api, service: Service) -> None:
         self.api = api
         self.port = 0
+        self.url = ""
         self._service = service
 
     def answer(self, request: Request, reply: Reply) -> None:

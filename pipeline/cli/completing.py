@@ -106,6 +106,35 @@ def _environments(context: click.Context) -> list[str]:
     return list(_section(context, "environments"))
 
 
+def _functions(context: click.Context) -> list[str]:
+    """The image functions of the template, as it is written."""
+    import yaml
+
+    from pipeline.cli.runnable import TEMPLATES
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # as below
+        pass
+
+    Loader.add_multi_constructor("!", lambda *_: None)
+    project = _project(context)
+    named = context.params.get("template")
+    file = project / named if named else next(each for each in map(project.joinpath, TEMPLATES) if each.is_file())
+    resources = yaml.load(_text(file), Loader)["Resources"]  # noqa: S506 - it is a safe one
+    return [name for name, each in resources.items() if each.get("Properties", {}).get("PackageType") == "Image"]
+
+
+def _sources(_: click.Context) -> list[str]:
+    from stages.local import events
+
+    return sorted({each.source for each in events.kinds()})
+
+
+def _types(context: click.Context) -> list[str]:
+    from stages.local import events
+
+    return [each.type for each in events.kinds() if each.source == context.params.get("source")]
+
+
 def _section(context: click.Context, name: str) -> dict[str, Any]:
     """A section of the definition as it is written, a file that it includes put in."""
     import yaml
@@ -139,5 +168,8 @@ _OFFERED: dict[tuple[str | None, str | None], Callable[[click.Context], Iterable
     (None, "environment"): _environments,
     (None, "environments"): _environments,
     (None, "other"): _environments,
+    ("invoke", "function"): _functions,
+    ("generate-event", "source"): _sources,
+    ("generate-event", "type_"): _types,
 }
 """What is offered for a parameter, by its command, or in every command, and its name."""

@@ -139,7 +139,7 @@ def init(
     _tell(folder, sorted(files), [other] if architecture != _machine() else [], as_json=as_json)
 
 
-@init.command("function")
+@init.command("function", short_help="Add a function to a project that is there.")
 @click.argument("name")
 @_runtime
 @_api

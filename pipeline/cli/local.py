@@ -36,7 +36,7 @@ def local() -> None:
     """Run functions on this machine, in containers of the images that were built, as Lambda runs them."""
 
 
-@local.command()
+@local.command(cls=runnable.Command, short_help="Run a function once.")
 @click.argument("function", required=False)
 @click.option("-e", "--event", metavar="FILE", help="The event, as JSON; - reads standard input. Default: {}")
 @click.option("--image", metavar="IMAGE", help="Run this image: an id, a name, or HOST/NAME@sha256:... of a registry.")
@@ -72,7 +72,7 @@ def invoke(
     from stages.runtime.model import Call
 
     asked = runnable.asked(runnable.with_configuration(options, "local_invoke"))
-    call = Call(runnable.read_json(event, "the event") if event else b"{}", client_context=_context(client_context))
+    call = Call(runnable.read_event(event) if event else b"{}", client_context=_context(client_context))
     console = Console(sys.stderr.buffer)
     with runnable.told(), _terminated():
         if asked.build:
@@ -122,7 +122,7 @@ def _serves(port: int, most: int = 10) -> Callable[[Callable[..., Any]], Callabl
     return decorate
 
 
-@local.command("start-lambda")
+@local.command("start-lambda", cls=runnable.Command, short_help="Serve functions as Lambda does, for SDKs.")
 @_serves(3001)
 def start_lambda(*, most: int, watch: bool, **options: Any) -> None:
     """Serve Lambda's own endpoint, for `aws lambda invoke --endpoint-url http://127.0.0.1:3001` and SDKs. Ctrl-C ends it.
@@ -136,11 +136,11 @@ def start_lambda(*, most: int, watch: bool, **options: Any) -> None:
     asked, host, port = runnable.asked(options), options["host"] or "127.0.0.1", _first(options["port"], 3001)
     with _serving(asked, most) as served:
         server = Server(host, port, LambdaApi(served.service).answer)
-        served.console.say(f"Lambda answers at {server.url} (Ctrl-C ends it)")
+        served.console.say("\n".join([f"Lambda answers at {server.url}", *_callable(served), "Ctrl-C ends it."]))
         _until_ended(asked, served, [], watch=watch)
 
 
-@local.command("start-api")
+@local.command("start-api", cls=runnable.Command, short_help="Serve the template's HTTP APIs.")
 @_serves(3000)
 def start_api(*, most: int, watch: bool, **options: Any) -> None:
     """Serve the template's APIs: events of type Api and HttpApi, OpenAPI bodies and function URLs. Ctrl-C ends it.
@@ -166,12 +166,17 @@ def start_api(*, most: int, watch: bool, **options: Any) -> None:
         for index, each in enumerate(answering):
             server = Server(host, port and port + index, each.answer)
             each.port = int(server.server_address[1])
-            served.console.say(_described(each.api, server.url))
+            each.url = server.url
+            served.console.say(_described(each.api, each.url))
         served.console.say("Ctrl-C ends it.")
         _until_ended(asked, served, answering, watch=watch)
 
 
-@local.command("generate-event", context_settings={"ignore_unknown_options": True})
+@local.command(
+    "generate-event",
+    short_help="Print an event as an AWS service sends it.",
+    context_settings={"ignore_unknown_options": True},
+)
 @click.argument("source", required=False)
 @click.argument("type_", metavar="TYPE", required=False)
 @click.argument("options", metavar="[--OPTION VALUE]...", nargs=-1, type=click.UNPROCESSED)
@@ -215,6 +220,13 @@ def _first(given: int | None, default: int) -> int:
     return default if given is None else given
 
 
+def _callable(served: _Served) -> Iterator[str]:
+    """Name the functions that can be called."""
+    for each, _ in served.found.functions:
+        other = f"  or {each.runnable.name}" if each.runnable.name != each.id else ""
+        yield f"  {each.id}{other}"
+
+
 def _described(api: Api, url: str) -> str:
     """Tell of an API, and of its routes."""
     kinds = {"rest": "Api", "http": "HttpApi", "url": "function URL"}
@@ -226,9 +238,9 @@ def _described(api: Api, url: str) -> str:
     return "\n".join(lines)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Served:
-    """What a server serves, and all that it takes to serve something else."""
+    """What a server serves now, and all that it takes to serve something else."""
 
     service: Service
     found: runnable.Found
@@ -265,11 +277,11 @@ def _serving(asked: runnable.Asked, most: int) -> Iterator[_Served]:
 
 def _until_ended(asked: runnable.Asked, served: _Served, apis: list[HttpApi], *, watch: bool) -> None:
     """Wait for Ctrl-C, or for being asked to end: that is how a server is ended, and no error."""
-    with suppress(KeyboardInterrupt, Interrupted):
+    with suppress(KeyboardInterrupt):
         if watch:
             from stages.local.watch import changes
 
-            for _ in changes(asked.project, served.found.application):
+            for _ in changes(asked.project, lambda: served.found.application):
                 _renew(asked, served, apis)
         threading.Event().wait()
 
@@ -285,17 +297,24 @@ def _renew(asked: runnable.Asked, served: _Served, apis: list[HttpApi]) -> None:
         for configured, wanted in found.functions:
             new = served.ready(configured, wanted)
             if served.service.differs(configured.id, new):
+                known = served.service.knows(configured.id)
                 wrong = served.service.swap(configured.id, new)
                 if wrong is None:
-                    say(f"{configured.id} has been swapped")
+                    say(f"{configured.id} {'has been swapped' if known else 'can be called now'}")
                 else:
                     say(f"{configured.id} does not start, so what ran before still does: {console.error_of(wrong)[1]}")
         renewed = {each.name: each for each in routes.read(found.application)[0]}
     except (StageError, TowpathError) as error:
         say(f"what ran before still does: {error}")
         return
+    served.found = found
     for each in apis:
-        each.api = renewed.get(each.api.name, each.api)
+        new_api = renewed.pop(each.api.name, each.api)
+        if new_api.routes != each.api.routes:
+            say(_described(new_api, each.url))
+        each.api = new_api
+    if apis and renewed:
+        say(f"note: new APIs are served once this command is started again: {', '.join(renewed)}")
 
 
 def _tell_changes(asked: runnable.Asked, found: runnable.Found, say: Callable[[str], None]) -> None:
@@ -336,10 +355,16 @@ def _answer(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _context(text: str | None) -> str:
+    from stages.local import documents
+
     try:
-        return json.dumps(json.loads(text)) if text else ""
+        return json.dumps(documents.read(text)) if text else ""
     except ValueError as error:
         raise UsageError(f"--client-context is no JSON: {error}") from error
+
+
+class _Terminated(KeyboardInterrupt):
+    """As after Ctrl-C, so that whoever bears with other errors does not bear with this."""
 
 
 @contextmanager
@@ -347,10 +372,12 @@ def _terminated() -> Iterator[None]:
     """End as after Ctrl-C when asked to end, so that containers are removed."""
 
     def end(*_: object) -> None:
-        raise Interrupted("terminated", code=143)
+        raise _Terminated
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except _Terminated as error:
+        raise Interrupted("terminated", code=143) from error
     finally:
         signal.signal(signal.SIGTERM, before)

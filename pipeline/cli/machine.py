@@ -78,7 +78,7 @@ def doctor(file: str | None, project: str, store: str | None, *, as_json: bool) 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes Tab complete towpath's commands, options, runs, stages and environments in a shell.
+    """Print what makes Tab complete towpath's commands, options, runs, stages, environments and functions in a shell.
 
     \b
     bash: towpath completion bash >~/.local/share/bash-completion/completions/towpath

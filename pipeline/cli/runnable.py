@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     from stages.local.images import Wanted
     from stages.template import Application, Function
 
+
+class Command(click.Command):
+    """A command whose parameter overrides are given as SAM takes them: all values after one option, or one after each.
+
+    What has no = is the function.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from pipeline.cli.settings import spread
+
+        return super().parse_args(ctx, spread(args, frozenset({"--parameter-overrides"}), lambda word: "=" in word))
+
+
 TEMPLATES = ("template.yaml", "template.yml", "template.json")
 
 
@@ -68,7 +81,7 @@ def asks(command: Callable[..., Any]) -> Callable[..., Any]:
             *("--parameter-overrides", "overrides"),
             multiple=True,
             metavar="NAME=VALUE",
-            help="A value for a parameter of the template; may be repeated.",
+            help="Values for parameters of the template, as AWS SAM CLI takes them.",
         ),
         click.option("--build", is_flag=True, help="Build what changed first."),
         click.option(
@@ -128,7 +141,10 @@ def _read(name: str, value: Any, where: str) -> Any:
     from pipeline import samconfig
 
     if name == "parameter_overrides":
-        return tuple(f"{key}={each}" for key, each in samconfig.pairs(value, name).items())
+        try:
+            return samconfig.pairs(value, name)
+        except UsageError as error:
+            raise UsageError(error.message, where=where, hint=error.hint) from error
     if name == "port":
         if not isinstance(value, int) or not 0 <= value <= 65_535:
             raise UsageError(f"port must be a number from 0 to 65,535, not {value!r}", where=where)
@@ -140,18 +156,14 @@ def _read(name: str, value: Any, where: str) -> Any:
 
 def asked(options: dict[str, Any]) -> Asked:
     """Give the options by name. Raises UsageError."""
+    from pipeline import samconfig
+
     project = Path(options["project"]).absolute()
     template = options["template"] or next((each for each in TEMPLATES if (project / each).is_file()), None)
     if template is None:
         hint = "Name it: --template FILE, from the project's folder. A project elsewhere: --project FOLDER"
         raise UsageError(f"there is no {TEMPLATES[0]} in {project}", hint=hint)
-    overrides = {}
-    for each in options["overrides"]:
-        name, equals, value = each.partition("=")
-        if not equals or not name:
-            hint = "Write: --parameter-overrides NAME=VALUE"
-            raise UsageError(f"--parameter-overrides {each!r} has no value", hint=hint)
-        overrides[name] = value
+    overrides = samconfig.pairs(options["overrides"], "--parameter-overrides")
     rest = {name: options[name] for name in ("store", "variables", "region", "profile", "build")}
     return Asked(project=project, template=template, overrides=overrides, **rest)
 
@@ -164,10 +176,12 @@ def find(asked: Asked, name: str | None = None, image: str | None = None, *, eve
     application = functions.load(asked.project, asked.template, place)
     chosen = application.functions if every else [functions.choose(application, name)]
     file = asked.variables
-    ids = [each.id for each in application.functions]
-    given = variables.read(read_json(file, "the variables"), file, ids) if file else {}
+    named = {each.id: functions.stated_name(application, each) for each in application.functions}
+    known = [each for each in (*named, *named.values()) if each]
+    given = variables.read(read(file, "the variables"), file, known) if file else {}
     configured = [
-        functions.configure(application, each, place, variables.given_for(each.id, given, file)) for each in chosen
+        functions.configure(application, each, place, variables.given_for(each.id, given, file, named=named[each.id]))
+        for each in chosen
     ]
     built = _built(asked, chosen) if image is None else None
     documents = built.images if built else None
@@ -210,18 +224,30 @@ def changes(asked: Asked, found: Found) -> list[str]:
     return [f"{name} has changed since run {found.built.run} built it: --build builds it first" for name in changed]
 
 
-def read_json(file: str, what: str) -> bytes:
-    """Read JSON from a file, or from standard input. Raises UsageError."""
+def read(file: str, what: str) -> bytes:
+    """Read a file, or standard input. Raises UsageError."""
     try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        json.loads(data)
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {what}: {error.strerror}", where=file) from error
+
+
+def read_event(file: str) -> bytes:
+    """Read an event from a file, or from standard input. Raises UsageError."""
+    from stages.local import documents
+
+    data = read(file, "the event")
+    where = "standard input" if file == "-" else file
+    try:
+        event = documents.event(data)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"the event is no JSON: {error.msg}", where=f"{where}:{error.lineno}:{error.colno}") from error
     except ValueError as error:
-        at = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        where = "standard input" if file == "-" else file
-        raise UsageError(f"{what} is no JSON: {error}", where=f"{where}{at}") from error
-    return data
+        raise UsageError(f"the event is no JSON: {error}", where=where) from error
+    if len(event) > documents.SYNCHRONOUS_BYTES:
+        text = f"the event has {len(event):,} bytes, and Lambda takes {documents.SYNCHRONOUS_BYTES:,}"
+        raise UsageError(text, where=where, hint="Keep what is large in S3, and name it in the event.")
+    return event
 
 
 @contextmanager

@@ -238,8 +238,8 @@ class SamCommand(click.Command):
         return super().parse_args(ctx, spread(args, self.LISTS))
 
 
-def spread(args: list[str], lists: frozenset[str]) -> list[str]:
-    """Repeat the option of a list before each of its values, as click wants it. Pure."""
+def spread(args: list[str], lists: frozenset[str], is_value: Callable[[str], bool] = lambda _: True) -> list[str]:
+    """Repeat the option of a list before each of its values, as click wants it; the first word that is none ends the list. Pure."""
     found: list[str] = []
     option = ""
     waiting = False
@@ -251,10 +251,10 @@ def spread(args: list[str], lists: frozenset[str]) -> list[str]:
         elif arg.startswith("-"):
             option = ""
             found.append(arg)
-        elif option and not waiting:
+        elif option and not waiting and is_value(arg):
             found += [option, arg]
         else:
-            waiting = False
+            option, waiting = option if waiting else "", False
             found.append(arg)
     return found
 

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 TEMPLATES = ("template.yaml", "template.yml", "template.json")
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
+_ROLE = re.compile(r"arn:[a-z-]+:iam::(\d{12}):")
 _CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
 _ON_FAILURE = {"ROLLBACK": "", "DELETE": "delete", "DO_NOTHING": "do-nothing"}
 Configs: TypeAlias = "Mapping[str, Mapping[str, Any]]"
 """What each environment of a configuration says."""
+_MAPS = {"parameter_overrides", "image_repositories", "tags"}
 _COMMANDS = ("build", "package", "deploy")
 """Whose options say something of a pipeline; what a later one says wins."""
 
@@ -99,20 +101,16 @@ def read(folder: Path, asked: Asked, default_region: str, person: Person | None)
         bucket=str(first.get("s3_bucket") or "") or (_bucket(name, artifacts) if _needs_bucket(application) else ""),
         build_parameters=build_parameters,
         person=person,
-        notes=tuple(_notes(configs, application, template, accounts_known=bool(ecr or asked.accounts))),
+        notes=tuple(_notes(configs, accounts_known=bool(ecr or asked.accounts))),
     )
 
 
-def _notes(
-    configs: Configs, application: templates.Application, template: str, *, accounts_known: bool
-) -> Iterator[str]:
+def _notes(configs: Configs, *, accounts_known: bool) -> Iterator[str]:
     if not accounts_known:
         yield (
             "No account is known: pipeline.d/environments.yaml has invented ones. Write yours there before you take out "
             "`aws: embedded`."
         )
-    if not application.functions:
-        yield f"{template} has no function that is a container image: `build` and `scan` have nothing to do."
     named = [each for each in map(_repositories, configs.values()) if each]
     if any(each != named[0] for each in named):
         yield "Environments name different repositories. Images are pushed once, to the first one's, and deployed from there."
@@ -131,9 +129,20 @@ def _configs(file: Path | None) -> dict[str, dict[str, Any]]:
     for environment in samconfig.environments(file):
         values: dict[str, Any] = {}
         for command in _COMMANDS:
-            values |= samconfig.read(file, environment, command).values
+            values |= _read(samconfig.read(file, environment, command))
         found[environment] = values
     return found or {samconfig.DEFAULT_ENVIRONMENT: {}}
+
+
+def _read(config: samconfig.Config) -> dict[str, Any]:
+    """The options of a command, with what are names and values taken apart. Raises UsageError."""
+    values = dict(config.values)
+    for name in _MAPS & set(values):
+        try:
+            values[name] = _pairs(values, name)
+        except UsageError as error:
+            raise UsageError(error.message, where=config.where(name), hint=error.hint) from error
+    return values
 
 
 def _template(folder: Path, configs: Configs) -> str:
@@ -166,6 +175,9 @@ def _application(
         raise InvalidDefinition(error.problems) from error
     if problems:
         raise InvalidDefinition(problems)
+    if not application.functions:
+        hint = "A pipeline builds, scans and deploys functions of `PackageType: Image`."
+        raise UsageError("no function of this template is a container image", where=template, hint=hint)
     return application, needed
 
 
@@ -190,8 +202,19 @@ def _places(configs: Configs, asked: Asked, ecr: re.Match[str] | None, default_r
     """Where images are held, then the place of each environment, as far as somebody says it."""
     regions = [str(values["region"]) for values in configs.values() if values.get("region")]
     region = asked.region or next(iter(regions), None) or (ecr[2] if ecr else default_region)
+    names = choices.environments([_label(each) for each in configs])
     accounts = [*([ecr[1]] if ecr else []), *asked.accounts]
-    return choices.places(choices.environments([_label(each) for each in configs]), accounts, region)
+    if all("=" in each for each in asked.accounts):
+        own = zip(names, map(_account, configs.values()), strict=True)
+        accounts = [*(f"{name}={account}" for name, account in own if account), *accounts]
+    return choices.places(names, accounts, region)
+
+
+def _account(values: Mapping[str, Any]) -> str | None:
+    """The account that an environment's own options tell: that of its role, which must be the stack's, or of its repositories."""
+    role = _ROLE.match(str(values.get("role_arn") or ""))
+    images = (_ECR.fullmatch(each) for each in _repositories(values).values())
+    return next((found[1] for found in (role, *images) if found), None)
 
 
 def _environment(place: Place, values: Mapping[str, Any], asked: Asked, name: str) -> Environment:

@@ -25,19 +25,39 @@ class Console:
         """What takes the output of one container."""
         del function
         source = object()
-        return lambda piece: self._write(source, piece)
+        returned = False
+
+        def hear(piece: bytes) -> None:
+            nonlocal returned
+            text = _in_lines(piece, after_return=returned)
+            returned = piece.endswith(b"\r")
+            self._write(source, text)
+
+        return hear
 
     def say(self, text: str) -> None:
         """Write a line of our own."""
         self._write(self, f"{text}\n".encode())
 
     def _write(self, source: object, data: bytes) -> None:
+        if not data:
+            return
         with self._lock:
             if self._unended not in (None, source):
                 self._stream.write(b"\n")
             self._stream.write(data)
             self._stream.flush()
             self._unended = None if data.endswith(b"\n") else source
+
+
+def _in_lines(piece: bytes, *, after_return: bool) -> bytes:
+    """A piece of output in which carriage returns end lines, too.
+
+    Runtimes put them between the lines of one entry, such as a traceback: a terminal would show its last line alone.
+    """
+    if after_return:
+        piece = piece.removeprefix(b"\n")
+    return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def start(request_id: str, function: Function) -> str:

@@ -98,7 +98,7 @@ def choose(application: Application, name: str | None) -> Function:
             f"the template has {len(functions)} functions", hint=f"Name one: {_names(functions)}", cls="invalid"
         )
     exact = [each for each in functions if each.id == name]
-    found = exact or [each for each in functions if name in (_last(each), _stated_name(application, each))]
+    found = exact or [each for each in functions if name in (_last(each), stated_name(application, each))]
     if len(found) == 1:
         return found[0]
     close = difflib.get_close_matches(name, [each.id for each in functions], n=1)
@@ -115,7 +115,8 @@ def _last(function: Function) -> str:
     return function.id.rpartition("/")[2]
 
 
-def _stated_name(application: Application, function: Function) -> str | None:
+def stated_name(application: Application, function: Function) -> str | None:
+    """The FunctionName of a function, if it has one that is known here."""
     resource = resource_of(application, function)
     node = find(resource.node, ("Properties", "FunctionName"))
     try:
@@ -144,7 +145,7 @@ def configure(application: Application, function: Function, place: Place, given:
     own = stated | dict(given)
     reader.problems += variables.refused(application.stacks[function.stack].template, reader.resource, stated)
     runnable = Runnable(
-        name=_stated_name(application, function) or _last(function),
+        name=stated_name(application, function) or _last(function),
         image="",
         account=ACCOUNT,
         region=place.region,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from dataclasses import dataclass, field
@@ -69,9 +70,11 @@ class Server(ThreadingHTTPServer):
         self.answer = answer
         try:
             super().__init__((host, port), _Handler)
-        except (OSError, OverflowError) as error:
-            hint = "Choose another with --port, or end the program that has it."
-            raise StageError(f"cannot listen on {host}:{port}: {error}", hint=hint) from error
+        except OSError as error:
+            raise StageError(f"cannot listen on {host}:{port}: {error.strerror}", hint=_remedy(error)) from error
+        except OverflowError as error:
+            hint = "Every API has a port of its own, one after the other: begin lower with --port."
+            raise StageError(f"cannot listen on {host}:{port}: ports end at 65535", hint=hint) from error
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True, name="http").start()
 
     @property
@@ -85,6 +88,12 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes breaks its connection: nothing to say about."""
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "Choose another with --port, 0 for a free one, or end the program that has it."
+    return "Choose another with --port, and with --host an address of this machine."
 
 
 class _Handler(BodyHandler):

@@ -7,8 +7,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from stages.local import matching, payloads
+from stages.local.documents import SYNCHRONOUS_BYTES
 from stages.local.http import Request, Response
-from stages.local.lambda_api import SYNCHRONOUS_BYTES
 from stages.local.routes import with_methods
 from stages.runtime.model import LIMITS, Call
 
@@ -37,6 +37,7 @@ class HttpApi:
     def __init__(self, api: Api, service: Service) -> None:
         self.api = api
         self.port = 0
+        self.url = ""
         self._service = service
 
     def answer(self, request: Request, reply: Reply) -> None:

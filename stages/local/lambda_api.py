@@ -13,7 +13,8 @@ import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
-from stages.local import console
+from stages.local import console, documents
+from stages.local.documents import ASYNCHRONOUS_BYTES, SYNCHRONOUS_BYTES
 from stages.local.http import Request, Response
 from stages.runtime.model import Call
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from stages.local.service import Service
     from stages.runtime.model import Outcome
 
-SYNCHRONOUS_BYTES = 6_291_456
-ASYNCHRONOUS_BYTES = 1_048_576
 LOG_BYTES = 4096
 CONTEXT_BYTES = 3583
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
@@ -109,11 +108,10 @@ def _payload(body: bytes | None, type_: str) -> bytes:
     if not body:
         return b"{}"
     try:
-        json.loads(body)
+        return documents.event(body)
     except ValueError as error:
         message = f"Could not parse request body into json: {error}"
         raise Refused(400, "InvalidRequestContentException", message) from error
-    return body
 
 
 def _context(header: str | None) -> str:
@@ -123,7 +121,7 @@ def _context(header: str | None) -> str:
     try:
         if len(header) > CONTEXT_BYTES + 1:
             raise ValueError(f"it has more than {CONTEXT_BYTES} bytes")  # noqa: TRY301 - told as all that is wrong with it
-        return json.dumps(json.loads(base64.b64decode(header, validate=True)))
+        return json.dumps(documents.read(base64.b64decode(header, validate=True).decode()))
     except (ValueError, binascii.Error) as error:
         message = f"Client context must be a valid Base64-encoded JSON object: {error}"
         raise Refused(400, "InvalidRequestContentException", message) from error

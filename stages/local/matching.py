@@ -25,13 +25,20 @@ class Match:
 
 
 def path_in(api: Api, path: str) -> str:
-    """The path without the stage, which stands before it in an address of AWS, and may stand there here."""
-    if api.stage == DEFAULT:
-        return path
+    """The path without the stage, which stands before it in an address of AWS, and may stand there here.
+
+    A path of a route that begins with what the stage is called is taken as it is.
+    """
     prefix = f"/{api.stage}"
-    if any(each.path == prefix or each.path.startswith(f"{prefix}/") for each in api.routes):
+    if api.stage == DEFAULT or not _begins(path, prefix):
         return path
-    return path.removeprefix(prefix) or "/" if path == prefix or path.startswith(f"{prefix}/") else path
+    if any(_begins(match.route.path, prefix) for _, match in _candidates(api, path)):
+        return path
+    return path.removeprefix(prefix) or "/"
+
+
+def _begins(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(f"{prefix}/")
 
 
 def find(api: Api, method: str, path: str) -> Match | None:

@@ -29,6 +29,10 @@ class Service:
         found = [id_ for id_, each in self._functions.items() if name in (id_.rpartition("/")[2], each.name)]
         return found[0] if len(found) == 1 else None
 
+    def knows(self, id_: str) -> bool:
+        """Whether there is something to call under an id."""
+        return id_ in self._functions
+
     def function(self, id_: str) -> Function:
         return self._functions[id_]
 

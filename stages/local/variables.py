@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from stages.contract import Problem, StageError
@@ -28,6 +29,13 @@ RESERVED = frozenset(
 )
 """https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html, "Reserved environment variables"."""
 
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]+")
+"""https://docs.aws.amazon.com/lambda/latest/api/API_Environment.html"""
+
+_NO_NAME = (
+    "{} is no variable's name for Lambda, which wants two characters or more: a letter, then letters, digits and _"
+)
+
 ALL_BYTES = 4096
 """Of all variables of a function together, https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 
@@ -35,7 +43,7 @@ ALL_BYTES = 4096
 def read(data: bytes, file: str, functions: Iterable[str]) -> dict[str, dict[str, str]]:
     """Read a file of AWS SAM CLI's `--env-vars`: variables by function, and under `Parameters` those for all of them.
 
-    `functions` are the ids that there are; the last part of an id, or a name, will do. Raises StageError.
+    `functions` are the names that there are, ids and FunctionNames; the last part of an id will do. Raises StageError.
     """
     try:
         document: Any = json.loads(data)
@@ -52,12 +60,16 @@ def read(data: bytes, file: str, functions: Iterable[str]) -> dict[str, dict[str
             hint = f"Did you mean {close[0]}?" if close else f"Its functions are: {', '.join(known)}"
             raise StageError(f"the template has no function {name!r}", where=file, hint=hint, cls="invalid")
     return {
-        name: {key: _text(value, f"{name}.{key}", file) for key, value in each.items()}
+        name: {key: _text(key, value, f"{name}.{key}", file) for key, value in each.items()}
         for name, each in document.items()
     }
 
 
-def _text(value: Any, name: str, file: str) -> str:
+def _text(key: str, value: Any, name: str, file: str) -> str:
+    if not _NAME.fullmatch(key):
+        raise StageError(f"{name}: {_NO_NAME.format(repr(key))}", where=file, cls="invalid")
+    if isinstance(value, str) and "\0" in value:
+        raise StageError(f"{name} has a NUL character, which no variable can hold", where=file, cls="invalid")
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | float):
@@ -66,9 +78,15 @@ def _text(value: Any, name: str, file: str) -> str:
     raise StageError(f"{name} is no text", where=file, hint=hint, cls="invalid")
 
 
-def given_for(function: str, given: Mapping[str, Mapping[str, str]], file: str | None = None) -> dict[str, str]:
-    """The variables that a file sets for a function; its own before those for all. Raises StageError for reserved names."""
-    found = {**given.get(ALL, {}), **given.get(function.rpartition("/")[2], {}), **given.get(function, {})}
+def given_for(
+    function: str, given: Mapping[str, Mapping[str, str]], file: str | None = None, *, named: str | None = None
+) -> dict[str, str]:
+    """The variables that a file sets for a function, which may be `named` by its FunctionName; its own before those for all.
+
+    Raises StageError for reserved names.
+    """
+    names = (ALL, named or ALL, function.rpartition("/")[2], function)
+    found = {key: value for name in names for key, value in given.get(name, {}).items()}
     reserved = sorted(RESERVED & set(found))
     if reserved:
         hint = "Credentials and the region come from this command's own environment, or --profile and --region."
@@ -83,6 +101,9 @@ def refused(template: Template, resource: Resource, stated: Mapping[str, str]) -
     if reserved:
         message = f"{resource.id}: Lambda reserves these variables: {', '.join(reserved)}"
         problems.append(template.problem(resource.key, message, "Lambda sets them itself: remove them."))
+    wrong = next((key for key in stated if not _NAME.fullmatch(key) and key not in RESERVED), None)
+    if wrong is not None:
+        problems.append(template.problem(resource.key, f"{resource.id}: {_NO_NAME.format(repr(wrong))}"))
     size = sum(len(key.encode()) + len(value.encode()) for key, value in stated.items())
     if size > ALL_BYTES:
         message = f"{resource.id}: its variables have {size:,} bytes, and Lambda takes {ALL_BYTES:,}"

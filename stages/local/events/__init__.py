@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 _PLACE = re.compile(r"\$\{([a-z0-9-]+)(?:\|([a-z0-9]+))?\}")
+_SAMS = {"account-id": "account", "queue-name": "queue"}
+"""What AWS SAM CLI calls options, by which they are known, too."""
 _TIME_MS = 1_767_268_800_000
 
 
@@ -56,6 +58,7 @@ def make(source: str, type_: str, given: Mapping[str, str]) -> Json:
     if type_ not in types:
         raise _unknown(f"{source} has no event {type_!r}", type_, types)
     kind = _read(path)
+    given = {_SAMS.get(name, name): value for name, value in given.items()}
     for name in given:
         if name not in kind.options:
             raise _unknown(f"{source} {type_} has no option --{name}", name, kind.options)

@@ -202,10 +202,11 @@ MISTAKES: list[tuple[tuple[str, ...], str, str]] = [
     (("invoke", "Helo"), "there is no image function 'Helo'", "Did you mean Hello?"),
     (("invoke", "--event", "gone.json"), "cannot read the event", "gone.json"),
     (("invoke", "--event", "-"), "the event is no JSON", "standard input:1:1"),
+    (("invoke", "--event", "large.json"), "the event has 6,291,457 bytes, and Lambda takes 6,291,456", "S3"),
     (("invoke", "--image", "Not/An:Image:x"), "names no image", ""),
     (("invoke", "--image", "towpath-test:gone"), "the engine does not have the image", "towpath build"),
     (("invoke", "--env-vars", "vars.json"), "the template has no function 'Helo'", "Did you mean Hello?"),
-    (("invoke", "--parameter-overrides", "Stage"), "has no value", "NAME=VALUE"),
+    (("invoke", "--parameter-overrides", "Stage"), "a part of it is not Name=value", "in quotes"),
     (("invoke", "--template", "other.yaml"), "other.yaml", "path from the project's root"),
     (("start-api", "--port", "0"), "the template has no API", "start-lambda"),
 ]
@@ -214,6 +215,7 @@ MISTAKES: list[tuple[tuple[str, ...], str, str]] = [
 @pytest.mark.parametrize(("arguments", "message", "hint"), MISTAKES)
 def test_mistakes(project: Project, arguments: tuple[str, ...], message: str, hint: str) -> None:
     (project.folder / "vars.json").write_text('{"Helo": {"A": "b"}}')
+    (project.folder / "large.json").write_text(f'"{"x" * 6_291_455}"')
     done = project.local(*arguments)
     assert done.returncode in (1, 2), done.stderr
     assert message in done.stderr

@@ -21,12 +21,20 @@ version: 1
 environments: !include environments.yaml
 stages: {build: {uses: build}, deploy-live: {uses: deploy, with: {x: !unknown y}}}
 """
+TEMPLATE = """\
+Resources:
+  Hello: {Type: AWS::Serverless::Function, Properties: {PackageType: Image, Role: !GetAtt Role.Arn}}
+  Hola: {Type: AWS::Lambda::Function, Properties: {PackageType: Image}}
+  Zip: {Type: AWS::Serverless::Function, Properties: {CodeUri: .}}
+  Role: {Type: AWS::IAM::Role}
+"""
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "pipeline.yaml").write_text(PIPELINE.replace("!unknown y", "{}"))
     (tmp_path / "environments.yaml").write_text("live: {}\nlater: {}\n")
+    (tmp_path / "template.yaml").write_text(TEMPLATE)
     for run in RUNS:
         (tmp_path / ".towpath/store/runs" / run).mkdir(parents=True)
     return tmp_path
@@ -62,6 +70,11 @@ def test_commands_and_options_are_offered(project: Path) -> None:
         ("towpath stage apply deploy-live --run l", ["latest"]),
         ("towpath lock l", ["live", "later"]),
         ("towpath init function ", []),
+        ("towpath local invoke ", ["Hello", "Hola"]),
+        ("towpath local invoke Ho", ["Hola"]),
+        ("towpath local invoke --template gone.yaml ", []),
+        ("towpath local generate-event s", ["s3", "secretsmanager", "ses", "sns", "sqs"]),
+        ("towpath local generate-event sqs ", ["receive-message"]),
     ],
 )
 def test_names_of_the_project_are_offered(project: Path, line: str, names: list[str]) -> None:

@@ -106,6 +106,9 @@ def test_lists_are_given_as_sam_takes_them() -> None:
     spread = ["--tags", "a=1", "--tags", "b=2", "--region", "x", "--tags=c=3", "--tags", "d=4", "--json", "e"]
     assert settings.spread(args, lists) == spread
     assert settings.spread(["--tags"], lists) == ["--tags"]
+    assert settings.spread(["--tags", "a=1", "b=2", "f", "c=3"], lists, lambda word: "=" in word) == [
+        *("--tags", "a=1", "--tags", "b=2", "f", "c=3")
+    ]
 
 
 @pytest.mark.parametrize("stack", ["shop", "shop-2"])

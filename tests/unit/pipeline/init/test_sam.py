@@ -162,9 +162,33 @@ def test_what_goes_through_s3_gets_a_bucket(project: Path) -> None:
         "Properties": {"CodeUri": "hello_world", "Handler": "a.b", "Runtime": "python3.13"},
     }
     (project / "template.yaml").write_text(yaml.safe_dump({"Resources": {"Zipped": zipped}}))
+    with pytest.raises(UsageError, match="no function of this template is a container image"):
+        add(project)
+    image = {
+        "Type": "AWS::Serverless::Function",
+        "Properties": {"PackageType": "Image"},
+        "Metadata": {"Dockerfile": "Dockerfile", "DockerContext": "hello_world"},
+    }
+    (project / "template.yaml").write_text(yaml.safe_dump({"Resources": {"Zipped": zipped, "Image": image}}))
+    assert add(project).bucket == "corner-shop-111111111111-eu-central-1"
+    valid(project)
+
+
+def test_the_account_of_an_environment_is_that_of_its_role_or_its_repositories(project: Path) -> None:
+    (project / "samconfig.toml").write_text(
+        "[dev.deploy.parameters]\nimage_repository = '111111111111.dkr.ecr.eu-west-1.amazonaws.com/app'\n"
+        "[test.deploy.parameters]\nimage_repository = '222222222222.dkr.ecr.eu-west-1.amazonaws.com/app'\n"
+        "[live.deploy.parameters]\nrole_arn = 'arn:aws:iam::333333333333:role/x'\n[other.deploy.parameters]\n"
+    )
+    asked = sam.Asked(None, ["999999999999"], None)
+    found = sam.read(project, asked, "eu-central-1", None)
+    assert {each.account for each in found.environments} == {"999999999999"}
     found = add(project)
-    assert found.bucket == "corner-shop-111111111111-eu-central-1"
-    assert any("no function that is a container image" in each for each in found.notes)
+    valid(project)
+    assert found.artifacts.account == "111111111111"
+    assert [each.account for each in found.environments] == [
+        *("111111111111", "222222222222", "333333333333", "111111111111")
+    ]
 
 
 def test_a_project_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -175,6 +199,10 @@ def test_a_project_that_is_none_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InvalidDefinition, match=r"template\.yaml"):
         sam.read(tmp_path, NOTHING, "eu-central-1", None)
+    (tmp_path / "samconfig.toml").write_text("[default.deploy.parameters]\ntags = 3\n")
+    with pytest.raises(UsageError, match="tags") as error:
+        sam.read(tmp_path, NOTHING, "eu-central-1", None)
+    assert str(error.value.where).endswith("samconfig.toml:2")
     (tmp_path / "samconfig.toml").write_text("version = ")
     with pytest.raises(UsageError, match="not TOML"):
         sam.read(tmp_path, NOTHING, "eu-central-1", None)

@@ -48,3 +48,11 @@ def test_nobodys_line_is_cut_in_two_by_anothers() -> None:
     other(b"another\n")
     console.say("ours")
     assert stream.getvalue() == b"begun and ended\nleft open\nanother\nours\n"
+
+
+def test_a_traceback_in_one_entry_is_told_in_lines() -> None:
+    stream = io.BytesIO()
+    hear = Console(stream).hearer(FUNCTION)
+    for piece in (b"[ERROR] ValueError: x\rTraceback:\r  File\n", b"one\r", b"\ntwo\r", b"three\r\n"):
+        hear(piece)
+    assert stream.getvalue() == b"[ERROR] ValueError: x\nTraceback:\n  File\none\ntwo\nthree\n"

@@ -42,6 +42,11 @@ def test_an_objects_key_is_encoded_as_s3_does_it() -> None:
     assert record["s3"]["bucket"]["arn"] == "arn:aws:s3:::photos"
 
 
+def test_options_are_known_by_sams_names_too() -> None:
+    [record] = events.make("sqs", "receive-message", {"account-id": "111122223333", "queue-name": "jobs"})["Records"]
+    assert record["eventSourceARN"].endswith(":111122223333:jobs")
+
+
 def test_what_services_encode_is_encoded() -> None:
     [message] = events.make("sqs", "receive-message", {"body": "hi"})["Records"]
     assert message["md5OfBody"] == hashlib.md5(b"hi", usedforsecurity=False).hexdigest()

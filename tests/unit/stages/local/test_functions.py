@@ -49,10 +49,10 @@ def test_everything_that_can_be_configured(tmp_path: Path) -> None:
 
 
 def test_globals_stand_behind_a_functions_own_and_are_merged_with_its_variables(tmp_path: Path) -> None:
-    template = "Globals:\n  Function:\n    Timeout: 9\n    MemorySize: 256\n    Environment: {Variables: {A: all, B: all}}\nResources:\n"
-    found = configured(tmp_path, template + function("MemorySize: 512\nEnvironment: {Variables: {B: own}}"))
+    template = "Globals:\n  Function:\n    Timeout: 9\n    MemorySize: 256\n    Environment: {Variables: {AA: all, BB: all}}\nResources:\n"
+    found = configured(tmp_path, template + function("MemorySize: 512\nEnvironment: {Variables: {BB: own}}"))
     assert (found.runnable.timeout_s, found.runnable.memory_mb) == (9.0, 512)
-    assert found.runnable.variables == {"A": "all", "B": "own"}
+    assert found.runnable.variables == {"AA": "all", "BB": "own"}
     ignoring = function("") + "    IgnoreGlobals: [Environment]\n"
     assert configured(tmp_path, template + ignoring).runnable.variables == {}
 
@@ -89,6 +89,7 @@ def test_a_function_is_named_by_its_id_its_last_part_or_its_name(tmp_path: Path)
         ("EphemeralStorage: {Size: 100}", "must be a whole number from 512 to 10,240"),
         ("ImageConfig: {Command: a.b}", "Command must be a list of texts"),
         ("Environment: {Variables: {A: [1]}}", "the variable A must be a text"),
+        ("Environment: {Variables: {a-b: x}}", "'a-b' is no variable's name"),
         ("Environment: {Variables: {_HANDLER: x, LAMBDA_TASK_ROOT: y}}", "LAMBDA_TASK_ROOT, _HANDLER"),
         (f"Environment: {{Variables: {{A: {'x' * 4096}}}}}", "its variables have 4,097 bytes"),
     ],
@@ -101,9 +102,14 @@ def test_what_lambda_would_refuse(tmp_path: Path, properties: str, message: str)
 
 
 def test_variables_of_a_file() -> None:
-    given = variables.read(b'{"Parameters": {"A": 1, "B": true}, "Inner": {"A": "x"}}', "f", ["Child/Inner", "Fn"])
-    assert variables.given_for("Child/Inner", given) == {"A": "x", "B": "true"}
-    assert variables.given_for("Fn", given) == {"A": "1", "B": "true"}
+    given = variables.read(b'{"Parameters": {"AA": 1, "BB": true}, "Inner": {"AA": "x"}}', "f", ["Child/Inner", "Fn"])
+    assert variables.given_for("Child/Inner", given) == {"AA": "x", "BB": "true"}
+    assert variables.given_for("Fn", given) == {"AA": "1", "BB": "true"}
+
+
+def test_variables_of_a_function_by_its_functionname() -> None:
+    given = variables.read(b'{"Parameters": {"AA": 1, "BB": 1}, "the-fn": {"AA": "x"}}', "f", ["Fn", "the-fn"])
+    assert variables.given_for("Fn", given, named="the-fn") == {"AA": "x", "BB": "1"}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +117,10 @@ def test_variables_of_a_file() -> None:
     [
         (b"{", "it is no JSON"),
         (b'{"Fn": 1}', "it must map functions"),
-        (b'{"Fn": {"A": null}}', "Fn.A is no text"),
+        (b'{"Fn": {"AA": null}}', "Fn.AA is no text"),
+        (b'{"Fn": {"A": "x"}}', "Fn.A: 'A' is no variable's name"),
+        (b'{"Fn": {"A=B": "x"}}', "Fn.A=B: 'A=B' is no variable's name"),
+        (b'{"Fn": {"AA": "x\\u0000"}}', "Fn.AA has a NUL character"),
         (b'{"Fm": {}}', "the template has no function 'Fm'"),
     ],
 )

@@ -12,9 +12,9 @@ import pytest
 import urllib3
 
 from stages.local import http_api
+from stages.local.documents import SYNCHRONOUS_BYTES
 from stages.local.http import BODY_BYTES, Server
 from stages.local.http_api import HttpApi
-from stages.local.lambda_api import SYNCHRONOUS_BYTES
 from stages.local.routes import Api, Cors, Route
 
 if TYPE_CHECKING:

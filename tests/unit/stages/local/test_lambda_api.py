@@ -13,8 +13,9 @@ import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from stages.local.documents import ASYNCHRONOUS_BYTES, SYNCHRONOUS_BYTES
 from stages.local.http import Server
-from stages.local.lambda_api import ASYNCHRONOUS_BYTES, SYNCHRONOUS_BYTES, LambdaApi
+from stages.local.lambda_api import LambdaApi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +125,12 @@ def test_a_client_context_is_for_synchronous_calls_alone(client: LambdaClient, f
             "InvalidRequestContentException",
             400,
             "Could not parse request body",
+        ),
+        (
+            {"FunctionName": "Fn", "Payload": b'{"a": NaN}'},
+            "InvalidRequestContentException",
+            400,
+            "NaN is no value in JSON",
         ),
         (
             {"FunctionName": "Fn", "ClientContext": "e30"},

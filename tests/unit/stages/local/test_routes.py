@@ -147,4 +147,6 @@ def test_a_stage_may_stand_before_the_path_as_on_aws() -> None:
     assert matching.path_in(staged, "/Prod/books") == "/books"
     assert matching.path_in(staged, "/Prod") == "/"
     assert matching.path_in(staged, "/books") == "/books"
-    assert matching.path_in(api("rest", ("GET", "/Prod/x"), stage="Prod"), "/Prod/x") == "/Prod/x"
+    alike = api("rest", ("GET", "/Prod/x"), stage="Prod")
+    assert matching.path_in(alike, "/Prod/x") == "/Prod/x"
+    assert matching.path_in(alike, "/Prod/Prod/x") == "/Prod/x"

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline.cli import runnable
+from pipeline.cli.local import _terminated, invoke
+from pipeline.errors import Interrupted, TowpathError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_who_bears_with_errors_does_not_bear_with_being_asked_to_end() -> None:
+    with pytest.raises(Interrupted) as ended, _terminated(), suppress(TowpathError):
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 143
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["A=1 B='x y'"], ["A=1", "B='x y'"], ["ParameterKey=A,ParameterValue=1", "ParameterKey=B,ParameterValue='x y'"]],
+)
+def test_parameters_are_overridden_in_every_form_of_sams(given: list[str], tmp_path: Path) -> None:
+    (tmp_path / "template.yaml").touch()
+    argv = ["--project", str(tmp_path), "--parameter-overrides", *given, "Fn"]
+    with invoke.make_context("invoke", argv) as context:
+        assert context.params["function"] == "Fn"
+        assert runnable.asked(context.params).overrides == {"A": "1", "B": "x y"}

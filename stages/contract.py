@@ -122,6 +122,11 @@ class Target:
     on_failure: OnFailure = "rollback"
     retain_except_on_create: bool = False
 
+    @property
+    def called(self) -> str:
+        """What people call it: its environment, or its stack where a command without a pipeline acts on it."""
+        return self.stack if self.stack and self.environment == COMMAND else self.environment
+
     def as_json(self) -> Json:
         """The target's JSON form. A key of `_LATER` that is as it always was is left out, so that what was recorded before there
         was such a key keeps its digest."""

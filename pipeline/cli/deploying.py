@@ -343,13 +343,19 @@ def _leave(context: Context, proposal: Proposal, at: Record) -> None:
         click.echo(
             f"\nThe change set {proposal.handle['name']} is made, and not executed: {proposal.handle['change_set_arn']}"
         )
-        click.echo(f"To execute it: towpath stage apply {STAGE} --run {context.run.id}")
+        click.echo(f"To execute it: {_apply_later(context)}")
+
+
+def _apply_later(context: Context) -> str:
+    """The command that executes what was left; the values of secret parameters are in no record, so it takes them again."""
+    variables = "".join(f"{each.name}=... " for each in context.plan.stages[STAGE].secrets.values())
+    return f"{variables}towpath stage apply {STAGE} --run {context.run.id}"
 
 
 def _confirm(context: Context, proposal: Proposal, at: Record) -> None:
     """Ask whether the change set is to be executed. Raises Rejected if not: it is deleted then, and the run is over."""
     name = proposal.handle["name"]
-    left = f"the change set {name} is left; to execute it: towpath stage apply {STAGE} --run {context.run.id}"
+    left = f"the change set {name} is left; to execute it: {_apply_later(context)}"
     if not confirming.confirm("Deploy this changeset?", left):
         what = f"nothing was deployed; {_withdraw(context, proposal)}"
         confirming.decline(context, what, "To deploy after all, begin anew: towpath deploy", at.output)

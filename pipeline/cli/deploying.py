@@ -164,6 +164,7 @@ def place(settings: Settings, project: Path, environment: str | None) -> targets
     if not settings.stack_name:
         hint = "Say it: --stack-name NAME, or be asked for everything: towpath deploy --guided"
         raise UsageError("--stack-name is missing, and no samconfig.toml says it", hint=hint)
+    told.refuse_malformed(settings)
     target = targets.of_stack(settings.stack_name, aws=settings.aws, region=settings.region, profile=settings.profile)
     return targets.Environment(
         dataclasses.replace(
@@ -250,15 +251,9 @@ def _parameter_problems(given: Mapping[str, str], found: Template, where: target
         if name in missing and name not in stands:  # what stands in the stack is kept
             hint = f"Say it: --parameter-overrides {name}=VALUE, or be asked: --guided"
             yield Problem(f"the parameter {name} has no default, and no value", found.file, hint=hint)
-        value = given.get(name)
-        plain = each.allowed and "List" not in each.type and not each.type.startswith("AWS::SSM::")
-        if value is not None and plain and value not in each.allowed:
-            shown = "the value given" if each.secret else repr(value)
-            yield Problem(
-                f"the parameter {name} does not allow {shown}",
-                found.file,
-                hint=f"It allows: {', '.join(each.allowed)}.",
-            )
+        wrong = each.wrong(given[name]) if name in given else None
+        if wrong:
+            yield Problem(f"the parameter {name} does not allow {wrong.value}", found.file, hint=wrong.allows)
 
 
 def _short_secrets(given: Mapping[str, str], found: Template) -> Iterator[Problem]:

@@ -72,9 +72,7 @@ def _of_ledger(store: Store, name: str, book: Ledger) -> Place:
     last = next((each for each in reversed(book.events) if each.type == ledger.DEPLOYMENT_INTENDED), None)
     stage = _planned(store, last.data) if last else None
     if stage and stage.target and ledger.name_of(stage.target) == name:
-        return Place(
-            stage.target.environment, stage.target, defined=False, profile=stage.profile, auth=reading(stage.auth)
-        )
+        return Place(stage.target.called, stage.target, defined=False, profile=stage.profile, auth=reading(stage.auth))
     target = Target(
         stack, account, region, "aws" if embedded else partition, embedded, None if stack == "None" else stack
     )

@@ -252,7 +252,7 @@ def _barrier(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledg
 def _held(plan: Plan, run: Run, stage: PlannedStage, book: Ledger) -> Barrier | None:
     hold = book.held_against(run.id)
     if hold and plan.releases(stage) and not _origin(book, run, stage):
-        environment = _target(stage).environment
+        environment = _target(stage).called
         hint = f"Once it is clear why: towpath rollback {environment} --lift --reason '...'   then: towpath resume {run.id}"
         return Barrier("held", [held_by(hold)], hint, book)
     return None

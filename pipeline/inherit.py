@@ -170,7 +170,7 @@ def refuse_replaced(store: Store, plan: Plan, run: Run, taken: dict[str, Attempt
             continue
         made = list(ledger.made(ledger.read(store, ledger.name_of(stage.target), trust).events))
         if made and (made[-1].deletes or made[-1].run != origin(run, attempt)):
-            where = f"{stage.target.environment} ({stage.target.stack or stage.target.region})"
+            where = f"{stage.target.called} ({stage.target.stack or stage.target.region})"
             did = "deleted it" if made[-1].deletes else "deployed there"
             raise Blocked(
                 f"stage {name} of run {run.id} is no longer what stands at {where}: run {made[-1].run} {did} since",

@@ -169,7 +169,7 @@ class Passage:
             told |= {"deleted": True} if ledger.deletes(self.stage.kind, facts) else {}
             book = gating.leave(context.store, self.stage, told, context.key, context.trust)
             if outcome == "succeeded" and any(each.run == context.run.id for each in book.holds):
-                environment = self.stage.target.environment if self.stage.target else ""
+                environment = self.stage.target.called if self.stage.target else ""
                 text = f"{environment} is held: nothing else is deployed there until towpath rollback {environment} --lift --reason '...'"
                 context.reporter.note(text)
 

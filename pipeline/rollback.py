@@ -44,7 +44,7 @@ class Candidate:
 def book_of(store: Store, environment: str, trust: Trust | None, wanted: str | None = None) -> Ledger:
     """Give the ledger of an environment's target: the record says what was deployed under that name, whatever a working tree has.
 
-    `wanted` is the ledger's name where several targets were called so. Raises UsageError, VerificationFailed.
+    A stack that was deployed without a pipeline is found by its own name too. `wanted` is the ledger's name where several targets were called so. Raises UsageError, VerificationFailed.
     """
     found: list[str] = []
     known: list[str] = []
@@ -52,24 +52,24 @@ def book_of(store: Store, environment: str, trust: Trust | None, wanted: str | N
         with suppress(
             VerificationFailed
         ):  # that another target's does not hold, or is another gate's, is no matter here
-            called = _environment(store, ledger.read(store, name))
-            known += [called] if called else []
-            found += [name] if called == environment else []
+            stage = _last(store, ledger.read(store, name))
+            target = stage.target if stage else None
+            known += [target.called] if target else []
+            found += [name] if target and environment in (target.called, target.environment) else []
     chosen = wanted if wanted in found else found[0] if len(found) == 1 else None
     if chosen:
         return ledger.read(store, chosen, trust)
     if found:
         listed = ", ".join(each.removeprefix("ledgers/") for each in found)
-        hint = "Go into the project whose environment it is, or name one that was deployed there: --to RUN"
+        hint = "Go into the project whose environment it is, name the stack, or a run that was deployed there: --to RUN"
         raise UsageError(f"several targets were deployed to as {environment!r}: {listed}", hint=hint)
     hint = f"Deployed to: {', '.join(sorted(set(known))) or 'nothing yet'}."
     raise UsageError(f"nothing in {store.location} was deployed to {environment!r}", hint=hint)
 
 
-def _environment(store: Store, book: Ledger) -> str | None:
-    """Give what the run that last deployed there calls the target."""
-    stage = next((_stage(store, each) for each in reversed(list(ledger.deployments(book.events)))), None)
-    return stage.target.environment if stage and stage.target else None
+def _last(store: Store, book: Ledger) -> PlannedStage | None:
+    """Give the stage that last deployed there; its plan says what the target is called."""
+    return next((_stage(store, each) for each in reversed(list(ledger.deployments(book.events)))), None)
 
 
 def _stage(store: Store, deployment: Deployment) -> PlannedStage | None:

@@ -68,6 +68,11 @@ def values(sources: Mapping[str, SecretSource], places: Places, key: bytes) -> d
     return found
 
 
+def unset(sources: Mapping[str, SecretSource], ours: Mapping[str, str]) -> list[str]:
+    """Give the variables that secrets are to be taken from and that are not set."""
+    return sorted(each.name for each in sources.values() if each.place == "variable" and each.name not in ours)
+
+
 def _of_variable(source: SecretSource, ours: Mapping[str, str]) -> bytes:
     value = ours.get(source.name)
     if value is None:

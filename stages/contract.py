@@ -94,6 +94,14 @@ OnFailure = Literal["rollback", "do-nothing", "delete"]
 """What becomes of a stack when an operation on it fails. `delete` is for a stack that is being made; an update rolls back then."""
 
 
+Capability = Literal["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+
+REGION = r"^[a-z]{2,}(-[a-z0-9]+)+-[0-9]+$"
+"""What a region's name looks like; below, the ARNs of a role and of a topic."""
+ROLE_ARN = r"^arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$"
+TOPIC_ARN = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$"
+
+
 COMMAND = "command"
 """What the environment of a command is called that names none of a pipeline."""
 
@@ -121,6 +129,11 @@ class Target:
     notification_arns: list[str] = field(default_factory=list)
     on_failure: OnFailure = "rollback"
     retain_except_on_create: bool = False
+
+    @property
+    def called(self) -> str:
+        """What people call it: its environment, or its stack where a command without a pipeline acts on it."""
+        return self.stack if self.stack and self.environment == COMMAND else self.environment
 
     def as_json(self) -> Json:
         """The target's JSON form. A key of `_LATER` that is as it always was is left out, so that what was recorded before there

@@ -164,6 +164,7 @@ def place(settings: Settings, project: Path, environment: str | None) -> targets
     if not settings.stack_name:
         hint = "Say it: --stack-name NAME, or be asked for everything: towpath deploy --guided"
         raise UsageError("--stack-name is missing, and no samconfig.toml says it", hint=hint)
+    told.refuse_malformed(settings)
     target = targets.of_stack(settings.stack_name, aws=settings.aws, region=settings.region, profile=settings.profile)
     return targets.Environment(
         dataclasses.replace(
@@ -250,15 +251,9 @@ def _parameter_problems(given: Mapping[str, str], found: Template, where: target
         if name in missing and name not in stands:  # what stands in the stack is kept
             hint = f"Say it: --parameter-overrides {name}=VALUE, or be asked: --guided"
             yield Problem(f"the parameter {name} has no default, and no value", found.file, hint=hint)
-        value = given.get(name)
-        plain = each.allowed and "List" not in each.type and not each.type.startswith("AWS::SSM::")
-        if value is not None and plain and value not in each.allowed:
-            shown = "the value given" if each.secret else repr(value)
-            yield Problem(
-                f"the parameter {name} does not allow {shown}",
-                found.file,
-                hint=f"It allows: {', '.join(each.allowed)}.",
-            )
+        wrong = each.wrong(given[name]) if name in given else None
+        if wrong:
+            yield Problem(f"the parameter {name} does not allow {wrong.value}", found.file, hint=wrong.allows)
 
 
 def _short_secrets(given: Mapping[str, str], found: Template) -> Iterator[Problem]:
@@ -343,13 +338,19 @@ def _leave(context: Context, proposal: Proposal, at: Record) -> None:
         click.echo(
             f"\nThe change set {proposal.handle['name']} is made, and not executed: {proposal.handle['change_set_arn']}"
         )
-        click.echo(f"To execute it: towpath stage apply {STAGE} --run {context.run.id}")
+        click.echo(f"To execute it: {_apply_later(context)}")
+
+
+def _apply_later(context: Context) -> str:
+    """The command that executes what was left; the values of secret parameters are in no record, so it takes them again."""
+    variables = "".join(f"{each.name}=... " for each in context.plan.stages[STAGE].secrets.values())
+    return f"{variables}towpath stage apply {STAGE} --run {context.run.id}"
 
 
 def _confirm(context: Context, proposal: Proposal, at: Record) -> None:
     """Ask whether the change set is to be executed. Raises Rejected if not: it is deleted then, and the run is over."""
     name = proposal.handle["name"]
-    left = f"the change set {name} is left; to execute it: towpath stage apply {STAGE} --run {context.run.id}"
+    left = f"the change set {name} is left; to execute it: {_apply_later(context)}"
     if not confirming.confirm("Deploy this changeset?", left):
         what = f"nothing was deployed; {_withdraw(context, proposal)}"
         confirming.decline(context, what, "To deploy after all, begin anew: towpath deploy", at.output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -118,7 +119,7 @@ class _Places:
         known = {each.ledger for each in self.all.values()}
         for each in environments.of_store(self.store, known, self.trust):
             name = each.name if each.name not in self.all else each.ledger.removeprefix("ledgers/")
-            self.all[name] = each
+            self.all[name] = replace(each, name=name)
 
     def named(self, name: str) -> Place:
         from difflib import get_close_matches

@@ -11,8 +11,10 @@ import click
 
 from pipeline import samconfig
 from pipeline.cli import settings as told
+from pipeline.cli import targets
 from pipeline.cli.progress import plain
-from pipeline.errors import Rejected
+from pipeline.errors import Rejected, UsageError
+from pipeline.redaction.forms import SHORTEST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,8 +52,8 @@ def ask(
     _say("\nConfiguring towpath deploy\n==========================\n")
     _say(f"\tLooking for config file [{file.name}] :  {'Found' if file.exists() else 'Not found'}")
     _say("\n\tSetting default arguments for 'towpath deploy'\n\t=============================================")
-    stack = _text("Stack Name", before.stack_name or FIRST_STACK)
-    region = _text("AWS Region", before.region or FIRST_REGION)
+    stack = _named("Stack Name", before.stack_name or FIRST_STACK, targets.named_stack)
+    region = _named("AWS Region", before.region or FIRST_REGION, told.named_region)
     values = _parameters(parameters, before.parameter_overrides)
     application, unplaced = load(values)
     _say("\t#Shows you resources changes to be deployed and require a 'Y' to initiate deploy")
@@ -101,6 +103,15 @@ def _text(name: str, default: str | None) -> str:
     return str(answer)
 
 
+def _named(name: str, default: str, check: Callable[[str], str]) -> str:
+    """Ask for a name, until it is one."""
+    while True:
+        try:
+            return check(_text(name, default))
+        except UsageError as error:
+            _say(f"\t{plain(error.message)}\n\t{error.hint}")
+
+
 def _yes(question: str, *, default: bool) -> bool:
     return click.confirm(f"\t{click.style(question, bold=True)}", default=default, err=True)
 
@@ -110,7 +121,7 @@ def _parameters(declared: Mapping[str, Parameter], before: Mapping[str, str]) ->
     found: dict[str, str] = {}
     for name, each in declared.items():
         if each.secret:
-            value = _secret(name, optional=each.default is not None or name in before)
+            value = _secret(each, optional=each.default is not None or name in before)
             kept = value or before.get(name)
             found |= {name: kept} if kept else {}
         else:
@@ -118,19 +129,31 @@ def _parameters(declared: Mapping[str, Parameter], before: Mapping[str, str]) ->
     return found
 
 
-def _secret(name: str, *, optional: bool) -> str:
-    text = f"\t{click.style(f'Parameter {name}', bold=True)}{' (Enter keeps what it is)' if optional else ''}"
+def _secret(parameter: Parameter, *, optional: bool) -> str:
+    text = f"\t{click.style(f'Parameter {parameter.name}', bold=True)}{' (Enter keeps what it is)' if optional else ''}"
     default = "" if optional else None
-    answer: Any = click.prompt(text, default=default, show_default=False, hide_input=True, err=True, type=str)
-    return str(answer)
+    while True:
+        answer = str(click.prompt(text, default=default, show_default=False, hide_input=True, err=True, type=str))
+        if not answer or not (wrong := _wrong(parameter, answer)):
+            return answer
+        _say(f"\t{wrong}")
 
 
 def _allowed(parameter: Parameter, default: str) -> str:
     while True:
         answer = _text(f"Parameter {parameter.name}", default)
-        if not parameter.allowed or "List" in parameter.type or answer in parameter.allowed:
+        wrong = _wrong(parameter, answer)
+        if not wrong:
             return answer
-        _say(f"\t{parameter.name} is one of {plain(', '.join(parameter.allowed))}")
+        _say(f"\t{wrong}")
+
+
+def _wrong(parameter: Parameter, value: str) -> str | None:
+    """Why a value cannot be taken, for people."""
+    if parameter.secret and len(value.encode()) < SHORTEST_BYTES:
+        return f"What has fewer than {SHORTEST_BYTES} bytes cannot be kept out of logs: use a longer one."
+    wrong = parameter.wrong(value)
+    return plain(f"{parameter.name} does not allow {wrong.value}. {wrong.allows}") if wrong else None
 
 
 def _capabilities(before: list[str]) -> list[str]:

@@ -264,6 +264,8 @@ def roll_back(older: Context, environment: str, *, output: Output) -> Context:
     from pipeline import inherit
 
     whole = inherit.whole(older.store, older.run)
+    targets = [each.target for each in whole.stages.values() if each.kind == "deploy" and each.target]
+    environment = next((each.environment for each in targets if each.called == environment), environment)
     part, deploying = _part(older, whole, (environment,))
     taken = inherit.begin_at(part, older.run, deploying)
     way = {"kind": "rollback", "environments": [environment], "plan": whole.digest}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -262,7 +263,7 @@ def stage_apply(
 
     Exit code 75 if people have yet to approve it.
     """
-    from pipeline import earlier
+    from pipeline import earlier, secrets
     from pipeline.errors import UsageError
     from pipeline.standings import Wish
 
@@ -272,6 +273,10 @@ def stage_apply(
         raise UsageError(
             f"stage {name} has nothing proposed", hint=f"First: towpath stage propose {name} --run {context.run.id}"
         )
+    missing = secrets.unset(context.plan.stages[name].secrets, os.environ)
+    if missing and not context.run.done(name):  # an attempt that fails for that would use up what is proposed
+        hint = f"Set {'it' if len(missing) == 1 else 'them'} for this command. What is proposed is kept."
+        raise UsageError(f"stage {name} takes secrets from variables that are not set: {', '.join(missing)}", hint=hint)
     drive(context, Wish(only=frozenset({name})), 1, output=output)
 
 

@@ -164,6 +164,36 @@ def merge(config: Config, given: Mapping[str, Any], note: Callable[[str], None])
     return Settings(**chosen)
 
 
+def refuse_malformed(settings: Settings) -> None:
+    """Raise UsageError for what is none of what it is to be: told before anything is built, and not by AWS afterwards."""
+    from typing import get_args
+
+    from stages.contract import ROLE_ARN, TOPIC_ARN, Capability
+
+    if settings.region:
+        named_region(settings.region)
+    if settings.role_arn and not re.match(ROLE_ARN, settings.role_arn):
+        hint = "It is one like arn:aws:iam::123456789012:role/cloudformation."
+        raise UsageError(f"--role-arn: {settings.role_arn!r} is no ARN of a role", hint=hint)
+    for each in settings.notification_arns:
+        if not re.match(TOPIC_ARN, each):
+            hint = "It is one like arn:aws:sns:eu-central-1:123456789012:deployments."
+            raise UsageError(f"--notification-arns: {each!r} is no ARN of a topic", hint=hint)
+    known = get_args(Capability)
+    for each in settings.capabilities:
+        if each not in known:
+            raise UsageError(f"--capabilities: there is no {each!r}", hint=f"There are: {', '.join(known)}.")
+
+
+def named_region(name: str) -> str:
+    """The name of a region, if it looks like one. Raises UsageError."""
+    from stages.contract import REGION
+
+    if not re.match(REGION, name):
+        raise UsageError(f"--region {name!r} is no name of a region", hint="It is one like eu-central-1.")
+    return name
+
+
 def _is_ours(name: str, key: str, config: Config, note: Callable[[str], None]) -> bool:
     """Whether an option of a configuration is one that is read; those for other commands in its common table are not."""
     where = config.where(name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from pipeline.gates.freezes import MOMENT, ZONE
-from stages.contract import OnFailure, Problem
+from stages.contract import REGION, ROLE_ARN, TOPIC_ARN, Capability, OnFailure, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,18 +27,14 @@ ParameterType = Literal["string", "integer", "boolean"]
 Isolation = Literal["required", "best-effort", "none"]
 To = Literal["webhook", "slack", "sns", "github-deployment"]
 Told = Literal["waiting", "approved", "voided", "deployed", "failed", "rolled-back", "break-glass"]
-Capability = Literal["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
-
 _LABEL = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
 _PARAMETER_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 _ACCOUNT = r"^[0-9]{12}$"
-_REGION = r"^[a-z]{2,}(-[a-z0-9]+)+-[0-9]+$"
 _PARTITION = r"^aws(-[a-z0-9]+)*$"
 _STACK = r"^[A-Za-z][A-Za-z0-9-]{0,127}$"
 _HOST = r"((localhost|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)(:[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5})"
 _REPOSITORY = rf"^({_HOST}/)?([a-z0-9]+([._-][a-z0-9]+)*/)*[a-z0-9]+([._-][a-z0-9]+)*$"
 _BUCKET = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
-_TOPIC = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$"
 _DURATION = r"^[1-9][0-9]{0,4}[smh]$"
 _PERSON = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 _IDENTITY = r"^[^\s]+$"
@@ -46,18 +42,17 @@ _SECRET_NAME = r"^[A-Za-z_][A-Za-z0-9_.-]*$"  # noqa: S105 - what names look lik
 _URL = r"^https?://[^\s/?#@]+(/[^\s]*)?$"
 _GITHUB = r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_ROLE = r"^arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,576}$"
 
 WORDS: dict[str, str] = {
     _LABEL: "lower-case letters, digits and hyphens, beginning with a letter and not ending with a hyphen",
     _PARAMETER_NAME: "letters, digits, hyphens and underscores, beginning with a letter",
     _ACCOUNT: "the twelve digits of an account",
-    _REGION: "a region, such as eu-central-1",
+    REGION: "a region, such as eu-central-1",
     _PARTITION: "a partition, such as aws or aws-us-gov",
     _STACK: "a stack's name: letters, digits and hyphens, beginning with a letter, at most 128",
     _REPOSITORY: "a repository's name: lower-case letters and digits, separated by . _ - or /, perhaps with a host before it",
     _BUCKET: "a bucket's name: 3 to 63 lower-case letters, digits, hyphens and dots, without s3:// before it",
-    _TOPIC: "the ARN of an SNS topic, such as arn:aws:sns:eu-central-1:123456789012:deployments",
+    TOPIC_ARN: "the ARN of an SNS topic, such as arn:aws:sns:eu-central-1:123456789012:deployments",
     _DURATION: "a duration, such as 90s, 15m or 2h",
     _PERSON: "lower-case letters, digits, and . _ - between them",
     _IDENTITY: "a mail address or a login, without spaces",
@@ -67,7 +62,7 @@ WORDS: dict[str, str] = {
     MOMENT: "a moment, such as 2026-12-18 18:00, fri 16:00 or 18:00",
     ZONE: "a time zone, such as Europe/Berlin or UTC",
     _VARIABLE: "a variable's name: letters, digits and _, not beginning with a digit",
-    _ROLE: "the ARN of a role, such as arn:aws:iam::111122223333:role/deploy",
+    ROLE_ARN: "the ARN of a role, such as arn:aws:iam::111122223333:role/deploy",
 }
 """What a text that must match a pattern must be, in words."""
 
@@ -84,7 +79,7 @@ PersonName = Annotated[str, StringConstraints(pattern=_PERSON, max_length=40)]
 Identity = Annotated[str, StringConstraints(pattern=_IDENTITY, max_length=200)]
 ParameterName = Annotated[str, StringConstraints(pattern=_PARAMETER_NAME, max_length=64)]
 SecretName = Annotated[str, StringConstraints(pattern=_SECRET_NAME, max_length=64)]
-TopicArn = Annotated[str, StringConstraints(pattern=_TOPIC)]
+TopicArn = Annotated[str, StringConstraints(pattern=TOPIC_ARN)]
 Scalar = Annotated[Any, WithJsonSchema({"type": ["string", "integer", "boolean"]})]
 """A value of a parameter; `check` compares it with the parameter's type."""
 
@@ -220,22 +215,22 @@ def _or_the_word(field: dict[str, Any]) -> None:
 class Roles(_Model):
     """A role for each phase that signs in to AWS. Each gets the credentials of its own, and no other's."""
 
-    package: str | None = Field(default=None, pattern=_ROLE, description="For `package`.")
+    package: str | None = Field(default=None, pattern=ROLE_ARN, description="For `package`.")
     propose: str | None = Field(
         default=None,
-        pattern=_ROLE,
+        pattern=ROLE_ARN,
         description="For `deploy` while it proposes: it makes change sets, and reads. `environments --drift` has it too.",
     )
     apply: str | None = Field(
-        default=None, pattern=_ROLE, description="For `deploy` while it acts: it executes a change set."
+        default=None, pattern=ROLE_ARN, description="For `deploy` while it acts: it executes a change set."
     )
-    invoke: str | None = Field(default=None, pattern=_ROLE, description="For `invoke`.")
-    scan: str | None = Field(default=None, pattern=_ROLE, description="For `scan`.")
+    invoke: str | None = Field(default=None, pattern=ROLE_ARN, description="For `invoke`.")
+    scan: str | None = Field(default=None, pattern=ROLE_ARN, description="For `scan`.")
     secrets: str | None = Field(
-        default=None, pattern=_ROLE, description="For reading `ssm` and `secrets-manager` of `secrets`."
+        default=None, pattern=ROLE_ARN, description="For reading `ssm` and `secrets-manager` of `secrets`."
     )
     notifications: str | None = Field(
-        default=None, pattern=_ROLE, description="For publishing to the topics of `notifications`."
+        default=None, pattern=ROLE_ARN, description="For publishing to the topics of `notifications`."
     )
 
 
@@ -250,7 +245,7 @@ class Auth(_Model):
         default=None, min_length=1, description="With `ambient`: a profile of the AWS configuration."
     )
     role: str | None = Field(
-        default=None, pattern=_ROLE, description="The role of every phase that `roles` says none for."
+        default=None, pattern=ROLE_ARN, description="The role of every phase that `roles` says none for."
     )
     roles: Roles | None = Field(default=None, description="A role for each phase.")
     audience: str | None = Field(
@@ -284,7 +279,7 @@ class Environment(_Model):
         default="real", description="`real` is AWS; `embedded` is the AWS that runs on this machine."
     )
     account: str = Field(pattern=_ACCOUNT, description="Twelve digits, in quotes. Another account is refused.")
-    region: str = Field(pattern=_REGION, description="The region that everything is in, such as eu-central-1.")
+    region: str = Field(pattern=REGION, description="The region that everything is in, such as eu-central-1.")
     partition: str = Field(default="aws", pattern=_PARTITION, description="The partition; the region's name tells.")
     stack: str | None = Field(default=None, pattern=_STACK, description="The stack that `deploy` deploys.")
     repository: str | None = Field(
@@ -311,7 +306,7 @@ class Environment(_Model):
     service_role: str | None = Field(
         default=None,
         alias="service-role",
-        pattern=_ROLE,
+        pattern=ROLE_ARN,
         description="The IAM role that CloudFormation acts as, from then on for whatever is done to the stack. Without one it is the "
         "role that the stack has, else whoever deploys.",
     )
@@ -431,7 +426,7 @@ class Notification(_Model):
         description="The secret that holds the address, where whoever knows it may post.",
     )
     secret: str | None = Field(default=None, description="The secret that a `webhook` is signed with.")
-    topic: str | None = Field(default=None, pattern=_TOPIC, description="The ARN of the topic of `sns`.")
+    topic: str | None = Field(default=None, pattern=TOPIC_ARN, description="The ARN of the topic of `sns`.")
     environment: str | None = Field(
         default=None,
         description="The environment in whose account and region, and with whose credentials, the topic is reached.",

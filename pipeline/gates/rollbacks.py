@@ -163,7 +163,8 @@ def _shown(parameter: Mapping[str, Any] | None) -> str | None:
     """A secret is shown by the beginning of its digest: that it is another one can be seen."""
     if parameter is None:
         return None
-    told = str(parameter["value"]) if "value" in parameter else f"secret {str(parameter['digest'])[:20]}…"
+    secret = f"secret {str(parameter['digest'])[:20]}…" if parameter.get("digest") else "secret, kept from the stack"
+    told = str(parameter["value"]) if "value" in parameter else secret
     return f"{told} ({parameter['resolved']})" if "resolved" in parameter else told
 
 

@@ -150,7 +150,7 @@ def _of(plan: Plan, run: Run, attempt: Attempt) -> Iterator[Notice]:
 def _outcome(about: _About, attempt: Attempt, reasons: str) -> Iterator[Notice]:
     """What came of an attempt. `reasons` say how its gate stood."""
     why = attempt.failure.message if attempt.failure else reasons or "see its log"
-    environment = about.stage.target.environment if about.stage.target else ""
+    environment = about.stage.target.called if about.stage.target else ""
     if attempt.outcome == "waiting" and attempt.gate == "waiting":
         yield about.notice("waiting", f"{about.what} waits for approval: {reasons}", about.approve())
     elif attempt.outcome == "succeeded" and about.stage.kind == "deploy" and _goes_back(about.run):

@@ -217,7 +217,7 @@ def _functions(wanted: Wanted) -> Json:
 
 def _reading(wanted: Wanted) -> list[Json]:
     """What both phases of a deployment read: the stack, what it runs, and whether the images are there."""
-    actions = ("DescribeStacks", "DescribeStackEvents", "GetTemplate", "ListStackResources")
+    actions = ("DescribeStacks", "DescribeStackEvents", "DescribeEvents", "GetTemplate", "ListStackResources")
     may = [
         _allow([f"cloudformation:{each}" for each in actions], _nested(wanted)),
         _allow(

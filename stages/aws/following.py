@@ -241,6 +241,11 @@ def _is_for_another(event: Json) -> bool:
     return (event.get("ResourceStatusReason") or "").startswith("Embedded stack ")
 
 
+def anew(target: Target) -> str:
+    """The command that begins anew, with the source as it is then."""
+    return "towpath run" if target.environment != COMMAND else "towpath deploy"
+
+
 def recovery(target: Target) -> str:
     """The command that frees the stack of a target when it is stuck."""
     if target.environment != COMMAND:

@@ -89,11 +89,11 @@ T = TypeVar("T")
 
 
 class CallFailed(StageError):
-    """A call of AWS that failed for good. `meaning` is what the tables say of the error."""
+    """A call of AWS that failed for good. `meaning` is what the tables say of the error, `name` what it is called."""
 
-    def __init__(self, message: str, *, hint: str | None, cls: ErrorClass, meaning: Meaning) -> None:
+    def __init__(self, message: str, *, hint: str | None, cls: ErrorClass, meaning: Meaning, name: str = "") -> None:
         super().__init__(message, hint=hint, cls=cls)
-        self.meaning = meaning
+        self.meaning, self.name = meaning, name
 
 
 def code(error: BaseException) -> str:
@@ -180,7 +180,7 @@ def as_stage_error(error: BaseException, doing: str) -> CallFailed:
     said = text(error).rstrip(".")
     means = meaning(error)
     message, hint, cls = _WORDS[means]
-    return CallFailed(message.format(doing=doing, name=name, said=said), hint=hint, cls=cls, meaning=means)
+    return CallFailed(message.format(doing=doing, name=name, said=said), hint=hint, cls=cls, meaning=means, name=name)
 
 
 _RENEW = "Sign in again (`aws sso login`, or a new job), then go on with `towpath resume`."

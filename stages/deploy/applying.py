@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from stages.aws import cloudformation, following, retry
+from stages.aws import cloudformation, following, retry, validation
 from stages.aws.names import local_url
 from stages.aws.session import connect
 from stages.contract import Result, StageError
@@ -107,7 +107,8 @@ def _deploy(
     with following.going_on_outside(str(session.target.stack)):
         closing = following.follow(session.cloudformation, under_way)
         if not succeeded(closing["ResourceStatus"]):
-            raise outcome.failure(closing, under_way.all, session.target)
+            reasons = _reasons(session, closing, under_way)
+            raise outcome.failure(_left(session, closing, proposal), reasons, session.target)
         if under_way.root.overtaken:
             raise outcome.overtaken(str(session.target.stack))
         found = cloudformation.describe_stack(session.cloudformation, under_way.stack_id)
@@ -137,6 +138,22 @@ def _execute(
     if not cloudformation.execute_change_set(session.cloudformation, arn, proposal.handle["token"], **how):
         found = cloudformation.describe_change_set(session.cloudformation, arn)
         _take_up(under_way, request, gone=found is None)  # the answer to our first call may have been lost
+
+
+def _reasons(session: Session, closing: Json, under_way: following.Operation) -> list[str]:
+    """Why an operation failed: the first resource that did so by itself on top, the others below it."""
+    said = following.reasons(closing, under_way.all)
+    since = under_way.all[0]["Timestamp"] if under_way.all else None
+    return validation.explain(session.cloudformation, said, since=since, StackName=under_way.stack_id)
+
+
+def _left(session: Session, closing: Json, proposal: Proposal) -> Json:
+    """How an operation that failed has left the stack: one that is to be deleted then may say so in no event of the operation."""
+    execution = proposal.subject["execution"]
+    if execution["on_failure"] != "delete" or execution["type"] != "CREATE":
+        return closing
+    stack = cloudformation.describe_stack(session.cloudformation, closing["StackId"])
+    return {**closing, "ResourceStatus": stack["StackStatus"] if stack else "DELETE_COMPLETE"}
 
 
 def _take_up(under_way: following.Operation, request: Request, *, gone: bool) -> None:

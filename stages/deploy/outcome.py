@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 OURS = "towpath-"
 """What our request tokens begin with; the attempt's handle follows."""
-_AS_BEFORE = "The stack is as it was before. Correct the cause and run the pipeline again."
+_LEAVES_NOTHING = {
+    "UPDATE_ROLLBACK_COMPLETE": "The stack is as it was before.",
+    "DELETE_COMPLETE": "The stack could not be made, and is deleted, as was asked for.",
+}
+"""What a failure leaves where nothing has to be freed."""
 
 
 def again(message: str) -> StageError:
@@ -51,11 +55,14 @@ def busy(stack: Json, begun: Json | None) -> StageError:
     )
 
 
-def failure(closing: Json, events: Sequence[Json], target: Target) -> StageError:
-    """Why an operation failed: the first resource that did so by itself on top, the others below it."""
+def failure(closing: Json, reasons: Sequence[str], target: Target) -> StageError:
+    """Why an operation failed, by its reasons."""
     status, stack = closing["ResourceStatus"], closing["LogicalResourceId"]
-    hint = _AS_BEFORE if status == "UPDATE_ROLLBACK_COMPLETE" else f"Correct the cause. {remedy(status, target)}"
-    lines = [*following.reasons(closing, events), f"The stack {stack} ended as {status}."]
+    if status in _LEAVES_NOTHING:
+        hint = f"{_LEAVES_NOTHING[status]} Correct the cause, then `{following.anew(target)}`."
+    else:
+        hint = f"Correct the cause. {remedy(status, target)}"
+    lines = [*reasons, f"The stack {stack} ended as {status}."]
     return StageError("\n  ".join(lines), hint=hint)
 
 

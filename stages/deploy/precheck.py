@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from stages.contract import COMMAND, Problem
 from stages.deploy.release import below
+from stages.template import overview
 from stages.template.resources import LANGUAGE_EXTENSIONS, LOOP
 from stages.template.tree import Mapping, Scalar, Sequence, walk
 
@@ -221,18 +222,10 @@ def _parameter_problems(template: Template, environment: str, given: dict[str, s
 
 
 def _value_problems(template: Template, environment: str, name: str, node: Mapping, value: str) -> Iterator[Problem]:
-    allowed, type_ = node.get("AllowedValues"), scalar(node.get("Type")) or ""
-    if not isinstance(allowed, Sequence) or type_.startswith("AWS::SSM::Parameter::"):
-        return
-    choices = [each for each in map(scalar, allowed.items) if each is not None]
-    values = [each.strip() for each in value.split(",")] if "List" in type_ else [value]
-    for wrong in (each for each in values if each not in choices):
-        shown = "the value given" if name in secret_parameters(template) else repr(wrong)
-        yield template.problem(
-            node,
-            f"the parameter {name} does not allow {shown}, which the environment {environment} sets",
-            _known("It allows", choices),
-        )
+    wrong = overview.parameters(template)[name].wrong(value)
+    if wrong:
+        message = f"the parameter {name} does not allow {wrong.value}, which the environment {environment} sets"
+        yield template.problem(node, message, wrong.allows)
 
 
 # References

@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stages.aws import cloudformation, s3
+from stages.aws import cloudformation, retry, s3, validation
 from stages.aws.session import connect
 from stages.contract import InvalidInput, Proposal, Result, StageError, secret_variable
 from stages.deploy import difference, live, meaning, parameters, precheck, view
@@ -86,8 +86,21 @@ def load(request: Request, work: Path, target: Target, before: Mapping[str, str]
 def _invalid(problems: list[Problem]) -> InvalidInput:
     """The error for what the template and the environment lack: going on with the run would find just that again."""
     error = InvalidInput(problems)
-    error.hint = "This run keeps what it was planned with. Once that is mended, start a new one."
+    error.hint = _PLANNED
     return error
+
+
+_PLANNED = "This run keeps what it was planned with. Once that is mended, start a new one."
+_WRONG = ("ValidationError", "ParamValidationError")
+"""How AWS, and botocore before it, call it that a template, or a value that it is given, is none."""
+
+
+def _make(session: Session, spec: cloudformation.ChangeSetSpec) -> str:
+    try:
+        return cloudformation.create_change_set(session.cloudformation, spec)
+    except retry.CallFailed as error:
+        error.hint = _PLANNED if error.name in _WRONG else error.hint
+        raise
 
 
 def _is_large(release: Release) -> bool:
@@ -155,8 +168,7 @@ def _proposal(session: Session, release: Release, request: Request, work: Path) 
         nested=any(each.type in NESTED for stack in release.stacks.values() for each in stack.resources),
     )
     log(f"making the change set {spec.name}", stack=stack_name)
-    arn = cloudformation.create_change_set(session.cloudformation, spec)
-    made = cloudformation.wait_for_change_set(session.cloudformation, arn)
+    made = cloudformation.wait_for_change_set(session.cloudformation, _make(session, spec))
     change_set = _usable(session, made)
     found = live.found(session, release, way, change_set, base)
     subject = subjects.build(release, target, found)
@@ -239,7 +251,8 @@ def _usable(session: Session, made: Json) -> Json | None:
 
 def _reasons(session: Session, made: Json) -> str:
     """Why a change set could not be made. Of a nested one the reason says no more than which: the rest is told by that one."""
-    reason = str(made.get("StatusReason") or made["Status"])
+    said = [str(made.get("StatusReason") or made["Status"])]
+    reason = "\n  ".join(validation.explain(session.cloudformation, said, ChangeSetName=made["ChangeSetId"]))
     inner = _NESTED_CHANGE_SET.search(reason)
     found = cloudformation.describe_change_set(session.cloudformation, inner[0]) if inner else None
     if found is None or found["ChangeSetId"] == made["ChangeSetId"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from stages.aws.following import recovery
+from stages.aws.following import anew, recovery
 from stages.contract import StageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def remedy(status: str, target: Target) -> str:
     """What to do about a stack that is stuck in a state."""
     if status not in _RECOVER:
         return _IMPORT if status == "IMPORT_ROLLBACK_FAILED" else _UNKNOWN
-    return f"Free the stack: `{recovery(target)}`. Then `towpath resume`, or `towpath run` if the source has to change."
+    return (
+        f"Free the stack: `{recovery(target)}`. Then `towpath resume`, or `{anew(target)}` if the source has to change."
+    )
 
 
 def is_busy(status: str) -> bool:

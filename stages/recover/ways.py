@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from stages.aws.following import anew
 from stages.contract import StageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ class Way:
     skips: bool = False
 
 
-_GO_ON = "Go on with the run that failed (towpath resume RUN), or begin anew: towpath run"
 _REMAINS = "delete what is left of a creation that failed"
 WAYS: dict[str, Way] = {
     "UPDATE_ROLLBACK_FAILED": Way(
@@ -65,14 +65,15 @@ class Resource:
 
 def choose(target: Target, status: str | None) -> Way:
     """The way out of a state. Raises StageError where there is none, or none is needed."""
+    go_on = f"Go on with the run that failed (towpath resume RUN), or begin anew: {anew(target)}"
     if status is None or status == "DELETE_COMPLETE":
-        raise StageError(f"there is no stack {target.stack}: nothing is to be recovered", hint=_GO_ON)
+        raise StageError(f"there is no stack {target.stack}: nothing is to be recovered", hint=go_on)
     if status in WAYS:
         return WAYS[status]
     message = f"the stack {target.stack} is in state {status}"
     if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
         raise StageError(message, hint="Something is being done to it. Wait until that is over.", cls="blocked")
-    raise StageError(f"{message}: it is not stuck", hint=_GO_ON)
+    raise StageError(f"{message}: it is not stuck", hint=go_on)
 
 
 def skipped(way: Way, status: str, stuck: Sequence[Resource], skip: Iterable[str]) -> list[str]:

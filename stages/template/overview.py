@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+import warnings
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stages.template import references
@@ -28,7 +30,10 @@ _OWN = frozenset({"AWS::ApiGateway::RestApi", "AWS::ApiGatewayV2::Api"})
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a template. `default` is None where there is none; `secret`: its value is not to be shown (NoEcho)."""
+    """A parameter of a template. `default` is None where there is none; `secret`: its value is not to be shown (NoEcho).
+
+    `limits` are MinLength, MaxLength, MinValue and MaxValue, as far as they are set; `rule` is ConstraintDescription.
+    """
 
     name: str
     type: str
@@ -36,6 +41,68 @@ class Parameter:
     secret: bool
     allowed: tuple[str, ...] = ()
     description: str | None = None
+    pattern: str | None = None
+    limits: dict[str, float] = field(default_factory=dict)
+    rule: str | None = None
+
+    def wrong(self, value: str) -> Wrong | None:
+        """What of a value the template does not allow; None if it may be taken. Pure.
+
+        https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html
+        """
+        if self.type.startswith("AWS::SSM::") or "{{resolve:" in value:  # what it stands for is looked up
+            return None
+        several = "List" in self.type
+        values = [each.strip() for each in value.split(",")] if several else [value]
+        found = ((each, self._allows(each, several=several)) for each in values)
+        return next(
+            (Wrong("the value given" if self.secret else repr(each), allows) for each, allows in found if allows), None
+        )
+
+    def _allows(self, value: str, *, several: bool) -> str | None:
+        """What is allowed, where a value is not."""
+        if self.allowed and value not in self.allowed:
+            return f"It allows: {', '.join(self.allowed)}."
+        if "Number" in self.type and not _is_number(value):
+            return "It is a number."
+        if self.pattern and not _matches(self.pattern, value):
+            return self.rule or f"It matches {self.pattern}"
+        return None if several and "Number" not in self.type else self._exceeds(value)
+
+    def _exceeds(self, value: str) -> str | None:
+        """Which limit a value, or its length, does not keep."""
+        number = "Number" in self.type
+        size, of, unit = (float(value), "Value", "") if number else (len(value), "Length", " characters")
+        if size < (least := self.limits.get(f"Min{of}", size)):
+            return self.rule or f"It is at least {least:g}{unit}."
+        if size > (most := self.limits.get(f"Max{of}", size)):
+            return self.rule or f"It is at most {most:g}{unit}."
+        return None
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A value that a parameter does not take: the value as it may be shown, and in a sentence what is allowed."""
+
+    value: str
+    allows: str
+
+
+_LIMITS = ("MinLength", "MaxLength", "MinValue", "MaxValue")
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", text) is not None
+
+
+def _matches(pattern: str, value: str) -> bool:
+    """Whether a value matches, as far as Python reads the expression: CloudFormation's are Java's, which has more in its sets."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return re.fullmatch(pattern, value) is not None
+    except (re.error, FutureWarning, DeprecationWarning):
+        return True
 
 
 def parameters(template: Template) -> dict[str, Parameter]:
@@ -55,6 +122,9 @@ def _parameter(name: str, node: Mapping) -> Parameter:
         (text(node.get("NoEcho")) or "").lower() == "true",
         tuple(each for each in values if each is not None),
         text(node.get("Description")),
+        text(node.get("AllowedPattern")) or None,
+        {name: float(limit) for name in _LIMITS if (limit := text(node.get(name)) or "") and _is_number(limit)},
+        text(node.get("ConstraintDescription")) or None,
     )
 
 

@@ -19,6 +19,7 @@ from pipeline.gates.freezes import Freeze
 from pipeline.gates.rules import NOBODY
 from pipeline.record import artifacts, ledger
 from pipeline.record.writer import event_key
+from stages.contract import COMMAND
 
 if TYPE_CHECKING:
     from support.plans import House
@@ -234,6 +235,18 @@ def test_a_store_alone_tells_what_its_plans_call_the_environment(house: House) -
     assert run_id in towpath(house, "production").stdout
     said = towpath(house, "produktion", code=2).stderr
     assert "Did you mean 'production'?" in said
+
+
+def test_each_stack_that_was_deployed_without_a_pipeline_is_told_by_its_name(house: House) -> None:
+    others = [("eu-west-1", "shop"), ("eu-west-1", "till"), ("us-east-1", "shop")]
+    for region, name in others:
+        stage = gated(house, NOBODY)
+        alone = dataclasses.replace(TARGET, environment=COMMAND, region=region, stack=name)
+        house.drive(house.open(dataclasses.replace(stage, target=alone), **ASKED))
+    states = json.loads(towpath(house, "--json").stdout)
+    second = f"aws.{TARGET.account}.us-east-1.shop"
+    assert [each["environment"] for each in states] == ["shop", "till", second]
+    assert [(each["target"]["region"], each["target"]["stack"]) for each in states] == others
 
 
 def test_a_definition_that_is_not_valid_hides_nothing_that_the_store_knows(house: House) -> None:

@@ -16,6 +16,7 @@ from pipeline.gates import rollbacks
 from pipeline.gates.rules import NOBODY
 from pipeline.record import artifacts, ledger
 from pipeline.record.store.directory import open_store
+from stages.contract import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -634,6 +635,32 @@ def test_an_environment_is_found_by_what_was_deployed_under_its_name(town: Town)
     with pytest.raises(UsageError, match="'prod'") as refused:
         rollback.book_of(town.store, "prod", None)
     assert refused.value.hint == "Deployed to: production, staging."
+
+
+def test_of_stacks_that_were_deployed_without_a_pipeline_each_is_found_by_its_own_name(town: Town) -> None:
+    alone = [dataclasses.replace(PRODUCTION, environment=COMMAND, stack=name) for name in ("shop", "till")]
+    for target in alone:
+        steps = pipeline(town, target.stack or "", NOBODY, {})
+        own = [dataclasses.replace(each, target=target) if each.target == PRODUCTION else each for each in steps]
+        town.drive(town.begin(*own))
+    for target in alone:
+        assert rollback.book_of(town.store, str(target.stack), None).name == ledger.name_of(target)
+    with pytest.raises(UsageError, match="several targets") as refused:
+        rollback.book_of(town.store, COMMAND, None)
+    assert "name the stack" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "text"),
+    [
+        ({"value": "1", "from": "environment"}, "1"),
+        ({"digest": "scrypt:0123456789abcdef", "from": "environment"}, "secret scrypt:0123456789abc…"),
+        ({"digest": None, "from": "stack"}, "secret, kept from the stack"),
+    ],
+)
+def test_a_parameter_is_shown_and_of_a_secret_only_its_digest(parameter: dict[str, Any], text: str) -> None:
+    [shown] = rollbacks.parameters({"parameters": {"Size": parameter}}, {"parameters": {}})
+    assert (shown["then"], shown["today"]) == (text, None)
 
 
 # Whether it could be gone back

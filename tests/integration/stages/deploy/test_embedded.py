@@ -138,7 +138,7 @@ def test_a_stack_whose_creation_failed_says_what_to_do(embedded: Deployer) -> No
         Bucket="taken-by-another", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
     )
     proposal = embedded.propose("g-1", template=broken)
-    with pytest.raises(StageError, match="Validation failed") as caught:
+    with pytest.raises(StageError, match="'taken-by-another' already exists") as caught:
         embedded.apply("g-1", proposal, template=broken)
     assert "The stack demo ended as ROLLBACK_COMPLETE." in caught.value.message
     with pytest.raises(StageError, match="ROLLBACK_COMPLETE") as refused:

@@ -42,6 +42,13 @@ def test_a_change_set_that_cannot_be_made_says_why_and_is_deleted(aws: ScriptedA
     assert aws.change_sets == {}
 
 
+def test_a_value_that_aws_refuses_is_refused_by_this_run_for_ever(aws: ScriptedAws, deployer: Deployer) -> None:
+    aws.fail("CreateChangeSet", code="ValidationError")
+    with pytest.raises(StageError, match="ValidationError") as caught:
+        deployer.propose("a")
+    assert "start a new one" in str(caught.value.hint)
+
+
 def test_no_updates_are_to_be_performed_is_success_too(aws: ScriptedAws, deployer: Deployer) -> None:
     deployer.apply("a", deployer.propose("a"))
     aws.next_change_set = ("FAILED", "No updates are to be performed.")
@@ -259,7 +266,18 @@ def test_an_update_that_somebody_cancels_ends(aws: ScriptedAws, deployer: Deploy
     aws.then["DescribeStackEvents"] = lambda: aws.somebody(*rolled_back)
     with pytest.raises(StageError, match="User Initiated") as caught:
         deployer.apply("b", proposal, "two")
-    assert caught.value.hint == "The stack is as it was before. Correct the cause and run the pipeline again."
+    assert caught.value.hint == "The stack is as it was before. Correct the cause, then `towpath run`."
+
+
+def test_a_creation_that_is_deleted_when_it_fails_leaves_nothing_to_free(aws: ScriptedAws, deployer: Deployer) -> None:
+    """Whatever the operation's last event says: CloudFormation deletes the stack after it."""
+    deployer.target = replace(deployer.target, on_failure="delete")
+    proposal = deployer.propose("a")
+    aws.script = [(0.0, "HelloWorldFunction", "CREATE_FAILED", "no such image"), (0.1, "demo", "ROLLBACK_COMPLETE", "")]
+    aws.then["DescribeStackEvents"] = lambda: aws.become("DELETE_COMPLETE")
+    with pytest.raises(StageError, match="The stack demo ended as DELETE_COMPLETE") as caught:
+        deployer.apply("a", proposal)
+    assert "recover" not in str(caught.value.hint)
 
 
 def test_the_first_reason_is_on_top(aws: ScriptedAws, deployer: Deployer) -> None:

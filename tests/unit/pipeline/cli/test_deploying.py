@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+TOPIC = "arn:aws:sns:eu-west-1:111122223333:deployments"
 EMBEDDED: dict[str, Any] = {"stack_name": "shop", "aws": "embedded"}
 
 
@@ -64,10 +65,10 @@ def test_what_becomes_of_a_failed_deployment_is_said_in_sams_words(tmp_path: Pat
 
 
 def test_the_target_has_all_that_was_said(tmp_path: Path) -> None:
-    said: Any = {"role_arn": "arn:aws:iam::000000000000:role/r", "notification_arns": ["arn:x"], "tags": {"a": "b"}}
+    said: Any = {"role_arn": "arn:aws:iam::000000000000:role/r", "notification_arns": [TOPIC], "tags": {"a": "b"}}
     target = deploying.place(Settings(**EMBEDDED, **said, resolve_s3=True), tmp_path, None).target
     assert (target.stack, target.account, target.region, target.embedded) == ("shop", "000000000000", "us-east-1", True)
-    assert (target.service_role, target.notification_arns, target.tags) == (said["role_arn"], ["arn:x"], {"a": "b"})
+    assert (target.service_role, target.notification_arns, target.tags) == (said["role_arn"], [TOPIC], {"a": "b"})
     assert target.bucket == "towpath-000000000000-us-east-1"
 
 
@@ -75,6 +76,21 @@ def test_the_target_has_all_that_was_said(tmp_path: Path) -> None:
 def test_a_name_that_no_stack_can_have_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError):
         deploying.place(Settings(stack_name=name, aws="embedded"), tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ({"role_arn": "r"}, "--role-arn: 'r' is no ARN of a role"),
+        ({"notification_arns": [TOPIC, "arn:x"]}, "--notification-arns: 'arn:x' is no ARN of a topic"),
+        ({"capabilities": ["CAPABILITY_IAMM"]}, "--capabilities: there is no 'CAPABILITY_IAMM'"),
+        ({"region": "not a region"}, "--region 'not a region' is no name of a region"),
+    ],
+)
+def test_what_aws_could_only_refuse_is_refused_before_anything_is_built(tmp_path: Path, said: Any, text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        deploying.place(Settings(**EMBEDDED, **said), tmp_path, None)
+    assert caught.value.message == text
 
 
 def test_a_secret_value_that_is_not_allowed_is_not_repeated(tmp_path: Path) -> None:

@@ -63,6 +63,28 @@ def test_a_repository_can_be_named_for_each_function(tmp_path: Path) -> None:
     assert (asked.file, asked.environment) == (tmp_path / "samconfig.toml", "prod")
 
 
+def test_what_can_be_no_answer_is_asked_for_again(tmp_path: Path) -> None:
+    answers = (
+        "1shop",
+        "shop",
+        "not a region",
+        "eu-west-1",
+        "live",
+        "short",
+        "hunter22",
+        *FIRST[4:],
+        "n",
+        "a/one",
+        "a/two",
+    )
+    asked, said = ask(Settings(), tmp_path, *answers)
+    found = asked.settings
+    assert (found.stack_name, found.region, found.parameter_overrides["Token"]) == ("shop", "eu-west-1", "hunter22")
+    assert "is no name of a stack" in said
+    assert "is no name of a region" in said
+    assert "fewer than 6 bytes" in said
+
+
 def test_what_was_answered_is_kept_without_secrets_and_offered_the_next_time(tmp_path: Path) -> None:
     (tmp_path / "samconfig.toml").write_text("# mine\nversion = 0.1\n")
     asked, _ = ask(Settings(), tmp_path, *FIRST, "n", "example.com/one", "example.com/two")

@@ -103,3 +103,26 @@ def test_what_does_not_fit_the_run_that_is_there_is_refused(machine: Machine) ->
     machine.towpath("stage", "run", "s2", "--run", "auto:other")
     machine.variables["GITHUB_RUN_ID"] = "124"
     assert "there is no run of github" in machine.towpath("status", "auto", code=2).stderr
+
+
+WITH_A_SECRET = """
+version: 1
+name: shop
+environments: {live: {account: "111122223333", region: eu-west-1, approvals: none}}
+secrets: {TOKEN: {variable: SHOP_TOKEN}}
+stages:
+  first: {uses: command, with: {run: ["true"]}}
+  migrate: {uses: command, needs: [first], environment: live, secrets: [TOKEN], with: {run: ["true"]}}
+"""
+
+
+def test_a_secret_that_is_not_there_uses_up_nothing_that_is_proposed(machine: Machine) -> None:
+    (machine.project / "pipeline.yaml").write_text(WITH_A_SECRET)
+    machine.variables["SHOP_TOKEN"] = "correct-horse"
+    machine.towpath("stage", "run", "first", "--run", "auto")
+    machine.towpath("stage", "propose", "migrate", "--run", "auto")
+    del machine.variables["SHOP_TOKEN"]
+    said = machine.towpath("stage", "apply", "migrate", "--run", "auto", code=2).stderr
+    assert "not set: SHOP_TOKEN" in said
+    machine.variables["SHOP_TOKEN"] = "correct-horse"
+    assert machine.json("stage", "apply", "migrate", "--run", "auto")["state"] == "succeeded"

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from integration.stages.deploy.releases import TEMPLATE, write_release
 
+from stages.aws import following
 from stages.aws.lambda_ import LiveFunction
-from stages.contract import Access, StageError, Target
+from stages.contract import COMMAND, Access, StageError, Target
 from stages.deploy import outcome
 from stages.deploy.release import load
 
@@ -60,14 +62,40 @@ def event(path: str, status: str, reason: str = "") -> dict[str, Any]:
     ],
 )
 def test_the_first_reason_that_is_one(events: list[dict[str, Any]], top: str) -> None:
-    error = outcome.failure(event("demo", "ROLLBACK_COMPLETE"), events, TARGET)
+    closing = event("demo", "ROLLBACK_COMPLETE")
+    error = outcome.failure(closing, following.reasons(closing, events), TARGET)
     assert error.message.splitlines()[0] == top
     assert error.message.splitlines()[-1].strip() == "The stack demo ended as ROLLBACK_COMPLETE."
 
 
-def test_a_stack_that_is_as_before_needs_no_cleaning() -> None:
-    error = outcome.failure(event("demo", "UPDATE_ROLLBACK_COMPLETE"), [], TARGET)
-    assert (error.hint or "").startswith("The stack is as it was before.")
+@pytest.mark.parametrize(
+    ("status", "environment", "hint"),
+    [
+        (
+            "UPDATE_ROLLBACK_COMPLETE",
+            "staging",
+            "The stack is as it was before. Correct the cause, then `towpath run`.",
+        ),
+        (
+            "UPDATE_ROLLBACK_COMPLETE",
+            COMMAND,
+            "as it was before. Correct the cause, then `towpath deploy`.",
+        ),
+        (
+            "DELETE_COMPLETE",
+            "staging",
+            "The stack could not be made, and is deleted, as was asked for. Correct the cause, then `towpath run`.",
+        ),
+        (
+            "ROLLBACK_COMPLETE",
+            COMMAND,
+            "or `towpath deploy` if the source has to change.",
+        ),
+    ],
+)
+def test_what_to_do_about_what_a_failure_leaves(status: str, environment: str, hint: str) -> None:
+    error = outcome.failure(event("demo", status), [], replace(TARGET, environment=environment))
+    assert str(error.hint).endswith(hint)
 
 
 def test_what_runs_is_compared_by_digest(tmp_path: Path) -> None:

@@ -122,8 +122,8 @@ def test_parameters_as_they_should_be() -> None:
     [
         ({"Stage": "dev", "Sise": "1"}, "sets the parameter Sise, which the template does not", "Did you mean Size?"),
         ({"Stage": "dev", "Zzz": "1"}, "sets the parameter Zzz", "Its parameters are Stage, Size, Zones, Key, Image."),
-        ({"Stage": "test"}, "the parameter Stage does not allow 'test'", "It allows dev, prod."),
-        ({"Stage": "dev", "Zones": "a,c"}, "the parameter Zones does not allow 'c'", "It allows a, b."),
+        ({"Stage": "test"}, "the parameter Stage does not allow 'test'", "It allows: dev, prod."),
+        ({"Stage": "dev", "Zones": "a,c"}, "the parameter Zones does not allow 'c'", "It allows: a, b."),
     ],
 )
 def test_parameters_as_they_should_not_be(given: dict[str, str], message: str, hint: str) -> None:

@@ -113,3 +113,48 @@ Resources:
     - "Fn${Name}": {Type: AWS::Serverless::Function, Properties: {PackageType: Image, ImageUri: example.com/x:1}}
 """
     assert overview.deciding(load(text)) == {"Tag", "Base", "Names", "Big"}
+
+
+DECLARED = """
+Parameters:
+  Level: {Type: Number, MinValue: 1, MaxValue: 9}
+  Levels: {Type: List<Number>, MaxValue: 9}
+  Name: {Type: String, MinLength: 3, MaxLength: 5, AllowedPattern: "[a-z]*"}
+  Zone: {Type: CommaDelimitedList, AllowedValues: [a, b], MaxLength: 1}
+  Mail: {Type: String, AllowedPattern: ".+@.+", ConstraintDescription: An address.}
+  Odd: {Type: String, AllowedPattern: "[[:alpha:]"}
+  Key: {Type: String, NoEcho: true, MinLength: 8}
+  Image: {Type: "AWS::SSM::Parameter::Value<String>", AllowedPattern: "/.*"}
+Resources: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("Level", "9", None),
+        ("Level", "1e0", None),
+        ("Level", "10", ("'10'", "It is at most 9.")),
+        ("Level", "0.5", ("'0.5'", "It is at least 1.")),
+        ("Level", "abc", ("'abc'", "It is a number.")),
+        ("Level", "", ("''", "It is a number.")),
+        ("Level", "nan", ("'nan'", "It is a number.")),
+        ("Levels", "1, 2", None),
+        ("Levels", "1,10", ("'10'", "It is at most 9.")),
+        ("Name", "abc", None),
+        ("Name", "ab", ("'ab'", "It is at least 3 characters.")),
+        ("Name", "abcdef", ("'abcdef'", "It is at most 5 characters.")),
+        ("Name", "abc1", ("'abc1'", "It matches [a-z]*")),
+        ("Name", "{{resolve:ssm:/name}}", None),
+        ("Zone", "a, b", None),
+        ("Zone", "a,c", ("'c'", "It allows: a, b.")),
+        ("Mail", "ada", ("'ada'", "An address.")),
+        ("Odd", "anything", None),
+        ("Key", "hunter2", ("the value given", "It is at least 8 characters.")),
+        ("Image", "x", None),
+    ],
+)
+def test_what_a_parameter_does_not_allow(name: str, value: str, wrong: tuple[str, str] | None) -> None:
+    declared = overview.parameters(templates.read(DECLARED.encode(), "t.yaml"))
+    found = declared[name].wrong(value)
+    assert ((found.value, found.allows) if found else None) == wrong

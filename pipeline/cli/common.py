@@ -79,6 +79,10 @@ key = click.option(
 )
 
 
+profile = click.option("--profile", metavar="PROFILE", help="A profile of the AWS configuration.")
+aws = click.option(
+    "--aws", type=click.Choice(["aws", "embedded"]), help="`embedded`: the AWS that runs on this machine."
+)
 trust = click.option(
     "--trust",
     envvar="TOWPATH_TRUST",

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import common, confirming, run, targets
+from pipeline.cli import common, confirming, recording, run, targets
 from pipeline.cli import settings as told
-from pipeline.cli.ci import output as outputs
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.cli import deploying
-    from pipeline.cli.ci.output import Output
+    from pathlib import Path
+
+    from pipeline.cli.recording import Recording
     from pipeline.implicit import Step
     from pipeline.record.store import Store
     from pipeline.signing.signers import Trust
@@ -26,9 +25,9 @@ STAGE = "delete"
 @click.command()
 @click.argument("environment", metavar="[ENV]", default="")
 @click.option("--stack-name", metavar="NAME", help="The stack; samconfig.toml's if not said.")
-@click.option("--region", metavar="REGION", help="The region; the AWS configuration's if not said.")
-@click.option("--profile", metavar="PROFILE", help="A profile of the AWS configuration.")
-@click.option("--aws", type=click.Choice(["aws", "embedded"]), help="`embedded`: the AWS that runs on this machine.")
+@told.region
+@common.profile
+@common.aws
 @click.option(
     "--images/--no-images",
     default=None,
@@ -41,15 +40,9 @@ STAGE = "delete"
     help="Let go of a resource, by logical id: only of a stack whose deletion has failed; may be repeated.",
 )
 @click.option("--yes", "--no-prompts", is_flag=True, help="Ask nothing.")
-@click.option(
-    "--config-file", metavar="FILE", help="SAM's configuration. Default: samconfig.toml, .yaml or .json of the project."
-)
-@click.option("--config-env", metavar="NAME", help="The environment in it. [default: default]")
-@common.project
-@common.store
-@common.key
-@common.trust
-@outputs.options
+@told.config_file
+@told.config_env
+@recording.options()
 def delete(
     *,
     environment: str,
@@ -58,11 +51,7 @@ def delete(
     yes: bool,
     config_file: str | None,
     config_env: str | None,
-    project: str,
-    store: str | None,
-    key: str | None,
-    trust: str | None,
-    output: Output,
+    at: Recording,
     **given: Any,
 ) -> None:
     """Delete a stack: that of ENV, an environment of the project's pipeline.yaml, or the one that --stack-name says.
@@ -71,17 +60,13 @@ def delete(
     approve by, 6 if the stack is protected.
     """
     from pipeline import implicit
-    from pipeline.cli import deploying
-    from pipeline.cli.opening import Keys
 
-    folder = Path(project).absolute()
-    if not yes and (output.as_json or not confirming.has_terminal()):
+    if not yes and (at.output.as_json or not confirming.has_terminal()):
         raise UsageError(
             "a deletion is asked about, and there is no terminal", hint="To delete without being asked: --yes"
         )
-    where = _place(folder, environment, config_file, config_env, given)
-    at = deploying.Record(folder, store, Keys(key, trust), output)
-    stored, keys_that_count = common.open_store(store, folder, create=True), common.trusted(trust)
+    where = _place(at.project, environment, config_file, config_env, given)
+    stored, keys_that_count = at.open_store(create=True), at.trusted()
     if images is None and not yes:
         images = click.confirm("Delete also the images that only it used?", default=False, err=True)
     options: dict[str, Any] = {"images": bool(images), "retain": list(retain_resources)}
@@ -133,13 +118,13 @@ def _images(deployments: list[dict[str, Any]]) -> list[str]:
     return sorted({str(each["image"]) for each in functions if each.get("image")})
 
 
-def _go(step: Step, at: deploying.Record, *, ask: bool) -> None:
+def _go(step: Step, at: Recording, *, ask: bool) -> None:
     from pipeline import implicit
     from pipeline.cli.opening import begin
     from pipeline.standings import Wish
 
     plan, files = implicit.compile_plan(STAGE, [step], at.project)
-    context = begin(plan, files, at.project, at.store, at.keys, output=at.output)
+    context = begin(plan, files, at)
     target = step.target
     if ask and target:
         proposal = confirming.propose(context, STAGE, at.output)

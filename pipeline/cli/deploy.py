@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import common
+from pipeline.cli import common, recording
 from pipeline.cli import settings as told
-from pipeline.cli.ci import output as outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pipeline.cli.ci.output import Output
+    from pipeline.cli.recording import Recording
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,11 +30,9 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="A packaged template, which is deployed as it is, or one to build first. Default: the project's template.yaml, built.",
             ),
             click.option("--stack-name", metavar="NAME", help="The stack."),
-            click.option("--region", metavar="REGION", help="The region; the AWS configuration's if not said."),
-            click.option("--profile", metavar="PROFILE", help="A profile of the AWS configuration."),
-            click.option(
-                "--aws", type=click.Choice(["aws", "embedded"]), help="`embedded`: the AWS that runs on this machine."
-            ),
+            told.region,
+            common.profile,
+            common.aws,
             click.option(
                 "--environment",
                 metavar="NAME",
@@ -111,12 +107,8 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Choice(told.ON_FAILURE),
                 help="What becomes of a stack whose deployment fails.",
             ),
-            click.option(
-                "--config-file",
-                metavar="FILE",
-                help="SAM's configuration. Default: samconfig.toml, .yaml or .json of the project.",
-            ),
-            click.option("--config-env", metavar="NAME", help="The environment in it. [default: default]"),
+            told.config_file,
+            told.config_env,
         )
     ):
         command = option(command)
@@ -126,22 +118,14 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(cls=told.SamCommand)
 @_options
 @told.not_needed
-@common.project
-@common.store
-@common.key
-@common.trust
-@outputs.options
+@recording.options()
 def deploy(
     *,
     guided: bool,
     environment: str | None,
     config_file: str | None,
     config_env: str | None,
-    project: str,
-    store: str | None,
-    key: str | None,
-    trust: str | None,
-    output: Output,
+    at: Recording,
     **given: Any,
 ) -> None:
     """Deploy a template, without a pipeline: build what changed, push what is missing, show what changes, and do it.
@@ -150,17 +134,14 @@ def deploy(
     the target has rules that people must approve by.
     """
     from pipeline.cli import deploying
-    from pipeline.cli.opening import Keys
 
-    folder = Path(project).absolute()
-    config = told.load(folder, config_file, config_env)
-    settings = told.merge(config, given, lambda text: None if output.as_json else click.echo(text, err=True))
-    deploying.refuse_contradictions(settings, given, guided=guided, environment=environment, as_json=output.as_json)
-    template = deploying.template(folder, settings)
+    config = told.load(at.project, config_file, config_env)
+    settings = told.merge(config, given, lambda text: None if at.output.as_json else click.echo(text, err=True))
+    deploying.refuse_contradictions(settings, given, guided=guided, environment=environment, as_json=at.output.as_json)
+    template = deploying.template(at.project, settings)
     if guided:
-        settings = deploying.ask(settings, template, folder, config_file, config_env)
-        template = deploying.template(folder, settings)
-    place = deploying.place(settings, folder, environment)
+        settings = deploying.ask(settings, template, at.project, config_file, config_env)
+        template = deploying.template(at.project, settings)
+    place = deploying.place(settings, at.project, environment)
     deploying.refuse_mistakes(settings, template, place)
-    at = deploying.Record(folder, store, Keys(key, trust), output)
     deploying.go(settings, template, place, at)

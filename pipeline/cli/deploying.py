@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import samconfig
-from pipeline.cli import common, confirming, direct, guided, progress, run, targets
+from pipeline.cli import confirming, direct, guided, progress, run, targets
 from pipeline.cli import settings as told
 from pipeline.errors import InvalidDefinition, StageFailed, UsageError
 from stages.contract import COMMAND, InvalidInput, Problem, StageError
@@ -20,8 +20,7 @@ from stages.limits import LIMITS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pipeline.cli.ci.output import Output
-    from pipeline.cli.opening import Keys
+    from pipeline.cli.recording import Recording
     from pipeline.cli.settings import Settings
     from pipeline.context import Context
     from pipeline.implicit import Step
@@ -59,16 +58,6 @@ class Template:
     def secrets(self, given: Mapping[str, str]) -> dict[str, str]:
         """The values that nobody is to see; an empty one is none."""
         return {name: given[name] for name in sorted(self.secret & given.keys()) if given[name]}
-
-
-@dataclass(frozen=True)
-class Record:
-    """Where a run is recorded, and how it is told of."""
-
-    project: Path
-    store: str | None
-    keys: Keys
-    output: Output
 
 
 # What is deployed
@@ -268,17 +257,17 @@ def _short_secrets(given: Mapping[str, str], found: Template) -> Iterator[Proble
 # Doing it
 
 
-def go(settings: Settings, found: Template, where: targets.Environment, at: Record) -> None:
+def go(settings: Settings, found: Template, where: targets.Environment, at: Recording) -> None:
     """Open a run and drive it. Raises what a run raises; Rejected if the change set is declined."""
     from pipeline import implicit
     from pipeline.cli.opening import begin
     from pipeline.standings import Wish
 
-    store = common.open_store(at.store, at.project, create=True)
-    rules = where.rules or targets.rules_in_force(where.target, store, common.trusted(at.keys.trust))
+    store = at.open_store(create=True)
+    rules = where.rules or targets.rules_in_force(where.target, store, at.trusted())
     steps = _steps(settings, found, where, rules, carrier="engine" if store.local else "oci-layout")
     plan, files = implicit.compile_plan("deploy", steps, at.project)
-    context = begin(plan, files, at.project, at.store, at.keys, output=at.output)
+    context = begin(plan, files, at)
     if settings.no_execute_changeset or settings.confirm_changeset:
         proposal = confirming.propose(context, STAGE, at.output)
         if not proposal.subject["nothing_to_do"]:
@@ -330,7 +319,7 @@ def _secrets(values: Mapping[str, str]) -> dict[str, SecretSource]:
     return {name: SecretSource("variable", PARAMETER_VARIABLE + name) for name in values}
 
 
-def _leave(context: Context, proposal: Proposal, at: Record) -> None:
+def _leave(context: Context, proposal: Proposal, at: Recording) -> None:
     """Tell of a change set that is made and left."""
     run.report_on(context, output=at.output)
     if not at.output.as_json:
@@ -347,7 +336,7 @@ def _apply_later(context: Context) -> str:
     return f"{variables}towpath stage apply {STAGE} --run {context.run.id}"
 
 
-def _confirm(context: Context, proposal: Proposal, at: Record) -> None:
+def _confirm(context: Context, proposal: Proposal, at: Recording) -> None:
     """Ask whether the change set is to be executed. Raises Rejected if not: it is deleted then, and the run is over."""
     name = proposal.handle["name"]
     left = f"the change set {name} is left; to execute it: {_apply_later(context)}"
@@ -373,7 +362,7 @@ def _withdraw(context: Context, proposal: Proposal) -> str:
     return f"the change set {name} is deleted"
 
 
-def _tell(context: Context, settings: Settings, at: Record) -> None:
+def _tell(context: Context, settings: Settings, at: Recording) -> None:
     """Say that nothing changed, if nothing did. Raises StageFailed if that is to be a failure."""
     done = context.run.done(STAGE)
     proposals = [each.proposal for each in context.run.attempts.get(STAGE, []) if each.proposal]

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import common
-from pipeline.cli.ci import output as outputs
+from pipeline.cli import common, recording
 from pipeline.errors import UsageError
 from stages.kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pipeline.cli.ci.output import Output
+    from pipeline.cli.recording import Recording
     from pipeline.context import Context
     from pipeline.plan import SecretSource
     from stages.kinds import Option
@@ -119,36 +118,22 @@ def _secrets(given: tuple[str, ...]) -> dict[str, SecretSource]:
 @click.command()
 @options_of("build")
 @_secret
-@common.project
-@common.store
-@common.key
-@common.trust
-@outputs.options
-def build(
-    *,
-    secrets: tuple[str, ...],
-    project: str,
-    store: str | None,
-    key: str | None,
-    trust: str | None,
-    output: Output,
-    **values: Any,
-) -> None:
+@recording.options()
+def build(*, secrets: tuple[str, ...], at: Recording, **values: Any) -> None:
     """Build each function's container image, without a pipeline. What was built before and did not change is not built again.
 
     It is recorded as a run of one stage: `towpath logs`, `towpath audit` and the rest work on it.
     """
     from pipeline import implicit
-    from pipeline.cli.opening import Keys, begin
+    from pipeline.cli.opening import begin
     from pipeline.cli.run import drive
     from pipeline.standings import Wish
 
-    folder = Path(project).absolute()
     options = given("build", values)
-    options["template"] = options.get("template") or default_template(folder)
-    plan, files = implicit.compile_plan("build", [implicit.Step("build", options, secrets=_secrets(secrets))], folder)
-    context = begin(plan, files, folder, store, Keys(key, trust), output=output)
-    drive(context, Wish(), 1, output=output)
+    options["template"] = options.get("template") or default_template(at.project)
+    step = implicit.Step("build", options, secrets=_secrets(secrets))
+    plan, files = implicit.compile_plan("build", [step], at.project)
+    drive(begin(plan, files, at), Wish(), 1, output=at.output)
 
 
 @click.command()
@@ -159,15 +144,11 @@ def build(
 )
 @click.option("--output-template-file", metavar="FILE", help="Where to write the packaged template.")
 @click.option("--environment", metavar="NAME", help="An environment of the project's pipeline.yaml to package for.")
-@click.option("--aws", type=click.Choice(["aws", "embedded"]), help="`embedded`: the AWS that runs on this machine.")
+@common.aws
 @click.option("--region", metavar="REGION", help="The region of ECR and S3; the AWS configuration's if not said.")
-@click.option("--profile", metavar="PROFILE", help="A profile of the AWS configuration.")
+@common.profile
 @click.option("--jobs", type=click.IntRange(1), help="Images built, and pushed, at the same time. [default: 4, and 8]")
-@common.project
-@common.store
-@common.key
-@common.trust
-@outputs.options
+@recording.options()
 def package(
     *,
     resolve_image_repos: bool,
@@ -177,11 +158,7 @@ def package(
     region: str | None,
     profile: str | None,
     secrets: tuple[str, ...],
-    project: str,
-    store: str | None,
-    key: str | None,
-    trust: str | None,
-    output: Output,
+    at: Recording,
     **values: Any,
 ) -> None:
     """Build what changed, push what is missing, and write the packaged template, without a pipeline.
@@ -190,28 +167,27 @@ def package(
     """
     from pipeline import implicit
     from pipeline.cli import targets
-    from pipeline.cli.opening import Keys, begin
+    from pipeline.cli.opening import begin
     from pipeline.cli.run import drive
     from pipeline.standings import Wish
 
-    folder = Path(project).absolute()
     building, packaging = given("build", values), given("package", values)
-    building["template"] = building.get("template") or default_template(folder)
+    building["template"] = building.get("template") or default_template(at.project)
     if resolve_image_repos and "application" not in packaging:
         hint = "Its repositories are NAME/FUNCTION: --resolve-image-repos --application NAME"
         raise UsageError(
             "--resolve-image-repos needs the application's name: two applications must not share", hint=hint
         )
     asked = targets.Asked(environment, region, profile, embedded=aws == "embedded")
-    target, profile = targets.choose(packaging, folder, asked)
-    auth = targets.environment(environment, folder).auth if environment else None
+    target, profile = targets.choose(packaging, at.project, asked)
+    auth = targets.environment(environment, at.project).auth if environment else None
     steps = [
         implicit.Step("build", building, secrets=_secrets(secrets)),
         implicit.Step("package", packaging, target, profile, auth=auth),
     ]
-    plan, files = implicit.compile_plan("package", steps, folder)
-    context = begin(plan, files, folder, store, Keys(key, trust), output=output)
-    drive(context, Wish(), 1, output=output)
+    plan, files = implicit.compile_plan("package", steps, at.project)
+    context = begin(plan, files, at)
+    drive(context, Wish(), 1, output=at.output)
     if output_template_file:
         _write_template(context, Path(output_template_file))
 

@@ -6,17 +6,18 @@ import getpass
 import os
 import re
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pipeline
 from pipeline.cli import common, progress
+from pipeline.cli.ci import output as outputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pipeline.cli.ci.output import Output
+    from pipeline.cli.recording import Recording
     from pipeline.context import Context
     from pipeline.errors import TowpathError
     from pipeline.plan import Plan
@@ -40,21 +41,11 @@ https://docs.gitlab.com/ci/variables/predefined_variables/
 """
 
 
-@dataclass(frozen=True)
-class Keys:
-    """Files named on the command line: the runner's own key, and the keys that count."""
-
-    own: str | None
-    trust: str | None
-
-
 def open_new(
     file: Path,
     parameters: tuple[str, ...],
-    store: str | None,
-    keys: Keys,
+    at: Recording,
     *,
-    output: Output,
     identity: str | None = None,
     names: tuple[str, ...] = (),
 ) -> Context:
@@ -70,29 +61,19 @@ def open_new(
         hint = f"Begin with it: towpath stage run {lacking[0][1]} --run {'auto' if identity else 'new'}"
         raise UsageError(f"stage {lacking[0][0]} needs {lacking[0][1]}, which a new run has not done", hint=hint)
     checks.check(plan, project)
-    return begin(plan, files, project, store, keys, output=output, identity=identity)
+    return begin(plan, files, at, identity=identity)
 
 
 def find_or_open(
-    text: str,
-    file: Path,
-    parameters: tuple[str, ...],
-    store: str | None,
-    keys: Keys,
-    *,
-    output: Output,
-    names: tuple[str, ...],
+    text: str, file: Path, parameters: tuple[str, ...], at: Recording, *, names: tuple[str, ...]
 ) -> Context:
     """Give the run of this run of the CI system; it is opened by whichever job is first."""
     from pipeline.cli.ci import identity
     from pipeline.record import runs
 
-    who, project = identity.identity(text, os.environ), file.absolute().parent
-    found = runs.of_identity(common.open_store(store, project, create=True), who)
-    if found is None:
-        context = open_new(file, parameters, store, keys, output=output, identity=who, names=names)
-    else:
-        context = find(found, str(project), store, keys, output=output)
+    who = identity.identity(text, os.environ)
+    found = runs.of_identity(at.open_store(create=True), who)
+    context = open_new(file, parameters, at, identity=who, names=names) if found is None else find(found, at)
     _refuse_another(context, text, file, parameters)
     return context
 
@@ -120,16 +101,7 @@ def _refuse_another(context: Context, text: str, file: Path, parameters: tuple[s
             raise UsageError(f"run {run_id} is of the pipeline {plan.name!r}, and {file} is {other!r}", hint=hint)
 
 
-def begin(
-    plan: Plan,
-    files: dict[str, bytes],
-    project: Path,
-    store: str | None,
-    keys: Keys,
-    *,
-    output: Output,
-    identity: str | None = None,
-) -> Context:
+def begin(plan: Plan, files: dict[str, bytes], at: Recording, *, identity: str | None = None) -> Context:
     """Open a run of a plan: what the plan names is recorded first.
 
     With an identity, the run is that which this names: another one, if another job was first to open one.
@@ -139,20 +111,20 @@ def begin(
     from pipeline.record import artifacts, identities, runs
 
     isolation.choose(plan.isolation, os.environ)  # before anything is recorded
-    signing, trust = common.runner_keys(keys.own, keys.trust)
-    opened = common.open_store(store, project, create=True)
+    signing, trust = at.keys()
+    opened = at.open_store(create=True)
     checks.carriers(plan, opened)
     artifacts.put_blobs(opened, files.values())
     recorded = artifacts.put_json(opened, plan.as_json())
-    about = _about(opened, plan, project, source.state(project), trust)
+    about = _about(opened, plan, at.project, source.state(at.project), trust)
     first = runs.of_identity(opened, identity) if identity else None
     ours = None if first else runs.open_run(opened, {"plan": recorded, **about, "identity": identity}, signing)
     if ours and identity:
         identities.name(opened, identity, ours)
         first = runs.of_identity(opened, identity)
     if first and first != ours:
-        return find(first, str(project), store, keys, output=output)
-    return _context(opened, runs.load(opened, str(ours)), plan, project, signing, trust=trust, output=output)
+        return find(first, at)
+    return _context(opened, runs.load(opened, str(ours)), plan, at.project, signing, trust=trust, output=at.output)
 
 
 def _about(
@@ -171,18 +143,19 @@ def _about(
     }
 
 
-def find(run_id: str, project: str, store: str | None, keys: Keys, *, output: Output) -> Context:
+def find(run_id: str, at: Recording, *, quiet: bool = False) -> Context:
+    """Find the run that a text means. `quiet`: another run is opened from it, and that is told of."""
     from pipeline import plan
     from pipeline.record import runs
 
-    folder = Path(project).absolute()
-    opened = common.open_store(store, folder)
+    opened = at.open_store()
     found = common.find_run(opened, run_id)
-    signing, trust = common.runner_keys(keys.own, keys.trust)
+    signing, trust = at.keys()
     if trust:
         common.rely_on(opened, found, trust)
     run = runs.load(opened, found)
-    return _context(opened, run, plan.of(opened, run), folder, signing, trust=trust, output=output)
+    output = outputs.Output(as_json=True) if quiet else at.output
+    return _context(opened, run, plan.of(opened, run), at.project, signing, trust=trust, output=output)
 
 
 def _context(

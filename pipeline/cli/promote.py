@@ -9,28 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import common, opening
-from pipeline.cli.ci import output as outputs
+from pipeline.cli import common, opening, recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from pipeline import deployable
     from pipeline.cli.ci.output import Output
+    from pipeline.cli.recording import Recording
     from pipeline.context import Context
     from pipeline.record.ledger import Deployment, Ledger
     from pipeline.record.replay import Run
     from pipeline.record.store import Store
     from pipeline.rollback import Candidate
     from pipeline.signing.signers import Trust
-
-_QUIET = outputs.Output(as_json=True)
-
-
-def _options(function: Callable[..., None]) -> Callable[..., None]:
-    for option in (outputs.options, common.trust, common.key, common.jobs, common.store, common.project):
-        function = option(function)
-    return function
 
 
 @click.command()
@@ -42,18 +34,8 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
     metavar="ENV",
     help="The environment to deploy to; may be repeated, for a stage in several regions.",
 )
-@_options
-def promote(
-    *,
-    run_id: str,
-    environments: tuple[str, ...],
-    project: str,
-    store: str | None,
-    jobs: int,
-    key: str | None,
-    trust: str | None,
-    output: Output,
-) -> None:
+@recording.options(jobs=True)
+def promote(*, run_id: str, environments: tuple[str, ...], jobs: int, at: Recording) -> None:
     """Deploy to ENV what RUN has made and proved in the environments before it, in a new run that builds nothing.
 
     The new run takes over all that ENV's deployment needs, and does just what is ENV's own: its deployments and what comes after them
@@ -64,19 +46,18 @@ def promote(
     from pipeline.cli import run
     from pipeline.standings import Wish
 
-    keys = opening.Keys(key, trust)
-    older = opening.find(run_id, project, store, keys, output=_QUIET)
+    older = opening.find(run_id, at, quiet=True)
     stand = opening.stand(older, environments)
     if stand:  # whoever calls twice is told, and nothing is done twice
         by = ", ".join(dict.fromkeys(each["run"] for each in stand))
         text = f"run {older.run.id} is what stands in {', '.join(environments)}: deployed by run {by}"
-        common.print_json({"already": stand}) if output.as_json else click.echo(text)
+        common.print_json({"already": stand}) if at.output.as_json else click.echo(text)
         return
-    context = opening.promote(older, environments, output=output)
+    context = opening.promote(older, environments, output=at.output)
     told = _promotion(older.run, context, environments)
-    if not output.as_json:
+    if not at.output.as_json:
         _show_promotion(told)
-    run.drive(context, Wish(), jobs, output=output, about={"promotes": told})
+    run.drive(context, Wish(), jobs, output=at.output, about={"promotes": told})
 
 
 @click.command()
@@ -96,7 +77,7 @@ def promote(
     is_flag=True,
     help="Do not ask whether this is really meant, where nobody need approve it; without a terminal it must be said.",
 )
-@_options
+@recording.options(jobs=True)
 def rollback(
     *,
     environment: str,
@@ -105,12 +86,8 @@ def rollback(
     lift: bool,
     reason: str | None,
     yes: bool,
-    project: str,
-    store: str | None,
     jobs: int,
-    key: str | None,
-    trust: str | None,
-    output: Output,
+    at: Recording,
 ) -> None:
     """Deploy to ENV again what ran there healthily before, with the parameters that it had, in a new run that builds nothing.
 
@@ -124,32 +101,32 @@ def rollback(
     from pipeline.gates import statements
     from pipeline.standings import Wish
 
-    opened, trusted = common.open_store(store, Path(project)), common.trusted(trust)
+    opened, trusted = at.open_store(), at.trusted()
     named = common.find_run(opened, run_id) if run_id else None
-    book = _book(opened, environment, trusted, Path(project), named)
+    book = _book(opened, environment, trusted, at.project, named)
     if check:
         if named or lift or reason:
             raise UsageError("--check stands alone", hint=f"towpath rollback {environment} --check")
-        _check(opened, book, environment, trusted, output=output)
+        _check(opened, book, environment, trusted, output=at.output)
         return
     if lift:
         if named:
             raise UsageError("--lift takes no run", hint=f"towpath rollback {environment} --lift --reason '...'")
         why = statements.said(reason or "")
-        _lift(opened, book, why, opening.Keys(key, trust), Path(project), output=output)
+        _lift(opened, book, why, at)
         return
     if reason:
         raise UsageError(
             "--reason is for --lift", hint="Why somebody goes back stands in the approval: towpath approve --reason"
         )
     told, to = _going_back(opened, book, environment, named)
-    if not output.as_json:
+    if not at.output.as_json:
         _show_rollback(told)
     if not yes:
-        _confirm(book, environment, can_ask=sys.stdin.isatty() and not output.as_json)
-    older = opening.find(to.deployment.run, project, store, opening.Keys(key, trust), output=_QUIET)
-    context = opening.roll_back(older, environment, output=output)
-    run.drive(context, Wish(), jobs, output=output, about={"rolls_back": told})
+        _confirm(book, environment, can_ask=sys.stdin.isatty() and not at.output.as_json)
+    older = opening.find(to.deployment.run, at, quiet=True)
+    context = opening.roll_back(older, environment, output=at.output)
+    run.drive(context, Wish(), jobs, output=at.output, about={"rolls_back": told})
 
 
 def _confirm(book: Ledger, environment: str, *, can_ask: bool) -> None:
@@ -252,14 +229,14 @@ def _checked(store: Store, book: Ledger, deployment: Deployment, trust: Trust | 
     return found
 
 
-def _lift(store: Store, book: Ledger, reason: str, keys: opening.Keys, project: Path, *, output: Output) -> None:
+def _lift(store: Store, book: Ledger, reason: str, at: Recording) -> None:
     from pipeline import rollback
 
-    own, trust = common.runner_keys(keys.own, keys.trust)
+    own, trust = at.keys()
     common.refuse_no_gate(book, own, trust)
     held = book.hold
-    rollback.lift(store, book, {"reason": reason, "requester": opening.requester(project)}, own)
-    if output.as_json:
+    rollback.lift(store, book, {"reason": reason, "requester": opening.requester(at.project)}, own)
+    if at.output.as_json:
         common.print_json({"ledger": book.name, "lifted": held.as_json() if held else None, "reason": reason})
     else:
         click.echo(f"{book.name}: lifted what run {held.run if held else '?'} held; runs may deploy there again")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli import common, targets
-from pipeline.cli.ci import output as outputs
+from pipeline.cli import common, recording, targets
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.cli.ci.output import Output
+    from pathlib import Path
+
+    from pipeline.cli.recording import Recording
     from pipeline.implicit import Step
 
 STAGE = "recover"
@@ -29,13 +29,9 @@ STAGE = "recover"
 )
 @click.option("--stack-name", metavar="NAME", help="The stack, where it is of no ENVIRONMENT of pipeline.yaml.")
 @click.option("--region", metavar="REGION", help="Its region; the AWS configuration's if not said.")
-@click.option("--profile", metavar="PROFILE", help="A profile of the AWS configuration.")
-@click.option("--aws", type=click.Choice(["aws", "embedded"]), help="`embedded`: the AWS that runs on this machine.")
-@common.project
-@common.store
-@common.key
-@common.trust
-@outputs.options
+@common.profile
+@common.aws
+@recording.options()
 def recover(
     *,
     environment: str | None,
@@ -44,11 +40,7 @@ def recover(
     region: str | None,
     profile: str | None,
     aws: str | None,
-    project: str,
-    store: str | None,
-    key: str | None,
-    trust: str | None,
-    output: Output,
+    at: Recording,
 ) -> None:
     """Free the stack of ENVIRONMENT, in which nothing can be deployed any more.
 
@@ -59,7 +51,7 @@ def recover(
     `towpath resume RUN`, or `towpath run`.
     """
     from pipeline import implicit
-    from pipeline.cli.opening import Keys, begin
+    from pipeline.cli.opening import begin
     from pipeline.cli.run import drive
     from pipeline.standings import Wish
 
@@ -70,17 +62,15 @@ def recover(
         raise UsageError(
             "the environment says its region and its credentials", hint="Leave out --region, --profile, --aws."
         )
-    folder = Path(project).absolute()
     if environment:
-        step = _of_environment(environment, folder)
+        step = _of_environment(environment, at.project)
     else:
         target = targets.of_stack(str(stack_name), aws=aws, region=region, profile=profile)
-        rules = targets.rules_in_force(target, common.open_store(store, folder, create=True), common.trusted(trust))
+        rules = targets.rules_in_force(target, at.open_store(create=True), at.trusted())
         step = implicit.Step(STAGE, target=target, profile=profile, rules=rules)
     step = dataclasses.replace(step, options={"skip": list(skip)} if skip else {})
-    plan, files = implicit.compile_plan(STAGE, [step], folder)
-    context = begin(plan, files, folder, store, Keys(key, trust), output=output)
-    drive(context, Wish(), 1, output=output)
+    plan, files = implicit.compile_plan(STAGE, [step], at.project)
+    drive(begin(plan, files, at), Wish(), 1, output=at.output)
 
 
 def _of_environment(name: str, project: Path) -> Step:

@@ -7,44 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import common, opening, progress
+from pipeline.cli import common, opening, progress, recording
 from pipeline.cli.ci import dress
-from pipeline.cli.ci import output as outputs
 from pipeline.errors import TowpathError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.cli.ci.output import Output
+    from pipeline.cli.recording import Recording
     from pipeline.context import Context
     from pipeline.standings import Wish
 
 
 @click.command()
-@common.file
-@common.project
-@common.parameter
-@common.store
-@common.jobs
-@common.key
-@common.trust
-@outputs.options
-def run(
-    *,
-    file: str | None,
-    project: str,
-    parameters: tuple[str, ...],
-    store: str | None,
-    jobs: int,
-    key: str | None,
-    trust: str | None,
-    output: Output,
-) -> None:
+@recording.options(definition=True, jobs=True)
+def run(*, file: Path, parameters: tuple[str, ...], jobs: int, at: Recording) -> None:
     """Run the pipeline: check everything, open a run, then attempt each stage once what it needs is done."""
     from pipeline.standings import Wish
 
-    context = opening.open_new(
-        common.definition_file(file, project), parameters, store, opening.Keys(key, trust), output=output
-    )
-    drive(context, Wish(), jobs, output=output)
+    context = opening.open_new(file, parameters, at)
+    drive(context, Wish(), jobs, output=at.output)
 
 
 @click.command()
@@ -55,28 +38,13 @@ def run(
     metavar="STAGE",
     help="Repeat a stage that was killed in the middle and may not be repeated by itself.",
 )
-@common.project
-@common.store
-@common.jobs
-@common.key
-@common.trust
-@outputs.options
-def resume(
-    *,
-    run_id: str,
-    again: tuple[str, ...],
-    project: str,
-    store: str | None,
-    jobs: int,
-    key: str | None,
-    trust: str | None,
-    output: Output,
-) -> None:
+@recording.options(jobs=True)
+def resume(*, run_id: str, again: tuple[str, ...], jobs: int, at: Recording) -> None:
     """Go on with RUN (default: the latest): what is recorded as done stays done, everything else is attempted."""
     from pipeline.errors import UsageError
     from pipeline.standings import Wish
 
-    context = opening.find(run_id, project, store, opening.Keys(key, trust), output=output)
+    context = opening.find(run_id, at)
     common.known(context.plan, again)
     for name in again:
         if context.run.done(name):
@@ -86,7 +54,7 @@ def resume(
             raise UsageError(f"stage {name} has succeeded, and is not repeated", hint=hint)
     _tell_changes(context)
     _tell_done(context)
-    drive(context, Wish(again=frozenset(again)), jobs, output=output)
+    drive(context, Wish(again=frozenset(again)), jobs, output=at.output)
 
 
 @click.command()
@@ -99,23 +67,8 @@ def resume(
     metavar="STAGE",
     help="Do this stage again, and all that come after it; may be repeated. What else RUN has done is taken over.",
 )
-@common.project
-@common.store
-@common.jobs
-@common.key
-@common.trust
-@outputs.options
-def rerun(
-    *,
-    run_id: str,
-    begins: tuple[str, ...],
-    project: str,
-    store: str | None,
-    jobs: int,
-    key: str | None,
-    trust: str | None,
-    output: Output,
-) -> None:
+@recording.options(jobs=True)
+def rerun(*, run_id: str, begins: tuple[str, ...], jobs: int, at: Recording) -> None:
     """Open a new run with the plan and the source of RUN, take over what came before STAGE, and do the rest again.
 
     RUN stays as it is. What is taken over is not done again, only held against RUN's record; what changes something at a target
@@ -123,11 +76,11 @@ def rerun(
     """
     from pipeline.standings import Wish
 
-    older = opening.find(run_id, project, store, opening.Keys(key, trust), output=outputs.Output(as_json=True))
+    older = opening.find(run_id, at, quiet=True)
     common.known(older.plan, begins)
-    context = opening.take_over(older, begins, output=output)
+    context = opening.take_over(older, begins, output=at.output)
     _tell_changes(context)
-    drive(context, Wish(), jobs, output=output)
+    drive(context, Wish(), jobs, output=at.output)
 
 
 def _tell_changes(context: Context) -> None:
@@ -178,27 +131,16 @@ def stage() -> None:
     is_flag=True,
     help="Repeat the stage even if it was killed in the middle and may not be repeated by itself.",
 )
-@common.file
-@common.project
-@common.parameter
-@common.store
-@common.jobs
-@common.key
-@common.trust
-@outputs.options
+@recording.options(definition=True, jobs=True)
 def stage_run(
     *,
     names: tuple[str, ...],
     run_id: str,
-    file: str | None,
-    project: str,
-    parameters: tuple[str, ...],
-    store: str | None,
-    jobs: int,
-    key: str | None,
-    trust: str | None,
     again: bool,
-    output: Output,
+    file: Path,
+    parameters: tuple[str, ...],
+    jobs: int,
+    at: Recording,
 ) -> None:
     """Run the stages NAME... of a run. A stage that is done already is left as it is, which is told, and is no failure; one whose
     needs are not done is refused.
@@ -207,58 +149,43 @@ def stage_run(
     from pipeline.errors import UsageError
     from pipeline.standings import Wish
 
-    path = common.definition_file(file, project)
     if run_id == "new":
-        context = opening.open_new(path, parameters, store, opening.Keys(key, trust), output=output, names=names)
+        context = opening.open_new(file, parameters, at, names=names)
     elif identity.is_auto(run_id):
-        context = opening.find_or_open(
-            run_id, path, parameters, store, opening.Keys(key, trust), output=output, names=names
-        )
+        context = opening.find_or_open(run_id, file, parameters, at, names=names)
     elif parameters:
         hint = "Leave out --parameter, or open another run: --run new"
         raise UsageError(f"run {run_id} has its parameters: they are part of its plan", hint=hint)
     else:
-        context = opening.find(run_id, str(path.parent), store, opening.Keys(key, trust), output=output)
+        context = opening.find(run_id, at)
     common.known(context.plan, names)
     wanted = frozenset(names)
-    drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, output=output)
+    drive(context, Wish(only=wanted, again=wanted if again else frozenset()), jobs, output=at.output)
 
 
 @stage.command("propose")
 @click.argument("name")
 @click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, `latest` or `auto`.")
-@common.project
-@common.store
-@common.key
-@common.trust
-@outputs.options
-def stage_propose(
-    *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, output: Output
-) -> None:
+@recording.options()
+def stage_propose(*, name: str, run_id: str, at: Recording) -> None:
     """Have stage NAME say what it would do, and go no further. Exit code 75 if people have to approve it, 0 if nobody need."""
     from pipeline.errors import UsageError
     from pipeline.standings import Wish
 
-    context = opening.find(run_id, project, store, opening.Keys(key, trust), output=output)
+    context = opening.find(run_id, at)
     common.known(context.plan, (name,))
     if not context.plan.stages[name].rules:
         hint = f"Run it: towpath stage run {name} --run {context.run.id}"
         raise UsageError(f"stage {name} has no gate, and so nothing to propose", hint=hint)
     context.propose_only = True
-    drive(context, Wish(only=frozenset({name})), 1, output=output)
+    drive(context, Wish(only=frozenset({name})), 1, output=at.output)
 
 
 @stage.command("apply")
 @click.argument("name")
 @click.option("--run", "run_id", required=True, metavar="RUN", help="The run: an id, `latest` or `auto`.")
-@common.project
-@common.store
-@common.key
-@common.trust
-@outputs.options
-def stage_apply(
-    *, name: str, run_id: str, project: str, store: str | None, key: str | None, trust: str | None, output: Output
-) -> None:
+@recording.options()
+def stage_apply(*, name: str, run_id: str, at: Recording) -> None:
     """Do what stage NAME has proposed, if its gate is open; go on if that was begun and cut off.
 
     Exit code 75 if people have yet to approve it.
@@ -267,7 +194,7 @@ def stage_apply(
     from pipeline.errors import UsageError
     from pipeline.standings import Wish
 
-    context = opening.find(run_id, project, store, opening.Keys(key, trust), output=output)
+    context = opening.find(run_id, at)
     common.known(context.plan, (name,))
     if not earlier.proposed(context.run, name) and not context.run.done(name):
         raise UsageError(
@@ -277,7 +204,7 @@ def stage_apply(
     if missing and not context.run.done(name):  # an attempt that fails for that would use up what is proposed
         hint = f"Set {'it' if len(missing) == 1 else 'them'} for this command. What is proposed is kept."
         raise UsageError(f"stage {name} takes secrets from variables that are not set: {', '.join(missing)}", hint=hint)
-    drive(context, Wish(only=frozenset({name})), 1, output=output)
+    drive(context, Wish(only=frozenset({name})), 1, output=at.output)
 
 
 def drive(context: Context, wish: Wish, jobs: int, *, output: Output, about: dict[str, Any] | None = None) -> None:

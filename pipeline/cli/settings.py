@@ -72,6 +72,12 @@ NOT_NEEDED = {
 _REFUSED = {"signing_profiles": "Towpath does not sign code; Lambda has no signatures for images"}
 
 
+region = click.option("--region", metavar="REGION", help="The region; the AWS configuration's if not said.")
+config_file = click.option(
+    "--config-file", metavar="FILE", help="SAM's configuration. Default: samconfig.toml, .yaml or .json of the project."
+)
+config_env = click.option("--config-env", metavar="NAME", help="The environment in it. [default: default]")
+
 _FLAGS = ("force_upload", "no_progressbar", "use_json", "express", "language_extensions", "debug", "save_params")
 _VALUES = ("max_wait_duration", "metadata", "signing_profiles")
 

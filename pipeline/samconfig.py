@@ -35,6 +35,8 @@ DEFAULT_ENVIRONMENT = "default"
 EVERY_COMMAND = "global"
 SECTION = "parameters"
 VERSION = 0.1
+TEMPLATES = ("template.yaml", "template.yml", "template.json")
+"""The templates of a project that names none, in the order in which SAM looks for them."""
 _MOST_BYTES = 1 << 20
 
 

@@ -110,7 +110,7 @@ def _functions(context: click.Context) -> list[str]:
     """The image functions of the template, as it is written."""
     import yaml
 
-    from pipeline.cli.runnable import TEMPLATES
+    from pipeline.samconfig import TEMPLATES
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # as below
         pass

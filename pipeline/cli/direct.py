@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pipeline.plan import SecretSource
     from stages.kinds import Option
 
-TEMPLATES = ("template.yaml", "template.yml", "template.json")
-
 
 def options_of(*kinds: str, without: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options of kinds, as `--name value`; a list or a map is given one entry at a time."""
@@ -209,8 +207,8 @@ def _write_template(context: Context, path: Path) -> None:
 
 def default_template(project: Path) -> str:
     """The template of a project that names none. Raises UsageError."""
-    for name in TEMPLATES:
+    for name in samconfig.TEMPLATES:
         if (project / name).is_file():
             return name
     hint = "Name it: --template FILE, from the project's folder. A project elsewhere: --project FOLDER"
-    raise UsageError(f"there is no {TEMPLATES[0]} in {project}", hint=hint)
+    raise UsageError(f"there is no {samconfig.TEMPLATES[0]} in {project}", hint=hint)

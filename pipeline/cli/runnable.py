@@ -37,9 +37,6 @@ class Command(click.Command):
         return super().parse_args(ctx, spread(args, frozenset({"--parameter-overrides"}), lambda word: "=" in word))
 
 
-TEMPLATES = ("template.yaml", "template.yml", "template.json")
-
-
 @dataclass(frozen=True)
 class Asked:
     """The options that all commands of `local` which run something take."""
@@ -157,12 +154,10 @@ def _read(name: str, value: Any, where: str) -> Any:
 def asked(options: dict[str, Any]) -> Asked:
     """Give the options by name. Raises UsageError."""
     from pipeline import samconfig
+    from pipeline.cli.direct import default_template
 
     project = Path(options["project"]).absolute()
-    template = options["template"] or next((each for each in TEMPLATES if (project / each).is_file()), None)
-    if template is None:
-        hint = "Name it: --template FILE, from the project's folder. A project elsewhere: --project FOLDER"
-        raise UsageError(f"there is no {TEMPLATES[0]} in {project}", hint=hint)
+    template = options["template"] or default_template(project)
     overrides = samconfig.pairs(options["overrides"], "--parameter-overrides")
     rest = {name: options[name] for name in ("store", "variables", "region", "profile", "build")}
     return Asked(project=project, template=template, overrides=overrides, **rest)

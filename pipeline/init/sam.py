@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from pipeline.init.choices import Person
 
-TEMPLATES = ("template.yaml", "template.yml", "template.json")
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 _ROLE = re.compile(r"arn:[a-z-]+:iam::(\d{12}):")
 _CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
@@ -149,11 +148,11 @@ def _template(folder: Path, configs: Configs) -> str:
     """The template's path from the project, as the configuration says or as SAM finds it. Raises UsageError."""
     said = [str(values.get("template_file") or values.get("template") or "") for values in configs.values()]
     named = [each for each in said if each and ".aws-sam" not in PurePosixPath(each).parts]
-    for each in [*named, *TEMPLATES]:
+    for each in [*named, *samconfig.TEMPLATES]:
         if (folder / each).is_file():
             return Path(each).as_posix()
     hint = "Call it in the folder of a SAM project, or name that folder: --project FOLDER"
-    raise UsageError(f"there is no {named[0] if named else TEMPLATES[0]}", where=str(folder), hint=hint)
+    raise UsageError(f"there is no {named[0] if named else samconfig.TEMPLATES[0]}", where=str(folder), hint=hint)
 
 
 def _application(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline import samconfig
 from pipeline.cli import common, recording
 from pipeline.errors import UsageError
 from stages.kinds import KINDS

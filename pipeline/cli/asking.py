@@ -47,6 +47,11 @@ class Asking:
             return click.confirm(question, default=default, err=True)
         return default
 
+    @property
+    def missing(self) -> bool:
+        """Whether something would have had to be asked, and there was nobody to ask."""
+        return bool(self._missing)
+
     def refuse(self) -> None:
         """Raise UsageError if something would have to be asked, and there is nobody to ask."""
         if self._missing:
@@ -75,7 +80,8 @@ class Asking:
             try:
                 return read(str(text))
             except UsageError as error:
-                raise click.UsageError(f"{error.message}. {error.hint or ''}".rstrip()) from error
+                where = f"{error.where}: " if error.where else ""
+                raise click.UsageError(f"{where}{error.message}. {error.hint or ''}".rstrip()) from error
 
         answer: T = click.prompt(question, default=default, value_proc=value, err=True)
         return answer

@@ -110,7 +110,16 @@ def init(
 
     ask = Asking(no_input=no_input)
     folder = Path(project) if project else None
-    name = ask.text("--name", "Name", name, _default_name(folder), choices.name)
+    if folder:
+        writing.free(folder)
+
+    def free(text: str) -> str:
+        named = choices.name(text)
+        if not folder and not ask.missing:
+            writing.free(Path(named))
+        return named
+
+    name = ask.text("--name", "Name", name, _default_name(folder), free)
     runtime = ask.choice("--runtime", "Runtime", runtime, "python", list(RUNTIMES))
     named = ask.texts("--function", "Functions", functions, [_FUNCTION], choices.functions)
     api = ask.yes("--api or --no-api", "Behind an API?", api, default=True)

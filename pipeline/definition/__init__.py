@@ -50,17 +50,22 @@ def load(path: Path, project: Path) -> Definition:
     )
 
 
+_SAMS = ("template", "samconfig")
+"""What AWS SAM CLI calls its files, which are no definitions."""
+
+
 def _name(path: Path, project: Path) -> str:
     """The name of a definition that is there, relative to the project."""
     if not path.exists():
         if dead := dead_link(path.parent, path.name):
             raise InvalidDefinition([Problem(dead, hint=LINK_HINT)])
-        nearest = closest(path.name, [each.name for each in path.parent.glob("*.y*ml")])
-        here = (
-            f"Did you mean {nearest!r}?"
-            if nearest
-            else "Call Towpath in the directory that holds it, or name the file. A new project is made by: towpath init"
-        )
+        there = [each for each in path.parent.glob("*.y*ml") if each.stem not in _SAMS]
+        nearest = closest(path.name, [each.name for each in there])
+        made = "A new project is made by: towpath init"
+        if any(path.parent.glob(f"{_SAMS[0]}.*")):
+            made = "A pipeline for the template that is here is made by: towpath init --from-sam"
+        here = "Call Towpath in the directory that holds it, or name the file."
+        here = f"Did you mean {nearest!r}?" if nearest else f"{here} {made}"
         raise InvalidDefinition([Problem(f"there is no file {str(path)!r}", hint=here)])
     name = os.path.relpath(os.path.realpath(path), os.path.realpath(project))
     try:

@@ -24,11 +24,16 @@ _FINE = {".git"}
 
 def new_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write a new project. Raises UsageError if anything is in the way."""
+    free(folder)
+    add(folder, files)
+
+
+def free(folder: Path) -> None:
+    """Raise UsageError if anything is where a new project is to be."""
     there = _held(folder)
     if there:
         hint = "Name another place with --project FOLDER; to add a pipeline to a SAM project that is there: --from-sam"
         raise UsageError("the folder is not empty, and nothing is overwritten", where=str(folder / there[0]), hint=hint)
-    add(folder, files)
 
 
 def add(folder: Path, files: Mapping[str, bytes]) -> None:

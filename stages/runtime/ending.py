@@ -17,6 +17,15 @@ _AS_ANSWERED: dict[Ending, OutcomeKind] = {
     "error": "handler-error",
     "init-error": "init-error",
 }
+_SIGNALS = {
+    132: "illegal instruction",
+    134: "aborted",
+    135: "bus error",
+    136: "floating point exception",
+    137: "killed",
+    139: "segmentation fault",
+}
+"""Of exit codes with which nothing ends but what a signal ended: the engine tells 128 and the signal's number."""
 
 
 @dataclass(frozen=True)
@@ -65,5 +74,7 @@ def _gone(exited: Exit | None, log: str) -> tuple[OutcomeKind, str, str]:
         message = "the image's program is not for this machine's processor: exec format error"
         return "broken-image", "Runtime.InvalidEntrypoint", message
     if exited.code:
-        return "exited", "Runtime.ExitError", f"Runtime exited with error: exit status {exited.code}"
+        signal = _SIGNALS.get(exited.code)
+        why = f"signal: {signal}" if signal else f"exit status {exited.code}"
+        return "exited", "Runtime.ExitError", f"Runtime exited with error: {why}"
     return "exited", "Runtime.ExitError", "Runtime exited without providing a reason"

@@ -69,9 +69,12 @@ def test_a_terminal_is_asked_and_may_take_every_default(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_will_not_do_is_asked_for_again(tmp_path: Path) -> None:
-    code, shown = typed(tmp_path, "My Shop\nshop\ncobol\nrust\na, b\nn\narm64\ngithub\nbuild\nlive\n")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/file").touch()
+    code, shown = typed(tmp_path, "My Shop\ntaken\nshop\ncobol\nrust\na, b\nn\narm64\ngithub\nbuild\nlive\n")
     assert code == 0, shown
     assert "'My Shop' is not a project's name" in shown
+    assert "taken/file: the folder is not empty" in shown
     assert "'cobol' is not one of" in shown
     assert "--environment build: that name is taken" in shown
     project = tmp_path / "shop"

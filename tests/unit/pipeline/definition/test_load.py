@@ -105,6 +105,13 @@ def test_a_definition_that_is_not_there_is_one_problem(tmp_path: Path) -> None:
     assert problem.hint == "Did you mean 'pipeline.yml'?"
 
 
+def test_in_a_sam_project_it_is_said_how_a_definition_is_made(tmp_path: Path) -> None:
+    (tmp_path / "template.yaml").write_text("")
+    with pytest.raises(InvalidDefinition) as caught:
+        definition.load(tmp_path / "pipeline.yaml", tmp_path)
+    assert str(caught.value.problems[0].hint).endswith("is made by: towpath init --from-sam")
+
+
 def test_a_definition_that_is_a_link_to_nothing_is_not_told_to_be_missing(tmp_path: Path) -> None:
     """There is no sense in 'there is no file x. Did you mean x?'."""
     (tmp_path / "dangling.yaml").symlink_to("nowhere.yaml")

@@ -27,6 +27,14 @@ ENDINGS = [
     (Answer("never-asked"), None, "", "timeout", "Sandbox.Timedout", "TOWPATH_FUNCTION_NETWORK=host"),
     (Answer("gone"), Exit(137, out_of_memory=True), "", "out-of-memory", "Runtime.OutOfMemory", "signal: killed"),
     (Answer("gone"), Exit(7, out_of_memory=False), "", "exited", "Runtime.ExitError", "exit status 7"),
+    (
+        Answer("gone"),
+        Exit(139, out_of_memory=False),
+        "",
+        "exited",
+        "Runtime.ExitError",
+        "Runtime exited with error: signal: segmentation fault",
+    ),
     (Answer("gone"), Exit(0, out_of_memory=False), "", "exited", "Runtime.ExitError", "without providing a reason"),
     (Answer("gone"), None, "", "exited", "Runtime.ExitError", "the container was removed"),
     (

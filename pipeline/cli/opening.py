@@ -206,7 +206,7 @@ def promote(older: Context, environments: tuple[str, ...], *, output: Output) ->
     _refuse_under_way(older)
     lacking = inherit.lacking(whole, older.run, environments)
     if lacking:
-        raise _not_passed(older.run, environments, lacking)
+        raise _not_passed(older.run, environments, lacking, inherit.first(whole, older.run, lacking))
     taken = inherit.begin_at(part, older.run, deploying)
     _refuse_barred(older, part, taken)
     if _reads_source(part, taken):
@@ -262,7 +262,7 @@ def _part(older: Context, whole: Plan, environments: tuple[str, ...], *, scans: 
     return inherit.part(whole, environments, scans=scans), inherit.deploying(whole, environments)
 
 
-def _not_passed(run: Run, environments: tuple[str, ...], lacking: list[str]) -> TowpathError:
+def _not_passed(run: Run, environments: tuple[str, ...], lacking: list[str], first: list[str]) -> TowpathError:
     from pipeline.errors import Blocked
 
     told = []
@@ -270,7 +270,7 @@ def _not_passed(run: Run, environments: tuple[str, ...], lacking: list[str]) -> 
         last = run.last(name)
         told.append(f"{name} ({(last.outcome or 'under way') if last else 'not begun'})")
     text = f"run {run.id} has not passed what comes before {', '.join(environments)}: {', '.join(told)}"
-    return Blocked(text, hint=f"First: towpath stage run {' '.join(lacking)} --run {run.id}")
+    return Blocked(text, hint=f"First: towpath stage run {' '.join(first)} --run {run.id}")
 
 
 def _reads_source(plan: Plan, taken: Collection[str]) -> bool:

@@ -241,8 +241,20 @@ def roll_back(older: Context, environment: str, *, output: Output) -> Context:
     environment = next((each.environment for each in targets if each.called == environment), environment)
     part, deploying = _part(older, whole, (environment,))
     taken = inherit.begin_at(part, older.run, deploying)
+    _refuse_without_secrets(older.run, part, deploying)
     way = {"kind": "rollback", "environments": [environment], "plan": whole.digest}
     return _open_over(older, part, taken, way=way, output=output)
+
+
+def _refuse_without_secrets(run: Run, plan: Plan, deploying: list[str]) -> None:
+    """Raise UsageError if the values of secret parameters are not there, which no record has: nothing could be proposed."""
+    from pipeline import secrets
+    from pipeline.errors import UsageError
+
+    missing = sorted({each for name in deploying for each in secrets.unset(plan.stages[name].secrets, os.environ)})
+    if missing:
+        text = f"run {run.id} had deployed with secrets of variables that are not set now: {', '.join(missing)}"
+        raise UsageError(text, hint="Set them for this command, to what they were then. Nothing was begun.")
 
 
 def _part(older: Context, whole: Plan, environments: tuple[str, ...], *, scans: bool = False) -> tuple[Plan, list[str]]:

@@ -222,12 +222,23 @@ def _value(parameter: dict[str, Any]) -> str:
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give what differs between two environments of which `told` and `details` tell, as `what`, and each one's value. Pure."""
+    """Give what differs between two environments of which `told` and `details` tell, as `what`, and each one's value. Pure.
+
+    One image in two registries is the same, and so is the template of one release, which names it there.
+    """
+    mine, other = _flat(ours), _flat(theirs)
+    same = mine["release"] and mine["release"] == other["release"]
     return [
-        {"what": what, "values": [mine, other]}
-        for what in sorted({*_flat(ours), *_flat(theirs)}, key=_order)
-        if (mine := _flat(ours).get(what)) != (other := _flat(theirs).get(what))
+        {"what": what, "values": [mine.get(what), other.get(what)]}
+        for what in sorted({*mine, *other}, key=_order)
+        if _compared(what, mine.get(what)) != _compared(what, other.get(what))
+        and not (same and what.startswith("template, "))
     ]
+
+
+def _compared(what: str, value: str | None) -> str | None:
+    """What of a value is compared: of an image its digest, wherever it is."""
+    return value.rpartition("@")[2] if value and what.startswith("image of ") else value
 
 
 _ORDER = ("release", "commit", "run", "approved by", "image", "parameter", "template", "tag", "rules")

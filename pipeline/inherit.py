@@ -72,6 +72,11 @@ def lacking(whole: Plan, run: Run, environments: Collection[str]) -> list[str]:
     ]
 
 
+def first(whole: Plan, run: Run, names: Collection[str]) -> list[str]:
+    """Give these stages with those that they need and that are not done, in the plan's order: what is to be run for them. Pure."""
+    return [name for name in whole.stages if name in _with_earlier(whole, set(names)) and not run.done(name)]
+
+
 def _scans(plan: Plan, deployments: Collection[str]) -> set[str]:
     """Give the scans of a plan, if the rules of one of these deployments demand that one has passed."""
     demanded = any((plan.stages[name].rules or {}).get("scan") == "required" for name in deployments)

@@ -98,6 +98,7 @@ Then write into the environment, with the ARNs that are its outputs:
 )
 @common.file
 @common.project
+@common.as_json
 def bootstrap(
     *,
     environment: str,
@@ -117,6 +118,7 @@ def bootstrap(
     hook: Literal["stack", "account", "none"],
     file: str | None,
     project: str,
+    as_json: bool,
 ) -> None:
     """Print a CloudFormation template that makes what ENV needs in its account; nothing is deployed.
 
@@ -163,9 +165,12 @@ def bootstrap(
         raise UsageError(
             f"the environment {environment!r} has neither a stack nor a repository of its account", hint=hint
         )
-    for other in _like(environment, defined):
+    for other in _like(environment, defined) if not as_json else ():
         text = f"names of what {other!r} deploys begin like those of {environment!r}: these roles may read and call its functions too"
         click.echo(f"WARNING: {text}", err=True)
+    if as_json:
+        common.print_json(templates.template(wanted))
+        return
     roles = [
         *(("propose", "apply", "invoke") if wanted.stack else ()),
         *(("package", "scan") if wanted.repository else ()),

@@ -446,5 +446,8 @@ def _digest(digest: str | None) -> str:
 def _short(what: str, value: Any) -> str:
     if value is None:
         return "-"
+    if what.startswith("image of "):
+        name, _, sha256 = str(value).partition("@")
+        return f"{name.partition('/')[2] or name}@{sha256[:19]}" if sha256 else name
     digest = what == "release" or what.startswith("template")
     return _digest(str(value)) if digest else str(value)

@@ -225,7 +225,12 @@ def _text(error: TowpathError) -> Iterator[str]:
 
 def _usage(error: click.ClickException) -> str | None:
     context = getattr(error, "ctx", None)
-    return f"See: {context.command_path} --help" if context else None
+    if context is None:
+        return None
+    typed = " ".join(
+        each for each in context.command_path.split() if not each.startswith("[")
+    )  # a group's own argument
+    return f"See: {typed} --help"
 
 
 def _did_you_mean(name: str) -> str:

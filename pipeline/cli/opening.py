@@ -206,7 +206,7 @@ def promote(older: Context, environments: tuple[str, ...], *, output: Output) ->
     _refuse_under_way(older)
     lacking = inherit.lacking(whole, older.run, environments)
     if lacking:
-        raise _not_passed(older.run, environments, lacking)
+        raise _not_passed(older.run, environments, lacking, inherit.first(whole, older.run, lacking))
     taken = inherit.begin_at(part, older.run, deploying)
     _refuse_barred(older, part, taken)
     if _reads_source(part, taken):
@@ -241,8 +241,20 @@ def roll_back(older: Context, environment: str, *, output: Output) -> Context:
     environment = next((each.environment for each in targets if each.called == environment), environment)
     part, deploying = _part(older, whole, (environment,))
     taken = inherit.begin_at(part, older.run, deploying)
+    _refuse_without_secrets(older.run, part, deploying)
     way = {"kind": "rollback", "environments": [environment], "plan": whole.digest}
     return _open_over(older, part, taken, way=way, output=output)
+
+
+def _refuse_without_secrets(run: Run, plan: Plan, deploying: list[str]) -> None:
+    """Raise UsageError if the values of secret parameters are not there, which no record has: nothing could be proposed."""
+    from pipeline import secrets
+    from pipeline.errors import UsageError
+
+    missing = sorted({each for name in deploying for each in secrets.unset(plan.stages[name].secrets, os.environ)})
+    if missing:
+        text = f"run {run.id} had deployed with secrets of variables that are not set now: {', '.join(missing)}"
+        raise UsageError(text, hint="Set them for this command, to what they were then. Nothing was begun.")
 
 
 def _part(older: Context, whole: Plan, environments: tuple[str, ...], *, scans: bool = False) -> tuple[Plan, list[str]]:
@@ -262,7 +274,7 @@ def _part(older: Context, whole: Plan, environments: tuple[str, ...], *, scans: 
     return inherit.part(whole, environments, scans=scans), inherit.deploying(whole, environments)
 
 
-def _not_passed(run: Run, environments: tuple[str, ...], lacking: list[str]) -> TowpathError:
+def _not_passed(run: Run, environments: tuple[str, ...], lacking: list[str], first: list[str]) -> TowpathError:
     from pipeline.errors import Blocked
 
     told = []
@@ -270,7 +282,7 @@ def _not_passed(run: Run, environments: tuple[str, ...], lacking: list[str]) -> 
         last = run.last(name)
         told.append(f"{name} ({(last.outcome or 'under way') if last else 'not begun'})")
     text = f"run {run.id} has not passed what comes before {', '.join(environments)}: {', '.join(told)}"
-    return Blocked(text, hint=f"First: towpath stage run {' '.join(lacking)} --run {run.id}")
+    return Blocked(text, hint=f"First: towpath stage run {' '.join(first)} --run {run.id}")
 
 
 def _reads_source(plan: Plan, taken: Collection[str]) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.record.replay import Attempt, Run
 
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-_])")
+_DIGEST = re.compile(r"\b(sha256:[0-9a-f]{12})[0-9a-f]{52}\b")
 _TAIL_LINES = 20
 _MOST_FUNCTIONS = 12
 """Rows for functions below a stage: a terminal has some forty lines in all."""
@@ -42,6 +43,11 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\
 def plain(text: str) -> str:
     """Give text without terminal escapes and control characters: a log must not drive the reader's terminal."""
     return _CONTROLS.sub("", _ESCAPES.sub("", text))
+
+
+def _brief(text: str) -> str:
+    """Shorten digests: the live table has a line for each stage, and the log has all of it."""
+    return _DIGEST.sub(r"\1…", text.partition("\n")[0])
 
 
 def label(stage: str, fields: dict[str, Any]) -> str:
@@ -89,11 +95,13 @@ class Lines:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._under_way: set[str] = set()
 
     def run_known(self, run: Run, plan: Plan) -> None:
         self._say(f"run {run.id}: {plan.name}, {common.count(len(plan.stages), 'stage')}, plan {run.plan[:19]}")
 
     def stage_started(self, stage: str, attempt: int) -> None:
+        self._under_way.add(stage)
         self._say(f"{stage} | started" + (f", attempt {attempt}" if attempt > 1 else ""), stage)
 
     def line(self, stage: str, text: str, fields: dict[str, Any]) -> None:
@@ -102,7 +110,11 @@ class Lines:
         self._say(f"{label(stage, fields)} {plain(text)}", stage)
 
     def stage_ended(self, attempt: Attempt) -> None:
-        why = f": {plain(attempt.failure.message)}" if attempt.failure else ""
+        """Say how a stage ended; why it failed only if others go on meanwhile, as the command's own error says all of it."""
+        self._under_way.discard(attempt.stage)
+        why = ""
+        if attempt.failure and self._under_way:
+            why = f": {plain(attempt.failure.message.splitlines()[0])}"
         self._say(f"{attempt.stage} | {attempt.outcome}{why}", attempt.stage)
 
     def note(self, text: str) -> None:
@@ -188,6 +200,7 @@ class Live:
         """Draw the table as it stands now."""
         from rich.markup import escape
         from rich.table import Table
+        from rich.text import Text
 
         colours = {
             "running": "cyan",
@@ -202,12 +215,14 @@ class Live:
         )
         rows = self._shown_rows()
         widest = min(_NAME_WIDTH, max((len(name) for name, _ in rows), default=0))
-        for width, ratio in ((widest, None), (_STATE_WIDTH, None), (_TIME_WIDTH, None), (None, 1)):
-            table.add_column(no_wrap=True, overflow="ellipsis", min_width=width, ratio=ratio)
+        for width in (widest, _STATE_WIDTH, _TIME_WIDTH):
+            table.add_column(no_wrap=True, overflow="ellipsis", min_width=width)
+        table.add_column(ratio=1)  # a column that does not wrap never gives way, and its lines are cut off with no mark
         for name, (state, start, took, text) in rows:
             seconds = time.monotonic() - start if took is None and start else took
             shown = f"{seconds:.1f} s" if seconds else ""
-            table.add_row(escape(name), f"[{colours.get(state, 'dim')}]{state}[/]", shown, escape(text))
+            last = Text(_brief(text), no_wrap=True, overflow="ellipsis")
+            table.add_row(escape(name), f"[{colours.get(state, 'dim')}]{state}[/]", shown, last)
         return table
 
     def _shown_rows(self) -> list[tuple[str, tuple[str, float, float | None, str]]]:

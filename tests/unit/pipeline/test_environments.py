@@ -210,6 +210,16 @@ def test_only_what_differs_is_told_and_releases_first(house: House) -> None:
     assert environments.differences(ours, ours) == []
 
 
+def test_copies_of_a_release_in_another_region_differ_in_nothing(house: House) -> None:
+    deploy(house, "a")
+    ours = details(house)
+    there = {name: uri.replace("eu-central-1", "us-east-1") for name, uri in ours["images"].items()}
+    theirs = {**ours, "images": there, "template": {"original": "x", "processed": "y"}}
+    assert environments.differences(ours, theirs) == []
+    other = {**theirs, "images": {name: image("b") for name in there}}
+    assert [each["what"] for each in environments.differences(ours, other)] == ["image of Hello"]
+
+
 def test_what_was_approved_and_is_no_longer_what_its_digest_says(house: House) -> None:
     deploy(house, "a", subject=artifacts.put_json(house.store, ["no subject"]))
     with pytest.raises(VerificationFailed, match="is no subject of a deployment"):

@@ -132,8 +132,11 @@ def test_several_regions_are_promoted_together_canary_first_or_one_after_its_can
     look = dataclasses.replace(rest[3], name="look-eu", needs=["deploy-eu"])
     announce = dataclasses.replace(rest[3], name="announce", needs=["deploy-eu", "deploy-us"])
     run_id = town.begin(first, *rest[:2], deploys[0], look, deploys[1], announce)
-    town.upto(run_id, "package", "deploy-staging", "smoke")
-    run, plan = town.load(run_id), town.plans[run_id]
+    town.upto(run_id, "package", "deploy-staging")
+    plan = town.plans[run_id]
+    assert inherit.first(plan, town.load(run_id), ["deploy-eu", "look-eu"]) == ["smoke", "deploy-eu", "look-eu"]
+    town.upto(run_id, "smoke")
+    run = town.load(run_id)
     both = ("production-eu", "production-us")
     assert set(inherit.part(plan, both).stages) == set(plan.stages)
     assert inherit.lacking(plan, run, both) == []

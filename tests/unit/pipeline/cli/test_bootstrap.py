@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,3 +115,9 @@ def test_what_cannot_be_made_is_refused(printed: Any, arguments: tuple[str, ...]
     with pytest.raises(UsageError) as caught:
         printed(*arguments)
     assert message in caught.value.message
+
+
+def test_programs_get_the_template_as_json(printed: Any) -> None:
+    text, said = printed("production", "--json")
+    assert json.loads(text) == yaml.safe_load(printed("production")[0])
+    assert said == ""

@@ -45,6 +45,14 @@ def test_functions_at_work_stand_below_their_stage(live: Live, shown: Callable[[
     assert lines[1].endswith("Step 2")
 
 
+def test_what_is_too_long_for_the_screen_is_seen_to_be_cut(live: Live, shown: Callable[[], list[str]]) -> None:
+    live.line("build", "word " * 40, {})
+    [line, _] = shown()
+    assert (line[-1], len(line)) == ("…", 98)  # two are between columns
+    live.line("build", f"built sha256:{'0f' * 32}\nmore", {})
+    assert shown()[0].endswith("  built sha256:0f0f0f0f0f0f…")
+
+
 def test_a_long_line_takes_no_room_from_the_others(live: Live, shown: Callable[[], list[str]]) -> None:
     _build(live, "OrdersFunction", "building")
     live.line("build", "x" * 500, {"function": "OrdersFunction"})

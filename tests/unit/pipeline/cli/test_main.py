@@ -26,6 +26,12 @@ def test_every_command_has_help(command: str) -> None:
     assert done.stdout.startswith(f"Usage: towpath {command}")
 
 
+def test_a_mistake_names_the_help_of_the_command_that_was_typed() -> None:
+    argv = [sys.executable, "-m", "pipeline.cli", "environments", "bootstrap", "x", "--nope"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert "See: towpath environments bootstrap --help" in done.stderr
+
+
 def test_a_fault_of_ours_is_a_report_and_not_a_traceback() -> None:
     code = (
         "import sys; sys.argv=['towpath','plan']; from pipeline.cli import main\n"

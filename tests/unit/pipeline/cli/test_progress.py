@@ -3,6 +3,9 @@ from __future__ import annotations
 import pytest
 
 from pipeline.cli.progress import Lines, Live, label, plain
+from pipeline.record.chain import Head
+from pipeline.record.replay import Attempt
+from stages.contract import Failure
 
 
 @pytest.mark.parametrize(
@@ -35,3 +38,17 @@ def test_how_far_something_is_shows_on_a_terminal_only(capsys: pytest.CaptureFix
     live.line("package", "34.2 MB sent", {"progress": True})
     assert live._rows["package"][3] == "34.2 MB sent"
     assert list(live._tails["package"]) == ["pushed it"]
+
+
+def test_why_a_stage_failed_is_said_at_once_only_where_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command ends with that very message."""
+    lines, failure = Lines(), Failure("terminal", "no such file\n  at: COPY x")
+    ended = {
+        name: Attempt(name, 1, Head("x", "sha256:0", 1), "", "", {}, {}, None, outcome="failed", failure=failure)
+        for name in ("build", "scan")
+    }
+    for name, attempt in ended.items():
+        lines.stage_started(name, attempt.number)
+    for attempt in ended.values():
+        lines.stage_ended(attempt)
+    assert capsys.readouterr().err.splitlines()[2:] == ["build | failed: no such file", "scan | failed"]

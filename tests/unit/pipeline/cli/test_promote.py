@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from support.machine import TOWPATH, Machine
 from support.signing import trust_line
-from support.stacks import Town
+from support.stacks import Town, pipeline
 
+from pipeline.gates.rules import NOBODY
+from pipeline.plan import SecretSource
 from pipeline.record.store.directory import open_store
 from pipeline.signing import keys
 
@@ -53,6 +56,19 @@ def test_what_cannot_be_gone_back_to_is_told_before_a_run_is_opened(town: Town, 
     assert told[0] == told[1]
     assert "is what stands there" in machine.towpath("rollback", "production", "--to", run_id, code=6).stderr
     assert len(machine.json("runs")) == 1
+
+
+def test_a_rollback_whose_secrets_are_not_there_is_refused_before_a_run_is_opened(
+    town: Town, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", "correct-horse")
+    for each in ("one", "two"):
+        steps = pipeline(town, each, NOBODY, {})
+        secret = {"Token": SecretSource("variable", "SHOP_TOKEN")}
+        town.drive(town.begin(*(replace(step, secrets=secret) if step.kind == "deploy" else step for step in steps)))
+    monkeypatch.delenv("SHOP_TOKEN")
+    assert "not set now: SHOP_TOKEN" in machine.towpath("rollback", "production", "--yes", code=2).stderr
+    assert len(machine.json("runs")) == 2
 
 
 def test_on_a_terminal_it_is_asked_whether_it_is_meant_where_no_gate_asks(town: Town, machine: Machine) -> None:

@@ -426,12 +426,6 @@ def judged(house: House, run_id: str, grade: str = "broken") -> list[str]:
     return [str(each) for each in found if each.grade == grade]
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    (tmp_path / "project").mkdir()
-    return House(tmp_path / "project", open_store(tmp_path / "store", create=True))
-
-
 def test_a_runner_that_puts_something_older_over_something_newer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     only = Wish(only=frozenset({"migrate"}))
     older, newer = (house.open(*release(house), **ASKED) for _ in range(2))

@@ -3,6 +3,8 @@
 What people approve is a subject around the proposal's own: with it stand the rules it is judged by, a change of those
 rules if there is one, and the verdicts of the scan over the images. Any difference in any of it is another subject.
 
+What bars a stage from its target whatever people say is asked of `pipeline.barriers`.
+
     look    reads, and says how the gate stands; nothing is written
     enter   before the apply phase, into the ledger: the target's enrolment, a change of rules, and the intent; or that an intent of an
             attempt that died is gone on with. Either is put only if nothing else has come into the ledger since `look`
@@ -16,9 +18,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline import inherit, locks
+from pipeline import barriers, inherit, locks
 from pipeline.errors import Blocked, VerificationFailed
-from pipeline.gates import decide, freezes, order, rollbacks, rules, statements, subjects
+from pipeline.gates import decide, freezes, rollbacks, rules, statements, subjects
 from pipeline.record import artifacts, ledger, replay, runs
 from stages.kinds import KINDS
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from pipeline.record.store import Store
     from pipeline.signing.keys import Key
     from pipeline.signing.signers import Trust
-    from stages.contract import Proposal, Target
+    from stages.contract import Proposal
 
 State = Literal["open", "waiting", "rejected", "refused", "outdated", "held", "frozen", "locked", "busy"]
 """`waiting`: people have to approve. `rejected`: somebody did not. `refused`: no approval opens it, as a scan is missing.
@@ -45,23 +47,10 @@ somebody said. `busy`: another run's deployment is under way there."""
 HELD = ("waiting", "frozen", "locked")
 """States in which what is proposed is kept, and gone on with once the gate is open."""
 
-ROLL_BACK_ANEW = "Look at what stands there now, then decide again: towpath rollback"
 FOUND_REJECTED = "an older attempt found just this rejected"
-START_ANEW = "What is there now would be replaced by something older. Start anew, with today's source: towpath run"
 
 _LATEST_S = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 """A store may say any time of receipt; what is later than this cannot be reckoned with."""
-
-
-@dataclass(frozen=True)
-class Barrier:
-    """Why a stage is not even to propose anything at its target, and what to do about it."""
-
-    state: State
-    reasons: list[str]
-    hint: str
-    ledger: Ledger
-    newer: Deployment | None = None
 
 
 @dataclass(frozen=True)
@@ -95,11 +84,6 @@ class Gate:
     waived: frozenset[str] = frozenset()
 
 
-def ledger_name(stage: PlannedStage) -> str:
-    """Give the name of the ledger of a stage's target."""
-    return ledger.name_of(_target(stage))
-
-
 def inbox(run_id: str, stage: str) -> str:
     """Give the prefix under which decisions on a stage of a run are put."""
     return f"inbox/{run_id}/{stage}"
@@ -114,10 +98,10 @@ def look(
     store: Store, plan: Plan, run: Run, stage: PlannedStage, proposal: Proposal, *, trust: Trust | None = None
 ) -> Gate:
     """Say how the gate of a proposal stands now. Raises VerificationFailed for a ledger that does not hold."""
-    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
+    book = ledger.read(store, ledger.name_of(stage.gated_target), trust)
     wanted = rules.from_json(stage.rules, f"the plan of run {run.id}")
     in_force = rules.from_json(book.rules, book.name) if book.rules else None
-    back_to = _origin(book, run, stage)
+    back_to = barriers.goes_back_to(book, run, stage)
     origin = back_to if stage.kind == "deploy" else None
     judged_by, wanted, change = subjects.judge(in_force, wanted, goes_back=back_to is not None, kind=stage.kind)
     scans = [done.facts for name, each in plan.stages.items() if each.kind == "scan" and (done := run.done(name))]
@@ -138,13 +122,13 @@ def look(
     others = locks.holders(store, book, run.id)
     found = dataclasses.replace(found, left=tuple(each for each in others if not each.alive))
     if held := [each for each in others if each.alive]:
-        return _with(found, "busy", [busy_with(each) for each in held], hint=once_over(run))
+        return _with(found, "busy", [barriers.busy_with(each) for each in held], hint=barriers.once_over(run))
     if _begun(store, book, run, stage, proposal):
         found = _with(found, "open", ["it had begun before: this goes on with it"], begun=True)
         return _asked_again(found, store, plan, run, stage) if KINDS[stage.kind].begins_anew else found
     if any(each.rejected == found.digest for each in run.attempts.get(stage.name, [])):
         return _with(found, "rejected", [FOUND_REJECTED])
-    barrier = _barrier(store, plan, run, stage, book)
+    barrier = barriers.bars(store, plan, run, stage, book)
     if barrier:
         return _with(found, barrier.state, barrier.reasons, newer=barrier.newer, hint=barrier.hint)
     inbox_has = received(store, run.id, stage.name)
@@ -162,7 +146,7 @@ def look(
 
 def _broken(gate: Gate, run: Run, stage: PlannedStage, documents: Iterable[Received]) -> tuple[Glass, ...]:
     """Give who broke the glass for just this, so that it counts."""
-    proposal = decide.Proposed(run.id, stage.name, statements.target_of(_target(stage)), gate.digest)
+    proposal = decide.Proposed(run.id, stage.name, statements.target_of(stage.gated_target), gate.digest)
     more: dict[str, Any] = {"proposal": proposal, "now": gate.clock, "used": gate.ledger.used}
     found = [decide.broken(each.document, gate.judged_by, received_at=each.at, **more) for each in documents]
     return tuple(each for each in found if isinstance(each, decide.Glass))
@@ -193,7 +177,7 @@ def _asked_again(gate: Gate, store: Store, plan: Plan, run: Run, stage: PlannedS
     """Hold what had begun, and would begin anew, against all that may be said against it since: a reject, a rollback, a lock, a freeze."""
     if any(each.rejected == gate.digest for each in run.attempts.get(stage.name, [])):
         return _with(gate, "rejected", [FOUND_REJECTED])
-    if held := _held(plan, run, stage, gate.ledger):
+    if held := barriers.hold_against(plan, run, stage, gate.ledger):
         return _with(gate, held.state, held.reasons, hint=held.hint)
     decided = _decided(gate, store, run, stage, received(store, run.id, stage.name))
     waived = (gate.ledger.intents[run.id, stage.name].get("break_glass") or {}).get("waived", [])
@@ -212,69 +196,10 @@ def _timed(gate: Gate, *, anyway: bool = False) -> Gate:
         "frozen": str(frozen or ""),
     }
     states: list[State] = [state for state, reason in against.items() if reason]
-    held, left = list(filter(None, against.values())), list(map(left_by, gate.left))
+    held, left = list(filter(None, against.values())), list(map(barriers.left_by, gate.left))
     if states and gate.state == "open":
         return _with(gate, states[0], [*held, *gate.reasons, *left])
     return _with(gate, gate.state, [*gate.reasons, *held, *left])
-
-
-def busy_with(holder: Holder) -> str:
-    """Say by what a target is held."""
-    return f"run {holder.run} is deploying here since {holder.since}: {holder}"
-
-
-def left_by(holder: Holder) -> str:
-    """Say what somebody left who died, or lost sight of it."""
-    return f"run {holder.run} began to deploy here at {holder.since}, and nobody saw how that ended: {holder}; its stack is looked at first"
-
-
-def barrier(store: Store, plan: Plan, run: Run, stage: PlannedStage, trust: Trust | None = None) -> Barrier | None:
-    """Say what keeps a stage from its target that no approval changes, before it proposes anything; None if nothing does."""
-    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
-    if held := [each for each in locks.holders(store, book, run.id) if each.alive]:
-        return Barrier("busy", [busy_with(each) for each in held], once_over(run), book)
-    return _barrier(store, plan, run, stage, book)
-
-
-def once_over(run: Run) -> str:
-    """Say what to do about a target that is busy."""
-    return f"Once that is over: towpath resume {run.id}"
-
-
-def _barrier(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledger) -> Barrier | None:
-    newer = _newer(store, plan, run, stage, book)
-    if newer:
-        hint = ROLL_BACK_ANEW if rollbacks.is_rollback(run.data) else START_ANEW
-        return Barrier("outdated", [outdated_by(newer, run)], hint, book, newer)
-    return _held(plan, run, stage, book)
-
-
-def _held(plan: Plan, run: Run, stage: PlannedStage, book: Ledger) -> Barrier | None:
-    hold = book.held_against(run.id)
-    if hold and plan.releases(stage) and not _origin(book, run, stage):
-        environment = _target(stage).called
-        hint = f"Once it is clear why: towpath rollback {environment} --lift --reason '...'   then: towpath resume {run.id}"
-        return Barrier("held", [held_by(hold)], hint, book)
-    return None
-
-
-def held_by(hold: Deployment) -> str:
-    """Say by which rollback other deployments are held up."""
-    to = hold.way["run"] if hold.way else "?"
-    did = "went back" if hold.over else "began to go back, and nobody saw how that ended,"
-    until = "is lifted" if hold.over else f"is over (towpath resume {hold.run}) or lifted"
-    return (
-        f"held: run {hold.run}, asked for by {hold.asked_for_by}, {did} here to the release of run {to} at {hold.at}; "
-        f"nothing else is deployed until that {until}"
-    )
-
-
-def _origin(book: Ledger, run: Run, stage: PlannedStage) -> Deployment | None:
-    """Give the deployment that a run goes back to, if it does, and the ledger has it: what the run says of itself counts for nothing."""
-    if not rollbacks.is_rollback(run.data):
-        return None
-    named = stage.name if stage.kind == "deploy" else None
-    return rollbacks.origin(run, ledger.made(book.events), named)
 
 
 def _not_what_ran(store: Store, book: Ledger, run: Run, origin: Deployment | None, proposal: Proposal) -> list[str]:
@@ -316,66 +241,10 @@ def _goes_back(store: Store, origin: Deployment, proposal: Proposal) -> str:
     return f"{text}; parameters: {'; '.join(told) if told else 'as today'}"
 
 
-def outdated_by(newer: Deployment, run: Run) -> str:
-    """Say by what a deployment of a run is outdated: one that takes over from an older run is as old as that."""
-    root = (run.data.get("inherits") or {}).get("root", {}).get("run")
-    if rollbacks.is_rollback(run.data):
-        return f"outdated: run {newer.run}, asked for by {newer.asked_for_by}, deployed here at {newer.at}, after this rollback was opened"
-    what = f"run {root}, from which this one takes over" if root else "this one"
-    who = f"{newer.at}, asked for by {newer.asked_for_by}"
-    return f"outdated: run {newer.run}, which was opened after {what}, deployed here at {who}"
-
-
-def superseded(store: Store, run: Run, stage: PlannedStage, trust: Trust | None = None) -> Deployment | None:
-    """Give the deployment that stands where a stage of a run had deployed, if that is another's by now."""
-    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
-    done = run.done(stage.name)
-    origin = done.inherited["run"] if done and done.inherited else run.id
-    last = next(reversed(list(ledger.deployments(book.events))), None)
-    return None if last is None or (last.run, last.stage) == (origin, stage.name) else last
-
-
 def to_review(store: Store, run: Run, stage: PlannedStage, trust: Trust | None = None) -> list[dict[str, Any]]:
     """Give what of a stage was let through by breaking the glass, and nobody has reviewed yet."""
-    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
+    book = ledger.read(store, ledger.name_of(stage.gated_target), trust)
     return [each for each in book.glass.values() if (each["run"], each["stage"]) == (run.id, stage.name)]
-
-
-def _newer(store: Store, plan: Plan, run: Run, stage: PlannedStage, book: Ledger) -> Deployment | None:
-    """Raises VerificationFailed for a ledger that is not what the run's opening had seen of it."""
-    if not plan.releases(stage):
-        return None
-    seen = (run.data.get("ledgers") or {}).get(book.name)
-    if seen and not _is_at(book, seen):
-        text = f"{book.name} is not, or no longer, what run {run.id} found of it when it was opened"
-        raise VerificationFailed(text, where=book.name)
-
-    if rollbacks.is_rollback(run.data):
-        return order.since(ledger.deployments(book.events), run, book.name)
-
-    def opened(each: Deployment) -> order.Opened | None:
-        other = runs.opened(store, each.run, each.opening)
-        return order.of(other, book.name) if other else None
-
-    return order.newer(ledger.deployments(book.events), order.of(run, book.name), opened)
-
-
-def _is_at(book: Ledger, seen: dict[str, Any]) -> bool:
-    length = seen["length"]
-    return bool(0 < length <= len(book.events) and book.events[length - 1].digest == seen.get("head"))
-
-
-def lost_race(store: Store, run: Run, stage: PlannedStage, seen: int, trust: Trust | None = None) -> Deployment | None:
-    """Give another run's deployment that was under way when the ledger was `seen` events long, or has begun since.
-
-    CloudFormation drops every other change set of a stack whose execution begins, so that is what became of ours.
-    """
-    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
-    under_way = ledger.replay(book.name, book.events[:seen]).unsettled
-    for each in reversed(list(ledger.begun(book.events))):
-        if each.run != run.id and (each.seq >= seen or (each.run, each.stage) in under_way):
-            return each
-    return None
 
 
 def received(store: Store, run_id: str, stage: str) -> list[Received]:
@@ -397,7 +266,7 @@ def _decided(found: Gate, store: Store, run: Run, stage: PlannedStage, documents
         proposal=decide.Proposed(
             run.id,
             stage.name,
-            statements.target_of(_target(stage)),
+            statements.target_of(stage.gated_target),
             found.digest,
             _differing(store, found, [each.document for each in approvals]),
         ),
@@ -460,7 +329,7 @@ def declined(gate: Gate, by: str) -> Gate:
 
 def has_begun(store: Store, run: Run, stage: PlannedStage, proposal: Proposal, trust: Trust | None) -> bool:
     """Tell whether the ledger says that just this was begun: what a dead writer left is signed by nobody, and this is."""
-    intent = ledger.read(store, ledger.name_of(_target(stage)), trust).intents.get((run.id, stage.name))
+    intent = ledger.read(store, ledger.name_of(stage.gated_target), trust).intents.get((run.id, stage.name))
     return intent is not None and intent.get("proposal") == subjects.proposal_digest(proposal)
 
 
@@ -508,7 +377,7 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
 
 def leave(store: Store, stage: PlannedStage, told: dict[str, Any], key: Key, trust: Trust | None = None) -> Ledger:
     """Write into the ledger what came of a deployment: `told` holds run, stage, outcome and the functions' images."""
-    book = ledger.read(store, ledger.name_of(_target(stage)), trust)
+    book = ledger.read(store, ledger.name_of(stage.gated_target), trust)
     while (told["run"], told["stage"]) in book.intents:
         try:
             return ledger.append(store, book, [(ledger.DEPLOYMENT_FINISHED, told)], key)
@@ -519,12 +388,6 @@ def leave(store: Store, stage: PlannedStage, told: dict[str, Any], key: Key, tru
 
 def _with(gate: Gate, state: State, reasons: list[str], **more: Any) -> Gate:
     return Gate(**{**vars(gate), "state": state, "reasons": reasons, **more})
-
-
-def _target(stage: PlannedStage) -> Target:
-    if stage.target is None:
-        raise AssertionError(f"stage {stage.name} has a gate and no target")
-    return stage.target
 
 
 def _begun(store: Store, book: Ledger, run: Run, stage: PlannedStage, proposal: Proposal) -> bool:

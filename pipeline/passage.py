@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline import gating
+from pipeline import barriers, gating
 from pipeline.errors import Blocked
 from pipeline.record import artifacts, chain, ledger
 from stages.contract import Failure, Result
@@ -68,7 +68,7 @@ class Passage:
     def is_held_up(self) -> bool:
         """Look whether anything keeps the stage from its target, before a proposal leaves a trace there; if so, record it."""
         context = self.context
-        found = gating.barrier(context.store, context.plan, context.run, self.stage, context.trust)
+        found = barriers.barrier(context.store, context.plan, context.run, self.stage, context.trust)
         if found is None:
             return False
         on = {"subject": None, "judged_by": None, "ledger": found.ledger.head}
@@ -136,7 +136,7 @@ class Passage:
         context = self.context
         if self.stage.target is None:
             return
-        book = ledger.read(context.store, gating.ledger_name(self.stage), context.trust)
+        book = ledger.read(context.store, ledger.name_of(self.stage.gated_target), context.trust)
         if book.glass and ledger.may_write(book, context.key, context.trust):
             from pipeline import reviews  # late, as hardly ever somebody broke the glass
 
@@ -153,7 +153,7 @@ class Passage:
         context, failure = self.context, result.failure
         if failure is None or failure.cls != "moved" or self.seen is None:
             return result
-        other = gating.lost_race(context.store, context.run, self.stage, self.seen, context.trust)
+        other = barriers.lost_race(context.store, context.run, self.stage, self.seen, context.trust)
         if other is None:
             return result
         text = f"{failure.message}; run {other.run}, asked for by {other.asked_for_by}, deploys here at the same time"

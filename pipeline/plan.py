@@ -104,6 +104,13 @@ class PlannedStage:
         return tuple(self.options.get("outputs") or ()) if self.kind == "command" else KINDS[self.kind].outputs
 
     @property
+    def gated_target(self) -> Target:
+        """The target, of a stage that has a gate."""
+        if self.target is None:
+            raise AssertionError(f"stage {self.name} has a gate and no target")
+        return self.target
+
+    @property
     def image(self) -> str | None:
         """The image in a container of which it runs, by digest; None for a process."""
         return self.options.get("image") if self.kind == "command" else None

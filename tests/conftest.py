@@ -1,4 +1,4 @@
-"""For every test: cheap ones run first."""
+"""For every test: a project with a store, and cheap tests run first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from chaos import tally
 from hypothesis import settings
+from support.plans import House
+
+from pipeline.record.store.directory import open_store
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -40,6 +43,14 @@ def _interruptible() -> None:
 def _own_configuration(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Runners that tests start make their key here, and not in the home of whoever runs the tests."""
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """A project with an empty store."""
+    project = tmp_path / "project"
+    project.mkdir()
+    return House(project, open_store(tmp_path / "store", create=True))
 
 
 COST = {"unit": 0, "integration": 1, "e2e": 3}

@@ -90,7 +90,8 @@ def _decide(
         lasts=lasts,
         run=run.id,
         covers=[
-            statements.Covered(each.stage.name, proposals.target_of(each.stage), each.gate.digest) for each in proposed
+            statements.Covered(each.stage.name, statements.target_of(each.stage.gated_target), each.gate.digest)
+            for each in proposed
         ],
         seen=[run.head.as_json(), *(each.last.head.as_json() for each in proposed)],
     )

@@ -109,7 +109,7 @@ def _break(asked: _Asked, run_id: str, name: str, waives: list[str]) -> None:
         ask=not asked.as_json,
         lasts=lasts,
         run=run.id,
-        covers=[statements.Covered(name, proposals.target_of(stage), gate.digest)],
+        covers=[statements.Covered(name, statements.target_of(stage.gated_target), gate.digest)],
         seen=[run.head.as_json()],
         waives=waives,
     )
@@ -159,7 +159,7 @@ def _refuse_to_sign(run: Run, name: str, gate: Gate) -> None:
 
 
 def _review(asked: _Asked, run_id: str, name: str) -> None:
-    from pipeline import gating, reviews
+    from pipeline import reviews
     from pipeline.cli.progress import plain
     from pipeline.gates import decide, rules, statements
     from pipeline.record import ledger
@@ -168,7 +168,7 @@ def _review(asked: _Asked, run_id: str, name: str) -> None:
     run, plan = proposals.load(store, common.find_run(store, run_id))
     common.known(plan, (name,))
     stage = plan.stages[name]
-    book = ledger.read(store, gating.ledger_name(stage), trust) if stage.rules else ledger.Ledger("")
+    book = ledger.read(store, ledger.name_of(stage.gated_target), trust) if stage.rules else ledger.Ledger("")
     left = {of: each for of, each in book.glass.items() if (each["run"], each["stage"]) == (run.id, name)}
     if not left or not book.rules:
         raise UsageError(
@@ -194,7 +194,7 @@ def _review(asked: _Asked, run_id: str, name: str) -> None:
         ask=not asked.as_json,
         lasts=_REVIEW_COUNTS,
         run=run.id,
-        covers=[statements.Covered(name, proposals.target_of(stage), subject)],
+        covers=[statements.Covered(name, statements.target_of(stage.gated_target), subject)],
         seen=[book.head.as_json()] if book.head else [],
         of=of,
     )

@@ -322,12 +322,12 @@ def _refuse_under_way(older: Context) -> None:
 
 def _refuse_barred(older: Context, plan: Plan, taken: Collection[str]) -> None:
     """Raise Blocked, before a run is opened, if one that is newer has deployed where it would, or nothing may be deployed there."""
-    from pipeline import gating
+    from pipeline import barriers
     from pipeline.errors import Blocked
 
     for name, stage in plan.stages.items():
         if name not in taken and stage.target and stage.rules:
-            found = gating.barrier(older.store, plan, older.run, stage, older.trust)
+            found = barriers.barrier(older.store, plan, older.run, stage, older.trust)
             if found and found.state != "busy":
                 text = f"stage {name} of run {older.run.id} is {'; '.join(found.reasons)}"
                 raise Blocked(text, hint=found.hint.partition("   then:")[0])

@@ -38,15 +38,6 @@ class Proposed:
         return last
 
 
-def target_of(stage: PlannedStage) -> dict[str, str | None]:
-    """Give the target of a stage that has a gate, as a statement names it."""
-    from pipeline.gates import statements
-
-    if stage.target is None:
-        raise AssertionError(f"{stage.name} has a gate, and no target")
-    return statements.target_of(stage.target)
-
-
 def find_all(store: Store, run_id: str, stage: str, trust: Trust | None) -> list[Proposed]:
     """Give a stage that has proposed something; of one with several environments all that wait."""
     run, plan = load(store, common.find_run(store, run_id))

@@ -56,7 +56,7 @@ def add_newer(state: dict[str, Any], store: Store, plan: Plan, run: Run) -> None
 
     A ledger that does not hold is told on standard error: what the run itself left is told all the same.
     """
-    from pipeline import gating, standings
+    from pipeline import barriers, gating, standings
 
     for name, stage in plan.stages.items():
         if not stage.rules:
@@ -72,12 +72,12 @@ def add_newer(state: dict[str, Any], store: Store, plan: Plan, run: Run) -> None
             if not plan.releases(stage):
                 continue
             if not run.done(name):
-                found = gating.barrier(store, plan, run, stage)
+                found = barriers.barrier(store, plan, run, stage)
                 newer = found.newer if found else None
                 if found and found.state == "held":
                     state["stages"][name]["held"] = "; ".join(found.reasons)
             else:
-                newer = gating.superseded(store, run, stage) if stage.kind == "deploy" else None
+                newer = barriers.superseded(store, run, stage) if stage.kind == "deploy" else None
         except VerificationFailed as error:
             click.echo(f"{name}: {error.message}", err=True)
             continue

@@ -231,9 +231,9 @@ def _already_done(context: Context, wish: Wish) -> dict[str, dict[str, Any]]:
             continue
         newer = None
         if stage.kind == "deploy" and stage.rules:
-            from pipeline import gating
+            from pipeline import barriers
 
-            newer = gating.superseded(context.store, context.run, stage, context.trust)
+            newer = barriers.superseded(context.store, context.run, stage, context.trust)
         by = f"process {done.writer.get('pid')} on {done.writer.get('host')}"
         told = {"attempt": done.number, "at": done.closed_at, "by": by}
         found[name] = {**told, "newer": newer.as_json() if newer else None}

@@ -13,7 +13,7 @@ from stages.contract import COMMAND, StageError
 from stages.log import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -133,6 +133,17 @@ def has_begun(under_way: Operation, within_s: float) -> bool:
         if time.monotonic() >= until:
             return False
     return True
+
+
+def begin(under_way: Operation, call: Callable[[], object]) -> None:
+    """Make a call that begins the operation; where its answer is lost, the stack's events tell. Raises CallFailed, Gone, StageError."""
+    try:
+        call()
+    except retry.CallFailed as error:
+        decided = error.meaning not in ("unavailable", "other")
+        if decided or not has_begun(under_way, TOKEN_WITHIN_S):
+            raise
+        log("an answer was lost, and it was begun; following it")
 
 
 def follow(client: CloudFormationClient, under_way: Operation) -> Json:

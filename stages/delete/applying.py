@@ -51,7 +51,8 @@ def _delete(session: Session, subject: Json, request: Request, handle: Json) -> 
         return
     else:
         _refuse_if_moved(session, subject, request.options)
-        _begin(session, subject, handle, under_way)
+        log("deleting the stack", stack=session.target.stack)
+        following.begin(under_way, lambda: cloudformation.delete(client, stack_id, handle["token"], subject["retain"]))
     with following.going_on_outside(stack_name):
         try:
             closing = following.follow(client, under_way)
@@ -59,17 +60,6 @@ def _delete(session: Session, subject: Json, request: Request, handle: Json) -> 
             return
     if closing["ResourceStatus"] != DONE:
         raise _failed(session, following.reasons(closing, under_way.all), under_way.all)
-
-
-def _begin(session: Session, subject: Json, handle: Json, under_way: following.Operation) -> None:
-    log("deleting the stack", stack=session.target.stack)
-    try:
-        cloudformation.delete(session.cloudformation, handle["stack_id"], handle["token"], subject["retain"])
-    except retry.CallFailed as error:
-        decided = error.meaning not in ("unavailable", "other")
-        if decided or not following.has_begun(under_way, following.TOKEN_WITHIN_S):
-            raise
-        log("an answer was lost, and it was begun; following it")
 
 
 def _wait(session: Session, stack_id: str) -> None:

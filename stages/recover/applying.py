@@ -33,7 +33,8 @@ def apply(request: Request, work: Path) -> Result:
         log("it was begun already; following it")
     else:
         _refuse_if_moved(session, proposal)
-        _begin(session, proposal, under_way)
+        log(ways.WAYS[proposal.subject["status"]].does, stack=target.stack)
+        following.begin(under_way, lambda: _call(session, proposal))
     way = ways.WAYS[proposal.subject["status"]]
     with following.going_on_outside(str(target.stack)):
         _follow(session, target, under_way, way.aim)
@@ -71,17 +72,6 @@ def _refuse_if_moved(session: Session, proposal: Proposal) -> None:
         hint="Nothing was done. `towpath resume` looks at it anew.",
         cls="moved",
     )
-
-
-def _begin(session: Session, proposal: Proposal, under_way: following.Operation) -> None:
-    log(ways.WAYS[proposal.subject["status"]].does, stack=session.target.stack)
-    try:
-        _call(session, proposal)
-    except retry.CallFailed as error:
-        decided = error.meaning not in ("unavailable", "other")
-        if decided or not following.has_begun(under_way, following.TOKEN_WITHIN_S):
-            raise
-        log("an answer was lost, and it was begun; following it")
 
 
 def _call(session: Session, proposal: Proposal) -> None:

@@ -5,6 +5,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
+from support.bare import bare_project
 from support.machine import ROOT, Machine, copy_example, free_port
 
 if TYPE_CHECKING:
@@ -32,6 +33,19 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     machine.towpath("embedded", "start")
     yield variables
     machine.towpath("embedded", "stop")
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Machine:
+    """A project without a pipeline, without credentials, and without an AWS."""
+    return bare_project(tmp_path)
+
+
+@pytest.fixture
+def machine(bare: Machine, embedded: dict[str, str]) -> Machine:
+    """The same with an AWS on this machine."""
+    bare.variables |= embedded
+    return bare
 
 
 @pytest.fixture

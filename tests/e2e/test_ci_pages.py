@@ -15,7 +15,7 @@ import pytest
 import yaml
 from support.machine import Machine
 from support.pages import blocks
-from support.projects import commit, enrol
+from support.projects import commit, enrol, enrol_runners
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,11 +119,7 @@ def place(tmp_path: Path) -> Place:
     (origin / "pipeline.yaml").write_text(PIPELINE)
     enrol(origin, tmp_path, "ada")
     commit(origin, "test")
-    lines = []
-    for name, roles in (("builder", "builder"), ("gate", "builder,gate")):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", tmp_path / name], check=True)
-        lines.append(f'{roles} namespaces="towpath" {" ".join((tmp_path / f"{name}.pub").read_text().split()[:2])}\n')
-    (tmp_path / "trust").write_text("".join(lines))
+    enrol_runners(tmp_path)
     return Place(tmp_path, origin)
 
 

@@ -6,7 +6,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from e2e.test_deploy_command import HERE, IAM, bare, client, machine, type_in
+from support.aws import client
+from support.bare import HERE, IAM, type_in
 
 from pipeline.record import ledger
 from pipeline.record.store.directory import open_store
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from support.machine import Machine
 
 pytestmark = pytest.mark.engine
-
-__all__ = ["bare", "machine"]
 
 
 def stacks(machine: Machine) -> list[str]:

@@ -6,13 +6,12 @@ import os
 import re
 import subprocess
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import boto3
 import pytest
-from support.machine import TOWPATH, Machine
+from support.aws import client
+from support.bare import HERE, IAM, TEMPLATE, type_in
 from support.projects import enrol
-from support.terminal import Said, talk
 
 from pipeline.gates import sshkeys
 from pipeline.gates.rules import Rules
@@ -24,66 +23,16 @@ from stages.contract import Target
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.machine import Machine
+
 pytestmark = pytest.mark.engine
 
-TEMPLATE = """\
-# a comment that stays
-Transform: AWS::Serverless-2016-10-31
-Parameters:
-  Stage: {Type: String, Default: dev, AllowedValues: [dev, live]}
-  Password: {Type: String, NoEcho: true, Default: changeme}
-Resources:
-  Hello:
-    Type: AWS::Serverless::Function
-    Properties:
-      PackageType: Image
-      Events: {Get: {Type: Api, Properties: {Path: /hello, Method: get}}}
-      Environment: {Variables: {STAGE: !Ref Stage, PASSWORD: !Ref Password}}
-    Metadata: {Dockerfile: Dockerfile, DockerContext: hello}
-Outputs:
-  Name: {Value: !Ref Hello}
-"""
-IAM = ("--capabilities", "CAPABILITY_IAM")
-HERE = ("--aws", "embedded")
 SECRET = "correct-horse-battery"
-
-
-@pytest.fixture
-def bare(tmp_path: Path) -> Machine:
-    """A project without credentials, and without an AWS."""
-    project = tmp_path / "project"
-    (project / "hello").mkdir(parents=True)
-    (project / "template.yaml").write_text(TEMPLATE)
-    (project / "hello" / "Dockerfile").write_text("FROM scratch\nCOPY code /\n")
-    (project / "hello" / "code").write_text(uuid.uuid4().hex)
-    nowhere = str(tmp_path / "none")
-    aws = {"AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere, "AWS_EC2_METADATA_DISABLED": "true"}
-    return Machine(project, aws)
-
-
-@pytest.fixture
-def machine(bare: Machine, embedded: dict[str, str]) -> Machine:
-    bare.variables |= embedded
-    return bare
 
 
 @pytest.fixture
 def stack() -> str:
     return f"s{uuid.uuid4().hex[:12]}"
-
-
-def client(machine: Machine, service: Any) -> Any:
-    return boto3.client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=machine.json("embedded", "status")["endpoint_url"],
-        aws_access_key_id="000000000000",
-        aws_secret_access_key="test",
-    )
-
-
-def type_in(machine: Machine, *arguments: str, answers: list[tuple[str, str]]) -> Said:
-    return talk([TOWPATH, *arguments], machine.project, {**machine.environment, "TERM": "xterm"}, answers)
 
 
 def images(machine: Machine, stack: str) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from support.github import Job, Repository
 from support.machine import ROOT, TOWPATH, Machine, copy_example
 from support.pages import blocks
-from support.projects import commit, enrol
+from support.projects import commit, enrol, enrol_runners
 
 if TYPE_CHECKING:
     from support.github import Run
@@ -69,11 +69,7 @@ def repository(tmp_path: Path, aws: dict[str, str], base_image: str) -> Reposito
     gated = production.replace("approvals: none", "approvals: {people: 1, from: [ada]}\n  scan: required", 1)
     environments.write_text(f"{head}\nproduction:{gated}")
     commit(origin, "test")
-    lines = []
-    for name, roles in (("builder", "builder"), ("gate", "builder,gate")):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", tmp_path / name], check=True)
-        lines.append(f'{roles} namespaces="towpath" {" ".join((tmp_path / f"{name}.pub").read_text().split()[:2])}\n')
-    (tmp_path / "trust").write_text("".join(lines))
+    enrol_runners(tmp_path)
 
     def load_base_image(machine: Machine) -> None:
         """On GitHub it is pulled."""
@@ -88,7 +84,7 @@ def repository(tmp_path: Path, aws: dict[str, str], base_image: str) -> Reposito
         WORKFLOW,
         secrets={"TOWPATH_KEY": (tmp_path / "builder").read_text()},
         environments={"production": {"TOWPATH_KEY": (tmp_path / "gate").read_text()}},
-        variables={"TOWPATH_TRUST": "".join(lines)},
+        variables={"TOWPATH_TRUST": (tmp_path / "trust").read_text()},
         prepare={"build": load_base_image},
         account={name: value for name, value in aws.items() if name != "ports"},
         reach=[int(port) for port in aws["ports"].split()],

@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
+from support.aws import client_where
 from support.projects import commit, enrol
 
 from pipeline.record import artifacts, ledger, runs
@@ -57,14 +57,7 @@ def approve(machine: Machine, run_id: str = "latest") -> None:
 
 
 def client(machine: Machine, service: Any) -> Any:
-    target = next(each["target"] for each in machine.json("plan")["stages"] if each["name"] == STAGE)
-    return boto3.client(
-        service,
-        region_name=target["region"],
-        endpoint_url=machine.json("embedded", "status")["endpoint_url"],
-        aws_access_key_id=target["account"],
-        aws_secret_access_key="test",
-    )
+    return client_where(machine, STAGE, service)
 
 
 def last(machine: Machine) -> Attempt:

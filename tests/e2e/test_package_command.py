@@ -2,64 +2,42 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 from integration.stages.images.running import running_registry
-from support.machine import Machine
 
 from stages.images import engine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.machine import Machine
+
 pytestmark = pytest.mark.engine
-
-TEMPLATE = """\
-# a comment that stays
-Resources:
-  Hello:
-    Type: AWS::Serverless::Function
-    Properties: {PackageType: Image}
-    Metadata: {Dockerfile: Dockerfile, DockerContext: hello}
-"""
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    project = tmp_path / "project"
-    (project / "hello").mkdir(parents=True)
-    (project / "template.yaml").write_text(TEMPLATE)
-    (project / "hello" / "Dockerfile").write_text("FROM scratch\nCOPY code /\n")
-    (project / "hello" / "code").write_text(uuid.uuid4().hex)
-    nowhere = str(tmp_path / "none")
-    aws = {"AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere, "AWS_EC2_METADATA_DISABLED": "true"}
-    return Machine(project, aws)
 
 
 def test_it_builds_pushes_and_writes_the_template_and_the_second_time_does_nothing_over(
-    machine: Machine, tmp_path: Path
+    bare: Machine, tmp_path: Path
 ) -> None:
     (tmp_path / "registry").mkdir()
     with running_registry(tmp_path / "registry") as host:
         asked = ("package", "--image-repository", f"{host}/app", "--output-template-file", "packaged.yaml")
-        first = machine.towpath(*asked)
-        text = (machine.project / "packaged.yaml").read_text()
+        first = bare.towpath(*asked)
+        text = (bare.project / "packaged.yaml").read_text()
         assert text.startswith("# a comment that stays\n")
         assert f"ImageUri: {host}/app@sha256:" in text
         assert "pushed" in first.stderr
-        told = machine.json(*asked)["stages"]["package"]["facts"]["functions"]["Hello"]
-        assert (machine.project / "packaged.yaml").read_text() == text
+        told = bare.json(*asked)["stages"]["package"]["facts"]["functions"]["Hello"]
+        assert (bare.project / "packaged.yaml").read_text() == text
         assert told["image"] in text
-        assert "is there already" in machine.towpath("logs", "latest").stdout
+        assert "is there already" in bare.towpath("logs", "latest").stdout
     with engine.connect() as client:
         client.remove_image(told["config"], force=True)
 
 
-def test_for_an_environment_of_the_project(machine: Machine, embedded: dict[str, str]) -> None:
+def test_for_an_environment_of_the_project(machine: Machine) -> None:
     """An environment says account, region, repository, and that the AWS is the one on this machine."""
-    machine.variables |= embedded
     account = "222200003333"
     (machine.project / "pipeline.yaml").write_text(
         f"""\

@@ -6,8 +6,8 @@ import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
+from support.aws import client_where
 from support.projects import commit, enrol
 
 if TYPE_CHECKING:
@@ -86,14 +86,7 @@ def promoted(machine: Machine, run_id: str) -> str:
 
 
 def client(machine: Machine, service: Any) -> Any:
-    target = next(each["target"] for each in machine.json("plan")["stages"] if each["name"] == "deploy-production")
-    return boto3.client(
-        service,
-        region_name=target["region"],
-        endpoint_url=machine.json("embedded", "status")["endpoint_url"],
-        aws_access_key_id=target["account"],
-        aws_secret_access_key="test",
-    )
+    return client_where(machine, "deploy-production", service)
 
 
 def running(machine: Machine) -> dict[str, str]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.approvers import SigningKey, rules
 from support.gated import ASKED, TARGET, break_glass, decide, deployed, done, gated, look, release, review
-from support.plans import House
 from support.signing import trust_line
 
 from pipeline import gating, inherit, locks, reviews
@@ -19,24 +18,17 @@ from pipeline.gates import statements
 from pipeline.gates.freezes import Freeze
 from pipeline.gates.rules import NOBODY, compare, from_json, problems
 from pipeline.record import artifacts, chain, ledger
-from pipeline.record.store.directory import open_store
 from pipeline.record.writer import event_key
 from pipeline.signing import signers
 from pipeline.standings import Wish
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from support.plans import House
 
 NAME = ledger.name_of(TARGET)
 GLASS = {each: (SigningKey(f"{each}-glass").line,) for each in ("carol", "dora")}
 FROZEN = (Freeze("now", "2020-01-01 00:00", "2990-01-01 00:00", "UTC"),)
 GATED = rules(people=2, glass=GLASS, freezes=FROZEN)
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    (tmp_path / "project").mkdir()
-    return House(tmp_path / "project", open_store(tmp_path / "store", create=True))
 
 
 def opened(house: House, wanted: Any = GATED, script: str = "true") -> str:

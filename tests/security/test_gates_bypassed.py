@@ -23,26 +23,17 @@ from pipeline.errors import Rejected, StageFailed, VerificationFailed, Waiting
 from pipeline.gates import statements
 from pipeline.gates.rules import NOBODY, Rules
 from pipeline.record import artifacts, chain, digest, ledger, runs, seals
-from pipeline.record.store.directory import open_store
 from pipeline.record.writer import event_key, read_chain
 from pipeline.signing import signers
 from pipeline.standings import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Events = list[tuple[str, dict[str, Any]]]
 
 NAME = ledger.name_of(TARGET)
 ONE = rules(people=1)
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    project = tmp_path / "project"
-    project.mkdir()
-    return House(project, open_store(tmp_path / "store", create=True))
 
 
 @pytest.fixture

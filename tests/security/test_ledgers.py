@@ -22,7 +22,7 @@ from support.gated import ASKED, TARGET, decide, deployed, gated, release
 from support.plans import House, killed_in
 from support.signing import new_key, trust_line
 
-from pipeline import gating, locks
+from pipeline import barriers, gating, locks
 from pipeline.audit import verify
 from pipeline.errors import Blocked, Waiting
 from pipeline.gates import statements
@@ -426,18 +426,12 @@ def judged(house: House, run_id: str, grade: str = "broken") -> list[str]:
     return [str(each) for each in found if each.grade == grade]
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    (tmp_path / "project").mkdir()
-    return House(tmp_path / "project", open_store(tmp_path / "store", create=True))
-
-
 def test_a_runner_that_puts_something_older_over_something_newer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     only = Wish(only=frozenset({"migrate"}))
     older, newer = (house.open(*release(house), **ASKED) for _ in range(2))
     deployed(house, newer)
     with monkeypatch.context() as patch:
-        patch.setattr(gating, "_newer", lambda *_: None)
+        patch.setattr(barriers, "newer_than", lambda *_: None)
         house.drive(older, only)
     [found] = judged(house, older)
     assert f"was let through, though it was outdated: run {newer}" in found
@@ -448,7 +442,7 @@ def test_a_runner_that_holds_up_what_is_not_outdated(house: House, monkeypatch: 
     older, newer = (house.open(*release(house), **ASKED) for _ in range(2))
     deployed(house, older)
     lie = next(ledger.deployments(ledger.read(house.store, NAME).events))
-    monkeypatch.setattr(gating, "_newer", lambda *_: lie)
+    monkeypatch.setattr(barriers, "newer_than", lambda *_: lie)
     with pytest.raises(Blocked):
         house.drive(newer, only)
     [found] = judged(house, newer)
@@ -463,7 +457,7 @@ def test_what_cannot_be_told_without_another_runs_opening_is_not_called_broken(
     older, newer = (house.open(*release(house), **ASKED) for _ in range(2))
     deployed(house, newer)
     with monkeypatch.context() as patch:
-        patch.setattr(gating, "_newer", lambda *_: None)
+        patch.setattr(barriers, "newer_than", lambda *_: None)
         house.drive(older, only)
     shutil.rmtree(house.store.root / f"runs/{newer}")
     assert judged(house, older) == []

@@ -37,13 +37,6 @@ TWO, ONE = rules(people=2), rules(people=1)
 SCANNED = Rules(people=0, approvers={}, identities={}, expires_s=0, scan="required")
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    project = tmp_path / "project"
-    project.mkdir()
-    return House(project, open_store(tmp_path / "store", create=True))
-
-
 def trust(house: House) -> signers.Trust:
     return signers.trust(trust_line(house.key.public, "builder,gate"), "trust")
 

@@ -9,7 +9,7 @@ import pytest
 from support.approvers import rules
 from support.stacks import Town, pipeline
 
-from pipeline import gating, inherit
+from pipeline import barriers, gating, inherit
 from pipeline.audit import rules as audited
 from pipeline.audit.verify import Audit
 from pipeline.errors import Blocked, StageFailed, Waiting
@@ -57,7 +57,7 @@ def broken(town: Town, run_id: str) -> str:
 def lying(town: Town, monkeypatch: pytest.MonkeyPatch) -> Deployment:
     """A runner that takes any claim for proven."""
     origin = next(ledger.deployments(town.book.events))
-    monkeypatch.setattr(gating, "_origin", lambda *_: origin)
+    monkeypatch.setattr(barriers, "goes_back_to", lambda *_: origin)
     monkeypatch.setattr(gating, "_not_what_ran", lambda *_: [])
     return origin
 
@@ -85,7 +85,7 @@ def test_what_ran_there_with_other_parameters(town: Town, monkeypatch: pytest.Mo
 def test_what_was_gone_back_from(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     *_, bad = ledger.deployments(town.book.events)
     approved(town, town.take_part(first(town), "rollback"), "alice")
-    monkeypatch.setattr(gating, "_origin", lambda *_: bad)
+    monkeypatch.setattr(barriers, "goes_back_to", lambda *_: bad)
     monkeypatch.setattr(gating, "_not_what_ran", lambda *_: [])
     forged = approved(town, town.take_part(bad.run, "rollback"), "alice")
     assert "to a release of which this ledger has no deployment before what stood" in broken(town, forged)
@@ -117,7 +117,7 @@ def test_a_deployment_while_others_are_held(town: Town, monkeypatch: pytest.Monk
     late = town.release("late", TWO)
     town.upto(late, "package", "deploy-staging", "smoke")
     back = approved(town, town.take_part(first(town), "rollback"), "alice")
-    monkeypatch.setattr(gating, "_barrier", lambda *_: None)
+    monkeypatch.setattr(barriers, "bars", lambda *_: None)
     approved(town, late, "alice", "bob")
     assert f"though run {back} had gone back there, and that holds up all others" in broken(town, late)
 
@@ -132,7 +132,7 @@ def test_a_deployment_after_a_rollback_of_which_nobody_knows_how_it_ended(
     town.stacks["lost"] = True
     with pytest.raises(StageFailed):
         town.drive(back)
-    monkeypatch.setattr(gating, "_barrier", lambda *_: None)
+    monkeypatch.setattr(barriers, "bars", lambda *_: None)
     approved(town, late, "alice", "bob")
     assert f"though run {back} had begun to go back there, and that holds up all others" in broken(town, late)
 
@@ -140,8 +140,8 @@ def test_a_deployment_after_a_rollback_of_which_nobody_knows_how_it_ended(
 def test_a_hold_that_there_was_not(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     late = town.release("late", TWO)
     town.upto(late, "package", "deploy-staging", "smoke")
-    held = gating.Barrier("held", ["held"], "", town.book)
-    monkeypatch.setattr(gating, "_barrier", lambda *_: held)
+    held = barriers.Barrier("held", ["held"], "", town.book)
+    monkeypatch.setattr(barriers, "bars", lambda *_: held)
     with pytest.raises(Blocked):
         town.drive(late)
     assert "deployments were held up there, and they were not" in broken(town, late)

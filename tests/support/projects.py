@@ -31,3 +31,12 @@ def enrol(project: Path, folder: Path, *people: str) -> None:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", person, "-f", key], check=True)
         signers.append(f'{person} namespaces="towpath-approval" {key.with_suffix(".pub").read_text()}')
     (project / "allowed_signers").write_text("".join(signers))
+
+
+def enrol_runners(folder: Path) -> None:
+    """Make keys for two runners in `folder`, `builder` and `gate`, and `trust`, which pins them."""
+    lines = []
+    for name, roles in (("builder", "builder"), ("gate", "builder,gate")):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", folder / name], check=True)
+        lines.append(f'{roles} namespaces="towpath" {" ".join((folder / f"{name}.pub").read_text().split()[:2])}\n')
+    (folder / "trust").write_text("".join(lines))

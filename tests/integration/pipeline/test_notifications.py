@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import pytest
@@ -14,12 +14,8 @@ from pipeline import engine
 from pipeline.errors import StageFailed
 from pipeline.plan import Channel
 from pipeline.record import artifacts, runs
-from pipeline.record.store import directory
 from pipeline.standings import Wish
 from stages.contract import Target
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 REGION, ACCOUNT = "eu-west-1", "111122223333"
 
@@ -33,12 +29,6 @@ def client(service: str, port: int) -> Any:
         aws_access_key_id=ACCOUNT,
         aws_secret_access_key="any",
     )
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    (tmp_path / "project").mkdir()
-    return House(tmp_path / "project", directory.open_store(tmp_path / "store", create=True))
 
 
 def failing(house: House, topic: str) -> str:

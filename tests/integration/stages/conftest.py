@@ -1,4 +1,4 @@
-"""A real engine, and a function's image in it."""
+"""A real engine with a function's image in it, and a scripted AWS."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import docker
 import pytest
+from integration.stages.deploy.scripted_aws import ScriptedAws
 from support import functions
 
 from stages.images import direct
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stages.images.direct import Engine
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedAws]:
+    """A scripted AWS. Waits for a second try are cut short; those between looks stay as they are."""
+    monkeypatch.setattr("stages.aws.retry.FIRST_DELAY_S", 0.01)
+    with ScriptedAws() as world:
+        yield world
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
+from support.folders import nest
 
 from pipeline import jobs
 
@@ -18,12 +18,6 @@ def test_a_work_directory_is_removed_whatever_a_stage_made_of_it(tmp_path: Path,
     (work / "shut").chmod(0o000)
     (work / "way out").symlink_to(tmp_path / "kept")
     (tmp_path / "kept").mkdir()
-    here = os.open(work, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir("n", dir_fd=here)
-        inner = os.open("n", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = inner
-    os.close(here)
+    nest(work, depth)
     jobs.discard(work)
     assert list(tmp_path.iterdir()) == [tmp_path / "kept"]

@@ -8,7 +8,7 @@ import pytest
 from support.approvers import rules
 from support.stacks import BOOK, PRODUCTION, Town, pipeline
 
-from pipeline import bundle, deployable, gating, inherit, rollback, source
+from pipeline import barriers, bundle, deployable, gating, inherit, rollback, source
 from pipeline.audit.verify import Audit
 from pipeline.cli import opening
 from pipeline.errors import Blocked, Incomplete, StageFailed, UsageError, Waiting
@@ -498,7 +498,7 @@ def test_an_outcome_that_is_written_late_does_not_say_that_it_stands(
     assert town.book.current["run"] == three
     assert [each.run for each in rollback.standing(town.book)] == [one, two, three]
     stage = town.plans[two].stages["deploy-production"]
-    superseding = gating.superseded(town.store, town.load(two), stage)
+    superseding = barriers.superseded(town.store, town.load(two), stage)
     assert superseding
     assert superseding.run == three
     town.drive(back)  # nobody has deployed there since it was opened

@@ -11,7 +11,6 @@ from stages.contract import Access, Earlier, InvalidInput, Proposal, Request, Re
 from stages.delete import apply, propose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 BUCKET = ("AWS::S3::Bucket", "CREATE_COMPLETE", "")
@@ -49,15 +48,8 @@ class Deleter:
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedAws]:
-    monkeypatch.setattr("stages.aws.retry.FIRST_DELAY_S", 0.01)
-    with ScriptedAws() as world:
-        world.stuck("UPDATE_COMPLETE")
-        yield world
-
-
-@pytest.fixture
 def deleter(aws: ScriptedAws, tmp_path: Path) -> Deleter:
+    aws.stuck("UPDATE_COMPLETE")
     return Deleter(aws, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""An embedded AWS and a scripted one."""
+"""An embedded AWS, and a deployer to it or to the scripted one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,6 @@ from stages.contract import Access, Target
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[scripted_aws.ScriptedAws]:
-    """A scripted AWS. Waits for a second try are cut short; those between looks stay as they are."""
-    monkeypatch.setattr("stages.aws.retry.FIRST_DELAY_S", 0.01)
-    with scripted_aws.ScriptedAws() as world:
-        yield world
 
 
 @pytest.fixture

@@ -56,13 +56,6 @@ class Endpoint:
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedAws]:
-    monkeypatch.setattr("stages.aws.retry.FIRST_DELAY_S", 0.01)
-    with ScriptedAws() as world:
-        yield world
-
-
-@pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     made = Endpoint([(200, '{"message": "hello world"}')])
     yield made

@@ -11,7 +11,6 @@ from stages.contract import Access, Earlier, Proposal, Request, Result, StageErr
 from stages.recover import apply, propose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 LAMBDA = "AWS::Lambda::Function"
@@ -38,13 +37,6 @@ class Recoverer:
         request = Request("recover", "apply", "b", target=self.target, access=access, proposal=proposal)
         request = Request(**{**vars(request), "earlier": earlier or []})
         return apply(request, self.work)
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedAws]:
-    monkeypatch.setattr("stages.aws.retry.FIRST_DELAY_S", 0.01)
-    with ScriptedAws() as world:
-        yield world
 
 
 @pytest.fixture

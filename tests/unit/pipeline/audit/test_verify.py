@@ -7,28 +7,21 @@ from typing import TYPE_CHECKING
 import pytest
 from support.approvers import rules
 from support.gated import ASKED, TARGET, decide, gated
-from support.plans import House
 from support.signing import trust_line
 
 from pipeline.audit import targets, verify
 from pipeline.errors import Waiting
 from pipeline.gates.rules import NOBODY
 from pipeline.record import ledger
-from pipeline.record.store.directory import open_store
 from pipeline.record.writer import event_key
 from pipeline.signing import signers
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Any
 
+    from support.plans import House
+
 NAME = ledger.name_of(TARGET)
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    (tmp_path / "project").mkdir()
-    return House(tmp_path / "project", open_store(tmp_path / "store", create=True))
 
 
 def audit_of(house: House) -> verify.Audit:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from support.folders import nest
 
 from pipeline.errors import StageFailed, VerificationFailed
 from pipeline.record import artifacts
@@ -59,17 +60,6 @@ def test_what_is_nested_without_end_is_refused(store: DirectoryStore, folder: Pa
     with pytest.raises(StageFailed, match=r"n/n/n/….*nested more than 64 folders deep"):
         artifacts.collect(store, folder.parents[1], "thing")
     subprocess.run(["rm", "-rf", folder], check=True)
-
-
-def nest(folder: Path, depth: int) -> None:
-    """Folders in folders, deeper than any path can say."""
-    here = os.open(folder, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir("n", dir_fd=here)
-        inner = os.open("n", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = inner
-    os.close(here)
 
 
 def test_folders_count_as_well(store: DirectoryStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,22 +9,17 @@ import pytest
 from botocore.stub import Stubber
 
 from stages.aws import ecr
-from stages.aws.session import Session, _boto
-from stages.contract import Access, StageError, Target
+from stages.contract import StageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from stages.aws.session import Session
 
 ACCOUNT = "123456789012"
 MANIFEST = '{"schemaVersion": 2}'
 DIGEST = f"sha256:{hashlib.sha256(MANIFEST.encode()).hexdigest()}"
 OCI = "application/vnd.oci.image.manifest.v1+json"
-
-
-@pytest.fixture
-def session() -> Session:
-    target, access = Target("e", ACCOUNT, "eu-west-1", embedded=True), Access(endpoint_url="http://127.0.0.1:9")
-    return Session(target, access, _boto(target, access))
 
 
 @pytest.fixture

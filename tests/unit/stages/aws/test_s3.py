@@ -10,23 +10,18 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from stages.aws import s3
-from stages.aws.session import Session, _boto
-from stages.contract import Access, StageError, Target
+from stages.contract import StageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from stages.aws.session import Session
+
 ACCOUNT = "123456789012"
 DATA = b"content"
 CHECKSUM = base64.b64encode(hashlib.sha256(DATA).digest()).decode()
 HEAD = {"Bucket": "b", "Key": "k", "ExpectedBucketOwner": ACCOUNT, "ChecksumMode": "ENABLED"}
-
-
-@pytest.fixture
-def session() -> Session:
-    target, access = Target("e", ACCOUNT, "eu-west-1", embedded=True), Access(endpoint_url="http://127.0.0.1:9")
-    return Session(target, access, _boto(target, access))
 
 
 @pytest.fixture

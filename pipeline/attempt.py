@@ -95,7 +95,7 @@ def _input(run: Run, source: str, name: str) -> dict[str, Any]:
 @dataclass
 class _Attempt:
     """The phases of one attempt, while they run. `began` is the last of them that was about to begin, `turn` says for what the
-    stage has to wait before it is applied."""
+    stage has to wait before it is applied, `adopted` that the proposal is an earlier attempt's."""
 
     context: Context
     stage: PlannedStage
@@ -107,6 +107,7 @@ class _Attempt:
     inputs: dict[str, dict[str, Any]]
     turn: list[str]
     proposal: contract.Proposal | None = None
+    adopted: bool = False
     began: contract.Phase | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
@@ -123,7 +124,7 @@ class _Attempt:
         phases = [phase for phase in KINDS[self.stage.kind].phases if phase != "check"]
         adopted = earlier.proposed(self.context.run, self.stage.name)
         if adopted and adopted.proposal:
-            self.proposal, phases = adopted.proposal, ["apply"]
+            self.proposal, self.adopted, phases = adopted.proposal, True, ["apply"]
             told = {"from": adopted.number, "proposal": dataclasses.asdict(adopted.proposal)}
             self.writer.append(chain.PROPOSAL_ADOPTED, told)
         gate = self._passage(adopted) if self.stage.rules else None
@@ -260,6 +261,7 @@ class _Attempt:
             commit=self._commit(),
             secrets=sorted(stage.secrets),
             evidence={name: f"evidence/{name}" for name in shown},
+            fresh=self.proposal is not None and not self.adopted,
         )
         values = self._secrets()
         lender = self._sign_in(phase, handle)

@@ -204,6 +204,9 @@ class Request:
 
     `commit` is the one that the run was opened at, None if its files were not just those of a commit.
 
+    `fresh` says that `proposal` is what this very attempt has just proposed: it was handed over by the runner, and did not come out of
+    the record.
+
     `secrets` names those that the stage is handed. No value is ever in a request: it is in the variable `secret_variable` names,
     or, for a program of the user's, in one of the secret's own name.
     """
@@ -223,6 +226,7 @@ class Request:
     commit: str | None = None
     secrets: list[str] = field(default_factory=list)
     evidence: dict[str, str] = field(default_factory=dict)
+    fresh: bool = False
 
 
 def secret_variable(name: str) -> str:
@@ -286,6 +290,7 @@ def read_request(path: Path) -> Request:
             commit=data.get("commit"),
             secrets=data.get("secrets", []),
             evidence=data.get("evidence", {}),
+            fresh=data.get("fresh", False),
         )
 
 

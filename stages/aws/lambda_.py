@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -12,6 +13,8 @@ from stages.aws import retry
 from stages.contract import StageError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from mypy_boto3_lambda import LambdaClient
 
 READY_WITHIN_S = 300.0
@@ -20,11 +23,18 @@ FIRST_LOOK_S = 0.1
 SLOWEST_LOOK_S = 2.0
 NOT_YET = frozenset({"ResourceConflictException", "ResourceNotReadyException"})
 """Refusals of Invoke by a function that is still being made or updated: nothing was run."""
+LIST_FOR = 10
+"""For so many functions one page of ListFunctions, which has fifty of the account's, may be asked for."""
+LIST_WINDOW_S = 2.0
+"""How long a throttled ListFunctions is tried again: GetFunction has a rate of its own, and tells more."""
 
 
 @dataclass(frozen=True)
 class LiveFunction:
-    """A function as it is now. `image` is what Lambda resolved the image's URI to: `repository@sha256:...`."""
+    """A function as it is now. `image` is what Lambda resolved the image's URI to: `repository@sha256:...`.
+
+    `revision` is another one after every change of its code or configuration (RevisionId).
+    """
 
     name: str
     arn: str
@@ -34,6 +44,7 @@ class LiveFunction:
     last_update_reason: str
     image: str | None
     code_sha256: str | None
+    revision: str | None = None
 
     @property
     def settled(self) -> bool:
@@ -48,6 +59,10 @@ class LiveFunction:
         if self.last_update == "Failed":
             return f"its last update failed: {self.last_update_reason}"
         return None
+
+    @property
+    def usable(self) -> bool:
+        return self.settled and self.failure is None
 
 
 @dataclass(frozen=True)
@@ -81,7 +96,42 @@ def _live(configuration: Any, code: Any) -> LiveFunction:
         last_update_reason=configuration.get("LastUpdateStatusReason", ""),
         image=code.get("ResolvedImageUri"),
         code_sha256=configuration.get("CodeSha256"),
+        revision=configuration.get("RevisionId"),
     )
+
+
+def revisions(client: LambdaClient, names: Collection[str]) -> dict[str, str] | None:
+    """The revisions of functions by name, as far as some pages of the account's functions have them; None if we may not list them.
+
+    It takes a tenth of the calls that reading each would: of few functions nothing is asked. ListFunctions tells neither state nor
+    image: https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctions.html
+    """
+    found: dict[str, str] = {}
+    where: Any = {}
+    wanted = frozenset(names)
+    doing = "listing the revisions of the functions"
+    with retry.explained(doing):
+        for _ in range(len(wanted) // LIST_FOR):
+            try:
+                page: Any = retry.call(
+                    partial(client.list_functions, **where), doing=doing, window_s=LIST_WINDOW_S, tell=_silent
+                )
+            except ClientError as error:
+                if retry.meaning(error) == "throttled":
+                    return found
+                if retry.meaning(error) == "denied":
+                    return None
+                raise
+            told = ((each["FunctionName"], each.get("RevisionId")) for each in page["Functions"])
+            found |= {name: revision for name, revision in told if revision and name in wanted}
+            if found.keys() == wanted or not page.get("NextMarker"):
+                break
+            where = {"Marker": page["NextMarker"]}
+    return found
+
+
+def _silent(_: str) -> None:
+    """Nothing is lost if it is not listed."""
 
 
 def wait_until_ready(client: LambdaClient, name: str, logical_id: str) -> LiveFunction:

@@ -7,6 +7,7 @@ CloudFormation says of it, and the token that our execution leaves on the stack'
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -15,10 +16,10 @@ from stages.aws import cloudformation, following, retry, validation
 from stages.aws.names import local_url
 from stages.aws.session import connect
 from stages.contract import Result, StageError
-from stages.deploy import live, outcome
+from stages.deploy import fresh, live, outcome
 from stages.deploy import subject as subjects
 from stages.deploy.proposing import EXECUTED, environment, load
-from stages.deploy.states import succeeded
+from stages.deploy.states import exists, succeeded
 from stages.log import log
 
 if TYPE_CHECKING:
@@ -96,14 +97,15 @@ def _operation(session: Session, proposal: Proposal) -> following.Operation | No
 def _deploy(
     session: Session, release: Release, proposal: Proposal, request: Request, under_way: following.Operation | None
 ) -> Deployed:
+    functions = live.Functions(session)
     if under_way is None:
-        stack, seen = _refuse_if_moved(session, release, proposal, None)
+        stack, seen = _refuse_if_moved(functions, release, proposal, request, None)
         if stack is None:
             raise outcome.again("the stack is gone")
         log("nothing to change", stack=stack["StackName"])
-        usable = {name: each for name, each in seen.items() if each and each.settled and not each.failure}
-        return Deployed(stack, usable) if usable.keys() == seen.keys() else _ready(session, stack)
-    _execute(session, release, proposal, request, under_way)
+        usable = {name: each for name, each in seen.items() if each and each.usable}
+        return Deployed(stack, usable if usable.keys() == seen.keys() else functions.ready(stack, {}))
+    seen = _execute(functions, release, proposal, request, under_way)
     with following.going_on_outside(str(session.target.stack)):
         closing = following.follow(session.cloudformation, under_way)
         if not succeeded(closing["ResourceStatus"]):
@@ -114,30 +116,29 @@ def _deploy(
         found = cloudformation.describe_stack(session.cloudformation, under_way.stack_id)
         if found is None:
             raise cloudformation.Gone(f"the stack {under_way.stack_id} vanished right after it was deployed")
-        return _ready(session, found)
-
-
-def _ready(session: Session, stack: Json) -> Deployed:
-    """Wait until each function is active and its last update successful."""
-    return Deployed(stack, live.wait_for_functions(session, live.function_names(session, stack["StackId"])))
+        return Deployed(found, functions.ready(found, subjects.untouched(proposal.subject, seen)))
 
 
 def _execute(
-    session: Session, release: Release, proposal: Proposal, request: Request, under_way: following.Operation
-) -> None:
-    """Execute the change set unless that was done already, by an earlier attempt or before our credentials expired."""
-    arn = proposal.handle["change_set_arn"]
+    functions: live.Functions, release: Release, proposal: Proposal, request: Request, under_way: following.Operation
+) -> live.Seen:
+    """Execute the change set unless that was done already, by an earlier attempt or before our credentials expired.
+
+    Gives the functions as they were read right before; none if it was not executed here and now.
+    """
+    session, arn = functions.session, proposal.handle["change_set_arn"]
     found = cloudformation.describe_change_set(session.cloudformation, arn)
     if found is None or found["ExecutionStatus"] in EXECUTED:
         _take_up(under_way, request, gone=found is None)
-        return
-    _refuse_if_moved(session, release, proposal, found)
+        return {}
+    _, seen = _refuse_if_moved(functions, release, proposal, request, found)
     live.check_templates(session, release)
     log(f"executing the change set {proposal.handle['name']}", stack=found["StackName"])
     how = subjects.execution(proposal.subject)
     if not cloudformation.execute_change_set(session.cloudformation, arn, proposal.handle["token"], **how):
         found = cloudformation.describe_change_set(session.cloudformation, arn)
         _take_up(under_way, request, gone=found is None)  # the answer to our first call may have been lost
+    return seen
 
 
 def _reasons(session: Session, closing: Json, under_way: following.Operation) -> list[str]:
@@ -169,20 +170,39 @@ def _take_up(under_way: following.Operation, request: Request, *, gone: bool) ->
 
 
 def _refuse_if_moved(
-    session: Session, release: Release, proposal: Proposal, change_set: Json | None
-) -> tuple[Json | None, dict[str, LiveFunction | None]]:
+    functions: live.Functions, release: Release, proposal: Proposal, request: Request, change_set: Json | None
+) -> tuple[Json | None, live.Seen]:
     """Make sure that what would be done is what was proposed, and nobody is at it. Returns the stack and its functions."""
-    target = session.target
+    session, target = functions.session, functions.session.target
     stack = cloudformation.describe_stack(session.cloudformation, str(target.stack))
     live.refuse_busy(session, stack)
-    seen = live.functions(session, stack)
-    base = live.base(session, stack, seen)
-    found = live.found(session, release, proposal.subject["execution"]["type"], change_set, base)
+    with ThreadPoolExecutor(3) as pool:
+        reading = pool.submit(functions.of, stack, fresh.functions(request))
+        standing = pool.submit(_standing, session, request, stack)
+        becomes = pool.submit(_becomes, session, request, change_set)
+    seen = reading.result()
+    base = live.base(stack, standing.result(), seen)
+    way = proposal.subject["execution"]["type"]
+    found = live.found(session, release, way, change_set, base, template=becomes.result())
     now = subjects.build(release, target, found)
     moved = list(subjects.differences(proposal.subject, now))
     if moved:
         raise outcome.again(f"what would be done is no longer what was proposed; these differ: {', '.join(moved)}")
     return stack, seen
+
+
+def _standing(session: Session, request: Request, stack: Json | None) -> Json | None:
+    """The digests of the stack's template: those that were just read, if it was not changed since."""
+    if stack is None or not exists(stack["StackStatus"]):
+        return None
+    return fresh.standing(request, stack) or live.texts(session, stack=stack["StackId"]).digests
+
+
+def _becomes(session: Session, request: Request, change_set: Json | None) -> Json | None:
+    """The digests of the change set's template: those that were just read, as there is no way to change a change set."""
+    if change_set is None:
+        return None
+    return fresh.becomes(request) or live.texts(session, change_set=change_set["ChangeSetId"]).digests
 
 
 def _deployment(session: Session, target: Target, release: Release, deployed: Deployed) -> Json:

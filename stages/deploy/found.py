@@ -24,7 +24,8 @@ def look(session: Session) -> Json:
     `not_asked` says why. Raises StageError.
     """
     stack = cloudformation.describe_stack(session.cloudformation, str(session.target.stack))
-    base = live.base(session, stack)
+    template, seen = live.standing(session, stack)
+    base = live.base(stack, template.digests if template else None, seen)
     if stack is None or base is None:
         status = stack["StackStatus"] if stack else None
         return {"stack": None, "status": status, "not_asked": []}

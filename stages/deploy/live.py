@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from botocore.exceptions import ClientError
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 8
 """Functions looked at, at the same time: Lambda allows 100 reads a second for the whole account."""
+CALLS_AT_ONCE = 4
+"""Questions to CloudFormation at the same time: what it allows is not told, and is shared by the whole account."""
+STAGES: tuple[Literal["Original"], Literal["Processed"]] = ("Original", "Processed")
 _S3_URL = re.compile(r"https://s3\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<bucket>[^/]+)/(?P<key>.+)")
 IMAGES_A_CALL = 100  # BatchGetImage's limit
 
@@ -47,17 +51,40 @@ class Body:
     given: dict[str, str] | None
 
 
-def templates(session: Session, *, change_set: str | None = None, stack: str | None = None) -> Json:
-    """The digests of a change set's or a stack's template, as written and as processed."""
-    original = cloudformation.template(session.cloudformation, "Original", change_set=change_set, stack=stack)
-    processed = processed_template(session, change_set=change_set, stack=stack)
-    return {"original": template_digest(original), "processed": template_digest(processed or original)}
+@dataclass(frozen=True)
+class Texts:
+    """A template as it was written, and as CloudFormation processed it."""
+
+    original: str | Json | None
+    processed: str | Json | None
+
+    @property
+    def digests(self) -> Json:
+        return {
+            "original": template_digest(self.original),
+            "processed": template_digest(self.processed or self.original),
+        }
 
 
-def found(session: Session, release: Release, way: str, change_set: Json | None, base: Json | None) -> Found:
-    """All that a subject says of a change set (None: there is nothing to change) and of what is there."""
-    template = templates(session, change_set=change_set["ChangeSetId"]) if change_set else (base or {})["template"]
+def texts(session: Session, *, change_set: str | None = None, stack: str | None = None) -> Texts:
+    """The template of a change set or of a stack."""
+    client = session.cloudformation
+    with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+        original, processed = pool.map(
+            lambda stage: cloudformation.template(client, stage, change_set=change_set, stack=stack), STAGES
+        )
+    return Texts(original, processed)
+
+
+def found(
+    session: Session, release: Release, way: str, change_set: Json | None, base: Json | None, *, template: Json | None
+) -> Found:
+    """All that a subject says of a change set (None: there is nothing to change) and of what is there.
+
+    `template` are the digests of the change set's, None if there is nothing to change.
+    """
     late_bound = late.look(session, release, session.target)
+    template = (base or {})["template"] if template is None else template
     return Found(way, change_set, template, base, nested(session, change_set), late_bound)
 
 
@@ -83,8 +110,8 @@ def within(found: Found, path: str = "", change_set: Json | None = None) -> Iter
             yield from within(found, at, inner)
 
 
-def bodies_before(session: Session, found: Found) -> dict[str, Body]:
-    """The templates that stand now, by the path of their stack; nested ones if any of them changes."""
+def bodies_before(session: Session, found: Found, processed: str | Json | None) -> dict[str, Body]:
+    """The templates that stand now, by the path of their stack; nested ones if any of them changes. `processed` is the stack's own."""
     if found.base is None:
         return {}
     stack, pseudo = found.base["stack_id"], _pseudo(session)
@@ -94,19 +121,23 @@ def bodies_before(session: Session, found: Found) -> dict[str, Body]:
         **pseudo,
         "AWS::StackName": str(session.target.stack),
     }
-    bodies = {"": Body(processed_template(session, stack=stack), given)}
+    bodies = {"": Body(processed, given)}
     stacks = walk(session, stack) if _changes_nested(found) else {}
-    for name, each in stacks.items():
-        if each["ResourceType"] == STACK:
-            nested_id = each["PhysicalResourceId"]
-            about = cloudformation.describe_stack(session.cloudformation, nested_id)
-            passed = _shown(about) | pseudo if about else None
-            bodies[name] = Body(processed_template(session, stack=nested_id), passed)
-    return bodies
+    within = {name: each["PhysicalResourceId"] for name, each in stacks.items() if each["ResourceType"] == STACK}
+
+    def body(nested_id: str) -> Body:
+        about = cloudformation.describe_stack(session.cloudformation, nested_id)
+        return Body(processed_template(session, stack=nested_id), _shown(about) | pseudo if about else None)
+
+    with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+        return bodies | dict(zip(within, pool.map(body, within.values()), strict=True))
 
 
-def bodies_after(session: Session, release: Release, found: Found, parameters: Json) -> dict[str, Body]:
-    """The templates as the change set makes them, by the path of their stack. `parameters` are those of the subject.
+def bodies_after(
+    session: Session, release: Release, found: Found, parameters: Json, processed: str | Json | None
+) -> dict[str, Body]:
+    """The templates as the change set makes them, by the path of their stack. `parameters` are those of the subject, `processed`
+    is the change set's own.
 
     One of a nested stack without a change set is the release's, if that is all there is to it: what a macro makes of it is not known.
     """
@@ -123,11 +154,13 @@ def bodies_after(session: Session, release: Release, found: Found, parameters: J
         for name, each in parameters.items()
         if each.get("value") is not None
     }
-    root = processed_template(session, change_set=found.change_set["ChangeSetId"])
-    bodies[""] = Body(root, {**given, **pseudo, "AWS::StackName": str(session.target.stack)})
-    for path, each in within(found):
-        bodies[path] = Body(processed_template(session, change_set=each["ChangeSetId"]), _shown(each) | pseudo)
-    return bodies
+    bodies[""] = Body(processed, {**given, **pseudo, "AWS::StackName": str(session.target.stack)})
+    inner = dict(within(found))
+    with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+        made = pool.map(lambda each: processed_template(session, change_set=each["ChangeSetId"]), inner.values())
+        return bodies | {
+            path: Body(text, _shown(each) | pseudo) for (path, each), text in zip(inner.items(), made, strict=True)
+        }
 
 
 def _pseudo(session: Session) -> dict[str, str]:
@@ -167,25 +200,59 @@ def refuse_busy(session: Session, stack: Json | None) -> None:
     raise outcome.busy(stack, begun)
 
 
-def functions(session: Session, stack: Json | None) -> dict[str, lambda_.LiveFunction | None]:
-    """The functions of a stack as they are now, by their full ids; None for one that is missing."""
-    if stack is None or not exists(stack["StackStatus"]):
-        return {}
-    names = function_names(session, stack["StackId"])
-    return dict(zip(names, look_at(session, list(names.values())), strict=True))
+Seen = Mapping[str, lambda_.LiveFunction | None]
+"""Functions by their full ids; None for one that is missing."""
 
 
-def base(
-    session: Session, stack: Json | None, seen: dict[str, lambda_.LiveFunction | None] | None = None
-) -> Json | None:
-    """What runs in a stack now: None, or its identity, template, parameters, and the code of each function (`seen`, if known)."""
+@dataclass
+class Functions:
+    """Reads functions, those that are known as they are by their revision alone, as long as we may list that.
+
+    What an image resolved to, and whether a function is ready, GetFunction alone tells: https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html
+    """
+
+    session: Session
+    may_list: bool = True
+
+    def of(self, stack: Json | None, known: Seen) -> Seen:
+        """The functions of a stack as they are now."""
+        if stack is None or not exists(stack["StackStatus"]):
+            return {}
+        names = function_names(self.session, stack["StackId"])
+        same = self._unmoved(names, known)
+        rest = [name for name in names if name not in same]
+        read = dict(zip(rest, look_at(self.session, [names[name] for name in rest]), strict=True))
+        return {name: same.get(name) or read[name] for name in names}
+
+    def ready(self, stack: Json, known: Seen) -> dict[str, lambda_.LiveFunction]:
+        """The functions of a stack once each is active and its last update successful. Raises StageError."""
+        names = function_names(self.session, stack["StackId"])
+        same = self._unmoved(names, known)
+        read = wait_for_functions(self.session, {name: each for name, each in names.items() if name not in same})
+        return {name: same.get(name) or read[name] for name in names}
+
+    def _unmoved(self, names: dict[str, str], known: Seen) -> dict[str, lambda_.LiveFunction]:
+        """Those of `known` that were usable, and of which Lambda says now that nothing of them was changed."""
+        same = {
+            name: each
+            for name, each in known.items()
+            if each and each.usable and each.revision and names.get(name) == each.name
+        }
+        if not same or not self.may_list:
+            return {}
+        told = lambda_.revisions(self.session.lambda_, {each.name for each in same.values()})
+        self.may_list = told is not None and 2 * len(told) >= len(same)  # else the account has many more of them
+        return {name: each for name, each in same.items() if (told or {}).get(each.name) == each.revision}
+
+
+def base(stack: Json | None, template: Json | None, seen: Seen) -> Json | None:
+    """What runs in a stack: None, or its identity, template (by its digests), parameters, and the code of each function."""
     if stack is None or not exists(stack["StackStatus"]):
         return None
-    seen = functions(session, stack) if seen is None else seen
     return {
         "stack_id": stack["StackId"],
-        "template": templates(session, stack=stack["StackId"]),
-        "parameters": {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])},
+        "template": template,
+        "parameters": given(stack),
         "resolved": {
             each["ParameterKey"]: each["ResolvedValue"]
             for each in stack.get("Parameters", [])
@@ -196,6 +263,23 @@ def base(
         "notification_arns": sorted(stack.get("NotificationARNs", [])),
         "functions": {name: _code(function) for name, function in sorted(seen.items())},
     }
+
+
+def standing(session: Session, stack: Json | None) -> tuple[Texts | None, Seen]:
+    """A stack's template and its functions, as they are now."""
+    if stack is None or not exists(stack["StackStatus"]):
+        return None, {}
+    with ThreadPoolExecutor(2) as pool:
+        template = pool.submit(texts, session, stack=stack["StackId"])
+        seen = pool.submit(Functions(session).of, stack, {})
+    return template.result(), seen.result()
+
+
+def given(stack: Json | None) -> dict[str, str]:
+    """The parameters of a stack that holds anything."""
+    if stack is None or not exists(stack["StackStatus"]):
+        return {}
+    return {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])}
 
 
 def _code(function: lambda_.LiveFunction | None) -> Json:
@@ -210,16 +294,25 @@ def function_names(session: Session, stack_id: str) -> dict[str, str]:
     return {name: each["PhysicalResourceId"] for name, each in found if each["ResourceType"] == "AWS::Lambda::Function"}
 
 
-def walk(session: Session, stack_id: str, path: str = "") -> dict[str, Json]:
-    """The resources of a stack and of those nested in it, by full id; those that there are."""
+def walk(session: Session, stack_id: str) -> dict[str, Json]:
+    """The resources of a stack and of those nested in it, by full id; those that there are. Stacks side by side are asked at the same time."""
+    client, level = session.cloudformation, {"": stack_id}
     found: dict[str, Json] = {}
-    if path.count("/") >= LIMITS.nested_depth:
-        return found
-    for name, each in cloudformation.resources(session.cloudformation, stack_id).items():
-        if each.get("PhysicalResourceId") and each["ResourceStatus"] != "DELETE_COMPLETE":
-            found[full_id(path, name)] = each
-            if each["ResourceType"] == STACK:
-                found |= walk(session, each["PhysicalResourceId"], full_id(path, name))
+    with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+        while level:
+            listed = pool.map(lambda stack: cloudformation.resources(client, stack), level.values())
+            there = {
+                full_id(path, name): each
+                for path, resources in zip(level, listed, strict=True)
+                for name, each in resources.items()
+                if each.get("PhysicalResourceId") and each["ResourceStatus"] != "DELETE_COMPLETE"
+            }
+            found |= there
+            level = {
+                path: each["PhysicalResourceId"]
+                for path, each in there.items()
+                if each["ResourceType"] == STACK and path.count("/") < LIMITS.nested_depth
+            }
     return found
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stages.aws import cloudformation, retry, s3, validation
 from stages.aws.session import connect
 from stages.contract import InvalidInput, Proposal, Result, StageError, secret_variable
-from stages.deploy import difference, live, meaning, parameters, precheck, view
+from stages.deploy import difference, fresh, live, meaning, parameters, precheck, view
 from stages.deploy import release as releases
 from stages.deploy import subject as subjects
 from stages.deploy.settled import settle
@@ -131,7 +132,7 @@ def _taken_up(session: Session, request: Request) -> Proposal | None:
         found = cloudformation.describe_change_set(session.cloudformation, arn)
         if found and found["ExecutionStatus"] in EXECUTED:
             log(f"an earlier attempt has already executed the change set {found['ChangeSetName']}; taking it up")
-            return earlier.proposal
+            return fresh.stale(earlier.proposal)
     return None
 
 
@@ -141,15 +142,18 @@ def _proposal(session: Session, release: Release, request: Request, work: Path) 
     stack = cloudformation.describe_stack(session.cloudformation, stack_name)
     live.refuse_busy(session, stack)
     way = change_set_type(target, stack["StackStatus"] if stack else None)
-    base = live.base(session, stack)
-    before = (base or {}).get("parameters", {})
+    before = live.given(stack)
     problems = list(parameters.problems(release.template, target, before))
     if problems:
         raise _invalid(problems)
     if before:
         release = load(request, work, target, before)  # with what the stack keeps, loops may make other functions
-    manifests = live.check_images(session, release)
-    live.check_templates(session, release)
+    with ThreadPoolExecutor(3) as pool:
+        standing = pool.submit(live.standing, session, stack)
+        images = pool.submit(live.check_images, session, release)
+        nested = pool.submit(live.check_templates, session, release)
+    (runs, seen), manifests, _ = standing.result(), images.result(), nested.result()
+    base = live.base(stack, runs.digests if runs else None, seen)
     if stack:
         _clear(session, stack_name, request)
     spec = cloudformation.ChangeSetSpec(
@@ -170,17 +174,24 @@ def _proposal(session: Session, release: Release, request: Request, work: Path) 
     log(f"making the change set {spec.name}", stack=stack_name)
     made = cloudformation.wait_for_change_set(session.cloudformation, _make(session, spec))
     change_set = _usable(session, made)
-    found = live.found(session, release, way, change_set, base)
+    changed = _changed(release, base)
+    with ThreadPoolExecutor(1) as pool:
+        compared = pool.submit(live.running_manifests, session, {old for old, _ in changed.values() if old})
+        becomes = live.texts(session, change_set=made["ChangeSetId"]) if change_set else None
+        found = live.found(session, release, way, change_set, base, template=becomes.digests if becomes else None)
     subject = subjects.build(release, target, found)
-    old = _settled(live.bodies_before(session, found))
-    new = _settled(live.bodies_after(session, release, found, subject["parameters"]))
+    old = _settled(live.bodies_before(session, found, runs.processed if runs else None))
+    new = _settled(
+        live.bodies_after(session, release, found, subject["parameters"], becomes.processed if becomes else None)
+    )
     text = view.render(
         subject,
         means=meaning.explain(subject["changes"], old, new),
         leaves=_leaves(subject, old, new),
-        differences=_differences(session, subject, manifests, _scans(request, work)),
+        differences=_differences(changed, compared.result(), manifests, _scans(request, work)),
     )
-    return Proposal(subject, _handle(made, empty=change_set is None), text)
+    handle = _handle(made, empty=change_set is None) | {"seen": fresh.seen(stack, seen)}
+    return Proposal(subject, handle, text)
 
 
 def _scans(request: Request, work: Path) -> tuple[Scan | Unknown, Scan | Unknown]:
@@ -192,14 +203,20 @@ def _scans(request: Request, work: Path) -> tuple[Scan | Unknown, Scan | Unknown
     )
 
 
+def _changed(release: Release, base: Json | None) -> dict[str, tuple[str | None, str]]:
+    """The images that run, and those that take their place, of functions for which these are not the same."""
+    runs = {name: each.get("image") for name, each in ((base or {}).get("functions", {})).items()}
+    pairs = {name: (runs.get(name), image.uri) for name, image in sorted(release.images.items())}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
 def _differences(
-    session: Session, subject: Json, manifests: dict[str, str], scans: tuple[Scan | Unknown, Scan | Unknown]
+    changed: dict[str, tuple[str | None, str]],
+    before: dict[str, str],
+    manifests: dict[str, str],
+    scans: tuple[Scan | Unknown, Scan | Unknown],
 ) -> dict[str, list[str]]:
-    """How each image differs from the one that runs; nothing of those that are the same."""
-    runs = {name: each.get("image") for name, each in ((subject["base"] or {}).get("functions", {})).items()}
-    pairs = {name: (runs.get(name), image["image"]) for name, image in subject["images"].items()}
-    changed = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    before = live.running_manifests(session, {old for old, _ in changed.values() if old})
+    """How each image differs from the one that runs. `before` and `manifests` are those of the images that run, and of the release's."""
     told: dict[str, list[str]] = {}
     known: dict[tuple[str | None, str], str] = {}
     for name, (old, new) in changed.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stages.deploy import parameters as values
 from stages.deploy.precheck import secret_parameters
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 STACK = "AWS::CloudFormation::Stack"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,13 @@ def template_digest(body: str | Json | None) -> str | None:
         return None
     text = body if isinstance(body, str) else _canonical(body)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def untouched(subject: Json, functions: Mapping[str, T]) -> dict[str, T]:
+    """Those of some functions, by their full ids, that the changes leave alone. In a nested stack without a change set all may change."""
+    changed = {each["logical_id"] for each in subject["changes"]}
+    unseen = tuple(f"{each['logical_id']}/" for each in subject["changes"] if each.get("nested") is False)
+    return {name: each for name, each in functions.items() if name not in changed and not name.startswith(unseen)}
 
 
 def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:

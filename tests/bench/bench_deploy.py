@@ -6,7 +6,6 @@ all its processes, which other work on the machine changes little; memory is the
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import statistics
@@ -20,13 +19,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from chaos.front import Calls, Front
-from integration.stages.deploy.releases import manifest, sha256
+from integration.stages.deploy.releases import manifest, many_functions, write_many
 from integration.stages.deploy.running import embedded_aws, new_account
 from support import rival
 
 from stages.aws.session import connect
 from stages.contract import Access, Request, Target, read_result, write
-from stages.deploy.release import release_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,15 +71,21 @@ stages:
 class World:
     """An account on the embedded AWS, behind a proxy that counts."""
 
-    account: str
+    target: Target
     calls: Calls
     url: str
     folder: Path
 
     @property
+    def account(self) -> str:
+        return self.target.account
+
+    @property
     def variables(self) -> dict[str, str]:
+        inherited = rival.variables(self.folder)
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # whoever installs a program has it compiled, or once
         return {
-            **rival.variables(self.folder),
+            **inherited,
             "AWS_ACCESS_KEY_ID": self.account,
             "AWS_ENDPOINT_URL": self.url,
             "AWS_CONFIG_FILE": str(self.folder / "config"),
@@ -89,9 +93,6 @@ class World:
             "NO_PROXY": "127.0.0.1",
             "XDG_CONFIG_HOME": os.environ["XDG_CONFIG_HOME"],
         }
-
-    def uri(self, content: str) -> str:
-        return f"{self.account}.dkr.ecr.{REGION}.amazonaws.com/app@{sha256(manifest(content).encode())}"
 
 
 @dataclass(frozen=True)
@@ -102,39 +103,6 @@ class Taken:
     cpu_s: float
     calls: int
     memory_mib: float
-
-
-def template(world: World, contents: Sequence[str]) -> str:
-    text = 'AWSTemplateFormatVersion: "2010-09-09"\nResources:\n'
-    for at, content in enumerate(contents):
-        text += f"  Fn{at}:\n    Type: AWS::Lambda::Function\n    Properties:\n      PackageType: Image\n"
-        text += f"      Role: arn:aws:iam::{world.account}:role/runs-functions\n      Code: {{ImageUri: {world.uri(content)}}}\n"
-    return text + "Outputs:\n  First: {Value: !GetAtt Fn0.Arn}\n"
-
-
-def release(world: World, folder: Path, contents: Sequence[str]) -> None:
-    """The release artifact that `package` would make of it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    text = template(world, contents).encode()
-    (folder / "packaged-template.yaml").write_bytes(text)
-    functions = {
-        f"Fn{at}": {
-            "stack": "",
-            "path": ["Resources", f"Fn{at}"],
-            "source": sha256(b"source"),
-            "config": sha256(content.encode()),
-            "manifest": sha256(manifest(content).encode()),
-            "platform": "linux/amd64",
-            "size": 1,
-            "image": world.uri(content),
-        }
-        for at, content in enumerate(contents)
-    }
-    file = {"file": "packaged-template.yaml", "source": sha256(text), "packaged": sha256(text), "url": None}
-    document: dict[str, Any] = {"v": 2, "parameters": {}, "functions": functions, "templates": {"": file}}
-    document["digest"] = release_digest(document)
-    (folder / "release.json").write_text(json.dumps(document))
 
 
 def run(world: World, commands: Sequence[Sequence[Any]], folder: Path) -> Taken:
@@ -176,8 +144,13 @@ class Contender:
         self.prepare(contents)
         return run(self.world, self.commands(new=new), self.folder)
 
+    def leave(self) -> None:
+        """Delete the stack, so that the account has no more functions than those of one."""
+        delete = f"import boto3; boto3.client('cloudformation').delete_stack(StackName={self.stack!r})"
+        subprocess.run([sys.executable, "-I", "-c", delete], env=self.world.variables, check=True)
+
     def prepare(self, contents: Sequence[str]) -> None:
-        (self.folder / "template.yaml").write_text(template(self.world, contents))
+        (self.folder / "template.yaml").write_text(many_functions(self.world.target, contents))
 
     def commands(self, *, new: bool) -> list[list[Any]]:
         raise NotImplementedError
@@ -206,7 +179,8 @@ class Stage(Contender):
     def prepare(self, contents: Sequence[str]) -> None:
         self.handle = f"bench-{self.number}-{len(self.handles)}"
         self.handles.append(self.handle)
-        release(self.world, self.folder / "inputs/release", contents)
+        shutil.rmtree(self.folder / "inputs", ignore_errors=True)
+        write_many(self.folder / "inputs/release", self.world.target, contents)
         shutil.rmtree(self.folder / "outputs", ignore_errors=True)
         (self.folder / "outputs").mkdir()
 
@@ -221,7 +195,8 @@ class Stage(Contender):
         write(self.folder / "request.json", asked)
         proposed = run(self.world, [argv], self.folder)
         proposal = read_result(self.folder / "result.json").proposal
-        write(self.folder / "request.json", Request(**{**vars(asked), "phase": "apply", "proposal": proposal}))
+        again = {**vars(asked), "phase": "apply", "proposal": proposal, "fresh": True}
+        write(self.folder / "request.json", Request(**again))
         applied = run(self.world, [argv], self.folder)
         memory = max(proposed.memory_mib, applied.memory_mib)
         calls = proposed.calls + applied.calls
@@ -232,7 +207,8 @@ class Pipeline(Contender):
     """`towpath run` of a pipeline with two stages, the first of which hands over a release: a record, a gate, a ledger, sandboxes."""
 
     def prepare(self, contents: Sequence[str]) -> None:
-        release(self.world, self.folder / "release", contents)
+        shutil.rmtree(self.folder / "release", ignore_errors=True)
+        write_many(self.folder / "release", self.world.target, contents)
         text = PIPELINE.format(account=self.world.account, stack=self.stack)
         (self.folder / "pipeline.yaml").write_text(text)
 
@@ -251,7 +227,7 @@ def world(tmp_path: Path) -> Iterator[World]:
             ecr.put_image(repositoryName="app", imageManifest=manifest(content), imageTag=content)
         front = Front(calls, int(urlsplit(url).port or 0))
         (tmp_path / "config").write_text(f"[default]\nregion = {REGION}\nendpoint_url = {front.address}\n")
-        yield World(account, calls, front.address, tmp_path)
+        yield World(Target("bench", account, REGION, embedded=True), calls, front.address, tmp_path)
         front.close()
 
 
@@ -268,6 +244,7 @@ def test_deploy(world: World) -> None:
                 told = each.deploy(contents, new=task == "creation")
                 if turn:
                     taken[task][each.name].append(told)
+            each.leave()
     for task, found in taken.items():
         _print(task, found)
 

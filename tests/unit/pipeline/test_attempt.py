@@ -11,7 +11,7 @@ from pipeline import jobs
 from pipeline.attempt import parse_line
 from pipeline.errors import StageFailed
 from pipeline.executors import Ended
-from pipeline.plan import SecretSource
+from pipeline.plan import PlannedStage, SecretSource
 from pipeline.record import artifacts, chain, runs, seals
 from pipeline.record.writer import read_chain, read_log
 from pipeline.signing import dsse
@@ -270,3 +270,24 @@ def test_no_stage_is_handed_the_key(house: House, monkeypatch: pytest.MonkeyPatc
     run = house.drive(house.open(command("a", "env; cat $TMPDIR/../request.json; set")))
     said = [str(event.data) for event in read_log(house.store, runs.log_name(run.id, "a", 1))]
     assert not [line for line in said if "TOWPATH_KEY" in line or "runner.key" in line]
+
+
+def test_a_proposal_is_fresh_only_to_the_attempt_that_made_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the record says of the outside world is not what this attempt has seen of it."""
+    asked: list[tuple[str, bool]] = []
+    results = [
+        Result("succeeded", proposal=Proposal({}, {"seen": 1}, "")),
+        Result("failed", failure=Failure("retryable", "lost sight of it")),
+        Result("succeeded"),
+    ]
+
+    def run(job: jobs.Phase, *_: object) -> tuple[Ended, Result]:
+        asked.append((job.request.phase, job.request.fresh))
+        return Ended(0, "exited"), results[len(asked) - 1]
+
+    monkeypatch.setattr(jobs, "run", run)
+    run_id = house.open(PlannedStage("free", "recover", [], {"skip": []}, {}, None, None, 60, idempotent=True))
+    with pytest.raises(StageFailed):
+        house.drive(run_id)
+    house.drive(run_id)
+    assert asked == [("propose", False), ("apply", True), ("apply", False)]

@@ -10,6 +10,7 @@ from stages.contract import Access, Earlier, Proposal, Request, Result, Target
 from stages.deploy.release import release_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 TEMPLATE = """\
@@ -103,6 +104,40 @@ def write_release(directory: Path, target: Target, content: str, template: str =
             }
         },
     }
+    document["digest"] = release_digest(document)
+    (directory / "release.json").write_text(json.dumps(document))
+
+
+def many_functions(target: Target, contents: Sequence[str]) -> str:
+    """A template of functions Fn0, Fn1, ..., with the images of `contents`."""
+    text = 'AWSTemplateFormatVersion: "2010-09-09"\nResources:\n'
+    for at, content in enumerate(contents):
+        text += f"  Fn{at}:\n    Type: AWS::Lambda::Function\n    Properties:\n      PackageType: Image\n"
+        text += f"      Role: arn:aws:iam::{target.account}:role/runs-functions\n"
+        text += f"      Code: {{ImageUri: {image_uri(target, content)}}}\n"
+    return text + "Outputs:\n  First: {Value: !GetAtt Fn0.Arn}\n"
+
+
+def write_many(directory: Path, target: Target, contents: Sequence[str]) -> None:
+    """A release artifact of those."""
+    directory.mkdir(parents=True)
+    text = many_functions(target, contents).encode()
+    (directory / "packaged-template.yaml").write_bytes(text)
+    functions = {
+        f"Fn{at}": {
+            "stack": "",
+            "path": ["Resources", f"Fn{at}"],
+            "source": sha256(b"source"),
+            "config": sha256(content.encode()),
+            "manifest": sha256(manifest(content).encode()),
+            "platform": "linux/amd64",
+            "size": 1,
+            "image": image_uri(target, content),
+        }
+        for at, content in enumerate(contents)
+    }
+    file = {"file": "packaged-template.yaml", "source": sha256(text), "packaged": sha256(text), "url": None}
+    document: dict[str, Any] = {"v": 2, "parameters": {}, "functions": functions, "templates": {"": file}}
     document["digest"] = release_digest(document)
     (directory / "release.json").write_text(json.dumps(document))
 

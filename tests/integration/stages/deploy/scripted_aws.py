@@ -134,6 +134,8 @@ class ScriptedAws:
         self.executed_with: dict[str, str] = {}
         """What the last ExecuteChangeSet said."""
         self.images: dict[str, str] = {}
+        self.listed: list[str] = []
+        """The functions on every page of the account's, if there are others than the stack's; then there is no last page."""
         self.function_image: str | None = None
         self.function_states: list[tuple[str, str]] = []
         """(State, LastUpdateStatus) of the next looks at a function; then it is ready."""
@@ -290,9 +292,18 @@ class ScriptedAws:
                 "StateReason": "scripted reason",
                 "LastUpdateStatus": update,
                 "PackageType": "Image",
+                "RevisionId": self._revision(name),
             },
             "Code": {"ImageUri": image, "ResolvedImageUri": image},
         }
+
+    def ListFunctions(self, _: Any) -> Any:  # noqa: N802
+        names = self.listed or [f"{path.rpartition('/')[2]}-1" for path in self.resources]
+        listed = [{"FunctionName": name, "RevisionId": self._revision(name)} for name in sorted(names)]
+        return {"Functions": listed} | ({"NextMarker": "more"} if self.listed else {})
+
+    def _revision(self, name: str) -> str:
+        return f"{name} {self.function_image or _image_uri(self.template)}"
 
     def Invoke(self, parameters: Any) -> Any:  # noqa: N802
         return self.answers.pop(0) if self.answers else Invoked(json.dumps(parameters))
@@ -493,6 +504,9 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.path.rstrip("/").endswith("/functions"):
+            self._answer("ListFunctions", None, as_json=True)
+            return
         name = unquote(self.path.rsplit("/", 1)[-1])
         self._answer("GetFunction", name, as_json=True)
 

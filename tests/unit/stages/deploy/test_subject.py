@@ -196,3 +196,12 @@ def test_how_it_is_executed() -> None:
     assert (
         subject.on_failure(replace(TARGET, on_failure="delete"), "UPDATE") == "rollback"
     )  # what stands is not deleted
+
+
+def test_what_changes_leave_alone() -> None:
+    def change(name: str, **more: Any) -> dict[str, Any]:
+        return {"logical_id": name, **more}
+
+    changes = [change("Fn"), change("Seen", nested=True), change("Seen/Fn"), change("Unseen", nested=False)]
+    functions = dict.fromkeys(["Fn", "Fn2", "Seen/Fn", "Seen/Other", "Unseen/Fn", "Unseen/In/Fn", "Unseen2/Fn"], 1)
+    assert sorted(subject.untouched({"changes": changes}, functions)) == ["Fn2", "Seen/Other", "Unseen2/Fn"]

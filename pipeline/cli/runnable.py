@@ -155,15 +155,11 @@ def _read(name: str, value: Any, where: str) -> Any:
 
 def asked(options: dict[str, Any]) -> Asked:
     """Give the options by name. Raises UsageError."""
-    from pipeline.cli.direct import default_template
+    from pipeline import samconfig
 
     project = Path(options["project"]).absolute()
-    template = options["template"] or default_template(project)
-    overrides = {}
-    if options["overrides"]:
-        from pipeline import samconfig
-
-        overrides = samconfig.pairs(options["overrides"], "--parameter-overrides")
+    template = options["template"] or samconfig.template(project)
+    overrides = samconfig.pairs(options["overrides"], "--parameter-overrides")
     rest = {name: options[name] for name in ("store", "variables", "region", "profile", "build")}
     return Asked(project=project, template=template, overrides=overrides, **rest)
 

@@ -136,3 +136,7 @@ class Interrupted(TowpathError):
     def __init__(self, message: str, *, code: int = 130, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.code = code
+
+
+class Done(SystemExit):
+    """The end of a command, no error, for which every millisecond counts and which has left nothing to be tidied up."""

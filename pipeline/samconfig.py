@@ -64,6 +64,15 @@ def find(folder: Path) -> Path | None:
     return next((path for suffix in SUFFIXES if (path := folder / f"{NAME}{suffix}").is_file()), None)
 
 
+def template(project: Path) -> str:
+    """The template of a project that names none. Raises UsageError."""
+    for name in TEMPLATES:
+        if (project / name).is_file():
+            return name
+    hint = "Name it: --template FILE, from the project's folder. A project elsewhere: --project FOLDER"
+    raise UsageError(f"there is no {TEMPLATES[0]} in {project}", hint=hint)
+
+
 def environments(file: Path) -> list[str]:
     """Give the environments of a file, in its order. Raises UsageError."""
     return [key for key, value in _document(file).items() if isinstance(value, dict)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import samconfig
-from pipeline.cli import confirming, direct, guided, progress, run, targets
+from pipeline.cli import confirming, guided, progress, run, targets
 from pipeline.cli import settings as told
 from pipeline.errors import InvalidDefinition, StageFailed, UsageError
 from stages.contract import COMMAND, InvalidInput, Problem, StageError
@@ -68,7 +68,7 @@ def template(project: Path, settings: Settings) -> Template:
     from stages import template as templates
     from stages.template import overview
 
-    name = settings.template_file or direct.default_template(project)
+    name = settings.template_file or samconfig.template(project)
     file, data = _read(project, name)
     try:
         root = templates.read(data, file)

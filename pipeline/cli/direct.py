@@ -129,7 +129,7 @@ def build(*, secrets: tuple[str, ...], at: Recording, **values: Any) -> None:
     from pipeline.standings import Wish
 
     options = given("build", values)
-    options["template"] = options.get("template") or default_template(at.project)
+    options["template"] = options.get("template") or samconfig.template(at.project)
     step = implicit.Step("build", options, secrets=_secrets(secrets))
     plan, files = implicit.compile_plan("build", [step], at.project)
     drive(begin(plan, files, at), Wish(), 1, output=at.output)
@@ -171,7 +171,7 @@ def package(
     from pipeline.standings import Wish
 
     building, packaging = given("build", values), given("package", values)
-    building["template"] = building.get("template") or default_template(at.project)
+    building["template"] = building.get("template") or samconfig.template(at.project)
     if resolve_image_repos and "application" not in packaging:
         hint = "Its repositories are NAME/FUNCTION: --resolve-image-repos --application NAME"
         raise UsageError(
@@ -204,12 +204,3 @@ def _write_template(context: Context, path: Path) -> None:
                 path.write_bytes(data)
             except OSError as error:
                 raise UsageError(f"cannot write the packaged template: {error.strerror}", where=str(path)) from error
-
-
-def default_template(project: Path) -> str:
-    """The template of a project that names none. Raises UsageError."""
-    for name in samconfig.TEMPLATES:
-        if (project / name).is_file():
-            return name
-    hint = "Name it: --template FILE, from the project's folder. A project elsewhere: --project FOLDER"
-    raise UsageError(f"there is no {samconfig.TEMPLATES[0]} in {project}", hint=hint)

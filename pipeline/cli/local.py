@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import common, runnable
-from pipeline.errors import Interrupted, TowpathError, UsageError
+from pipeline.errors import Done, Interrupted, TowpathError, UsageError
 from stages.contract import StageError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def invoke(
                 outcome = pool.invoke(function_, call)
             console.say(end(outcome, function_))
             _answer(outcome, as_json=as_json)
-    sys.exit(EXIT_CODES.get(outcome.kind, 1))
+    raise Done(EXIT_CODES.get(outcome.kind, 1))
 
 
 def _serves(port: int, most: int = 10) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -12,13 +12,13 @@ import traceback
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 import pipeline
 from pipeline.cli.ci.guard import guarded
-from pipeline.errors import Fault, Interrupted, TowpathError, UsageError, Waiting
+from pipeline.errors import Done, Fault, Interrupted, TowpathError, UsageError, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,8 +148,19 @@ def main() -> None:
     asked = os.environ.get("_TOWPATH_COMPLETE")
     if asked:
         sys.exit(completing().complete(towpath, asked))
-    with guarded(os.environ):
-        _main()
+    try:
+        with guarded(os.environ):
+            _main()
+    except Done as end:
+        _leave(end)
+
+
+def _leave(end: Done) -> NoReturn:
+    """End at once: to take itself apart takes the interpreter 15 ms."""
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(int(end.code or 0))
 
 
 def _main() -> None:

@@ -32,9 +32,11 @@ class Command(click.Command):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        from pipeline.cli.settings import spread
+        if any(each.startswith("--parameter-overrides") for each in args):
+            from pipeline.cli.settings import spread  # late, as mostly there are none
 
-        return super().parse_args(ctx, spread(args, frozenset({"--parameter-overrides"}), lambda word: "=" in word))
+            args = spread(args, frozenset({"--parameter-overrides"}), lambda word: "=" in word)
+        return super().parse_args(ctx, args)
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,9 @@ def _read(name: str, value: Any, where: str) -> Any:
 def asked(options: dict[str, Any]) -> Asked:
     """Give the options by name. Raises UsageError."""
     from pipeline import samconfig
-    from pipeline.cli.direct import default_template
 
     project = Path(options["project"]).absolute()
-    template = options["template"] or default_template(project)
+    template = options["template"] or samconfig.template(project)
     overrides = samconfig.pairs(options["overrides"], "--parameter-overrides")
     rest = {name: options[name] for name in ("store", "variables", "region", "profile", "build")}
     return Asked(project=project, template=template, overrides=overrides, **rest)

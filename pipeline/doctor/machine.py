@@ -189,9 +189,13 @@ def _trust(variables: Any) -> list[Finding]:
     what = "keys that count"
     try:
         trust = signers.load_trust(Path(named))
+    except TowpathError as error:
+        hint = error.hint or "Correct TOWPATH_TRUST, or leave it out: unset TOWPATH_TRUST"
+        return [Finding(what, "bad", f"{named}: {error.message}", hint)]
+    try:
         own = keys.load(Path(variables.get("TOWPATH_KEY") or keys.default_path(variables))).public
     except TowpathError as error:
-        return [Finding(what, "bad", f"{named}: {error.message}", error.hint)]
+        return [Finding(what, "bad", f"{named} cannot have the runner's own: {error.message}", error.hint)]
     if trust.key("builder", own.fingerprint):
         return [Finding(what, "good", f"{named}, the runner's own among them")]
     line = f"echo 'builder,gate namespaces=\"{signers.NAMESPACE}\" {own.line}' >>{named}"

@@ -91,7 +91,11 @@ class LambdaApi:
         """The function that a name, a partial or a whole ARN means, and the ARN that it is called by."""
         match = _NAME.fullmatch(name)
         id_ = self._service.named(match["name"]) if match else None
-        qualifier = qualifier or (match["qualifier"] if match else None) or ""
+        derived = (match["qualifier"] if match else None) or ""
+        if derived and qualifier and derived != qualifier:
+            message = "The derived qualifier from the function name does not match the specified qualifier."
+            raise Refused(400, "InvalidParameterValueException", message)
+        qualifier = qualifier or derived
         if match is None or id_ is None:
             whole = f"{match['name'] if match else name}{f':{qualifier}' if qualifier else ''}"
             raise Refused(404, "ResourceNotFoundException", f"Function not found: {whole}")

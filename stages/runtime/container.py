@@ -69,6 +69,9 @@ def network(engine: Engine, mode: str | None = None, aws: str | None = None) -> 
     return Network("bridge", _BRIDGE, _gateway(engine), aws)
 
 
+_PORT_TAKEN = ("port is already allocated", "address already in use")
+
+
 def _gateway(engine: Engine) -> str:
     try:
         try:
@@ -113,10 +116,19 @@ def start(engine: Engine, function: Function, where: Network, api: str, labels: 
         if made is not None:
             remove(engine, made)
         if isinstance(error, Refused):
+            _refuse_ports(error, function)
             raise _broken(error, function, made) from error
         if isinstance(error, OSError):
             raise StageError(f"the container engine does not answer: {error}", cls="retryable") from error
         raise
+
+
+def _refuse_ports(error: Refused, function: Function) -> None:
+    """Raise StageError if the engine could not have the ports: the image is not to blame."""
+    if function.ports and any(each in error.message for each in _PORT_TAKEN):
+        ports = ", ".join(map(str, function.ports))
+        hint = "Choose another, or end the program or the container that has it."
+        raise StageError(f"the port {ports} of this machine cannot be had: something listens there", hint=hint)
 
 
 def _broken(error: Refused, function: Function, made: str | None) -> BrokenImage:

@@ -185,6 +185,14 @@ def test_a_debuggers_port_is_open_and_there_is_no_time_limit(project: Project) -
         assert process.wait(20) == 0
 
 
+def test_a_debuggers_port_that_is_taken_is_not_the_images_fault(project: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = project.local("invoke", "--debug-port", port)
+    assert done.returncode == 1
+    assert f"error: the port {port} of this machine cannot be had" in done.stderr
+
+
 def test_what_a_killed_command_left_is_removed_by_the_next_one(
     project: Project, engine: docker.DockerClient, spoken: Engine
 ) -> None:

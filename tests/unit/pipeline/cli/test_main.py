@@ -45,6 +45,16 @@ def test_a_fault_of_ours_is_a_report_and_not_a_traceback() -> None:
         assert "No module named 'pipeline.cli.nothing'" in file.read()
 
 
+def test_a_command_that_is_done_ends_at_once_with_all_that_it_said() -> None:
+    code = (
+        "import atexit, sys; from pipeline.cli import main; from pipeline.errors import Done\n"
+        "def done():\n    print('said'); raise Done(5)\n"
+        "atexit.register(print, 'taken apart'); main._main = done; main.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (5, "said\n", "")
+
+
 def test_a_reader_that_goes_away_is_no_failed_stage() -> None:
     argv = [sys.executable, "-m", "pipeline.cli", "schema"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:

@@ -98,13 +98,16 @@ def test_a_runner_whose_key_does_not_count_is_told_how_to_enrol_it(tmp_path: Pat
     trust = tmp_path / "trust"
     variables = {"TOWPATH_KEY": str(tmp_path / "key"), "TOWPATH_TRUST": str(trust)}
     assert machine._trust({}) == []
-    assert machine._trust(variables)[0].state == "bad"
+    [found] = machine._trust(variables)
+    assert (found.state, str(found.repair).partition(": ")[2]) == ("bad", "unset TOWPATH_TRUST")
     keys.make(tmp_path / "other")
     trust.write_text(f'builder namespaces="towpath" {keys.load(tmp_path / "other").public.line}\n')
     [found] = machine._trust(variables)
     assert found.state == "bad"
     subprocess.run(["sh", "-c", found.repair or "false"], check=True)  # the command does repair it
     assert machine._trust(variables)[0].state == "good"
+    [found] = machine._trust({**variables, "TOWPATH_KEY": str(tmp_path / "gone")})
+    assert "cannot have the runner's own" in found.found
 
 
 def test_whoever_approves_needs_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

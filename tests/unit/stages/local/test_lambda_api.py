@@ -121,6 +121,12 @@ def test_a_client_context_is_for_synchronous_calls_alone(client: LambdaClient, f
     [
         ({"FunctionName": "Gone"}, "ResourceNotFoundException", 404, "Function not found: Gone"),
         (
+            {"FunctionName": "Fn:live", "Qualifier": "5"},
+            "InvalidParameterValueException",
+            400,
+            "The derived qualifier from the function name does not match",
+        ),
+        (
             {"FunctionName": "Fn", "Payload": b"{"},
             "InvalidRequestContentException",
             400,

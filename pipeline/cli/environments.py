@@ -361,8 +361,20 @@ def _print_past(state: dict[str, Any]) -> None:
         _table([], rows)
 
 
+_FOR_PROGRAMS = ("of", "statement", "document", "key", "received_at", "lifts")
+"""What proves an event, and tells people nothing."""
+
+
 def _facts(data: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in data.items() if isinstance(value, (str, int)) and value != "")
+    from pipeline.record.ledger import asked_for_by
+
+    who = data.get("by") or data.get("requester")
+    told = {**data, "by": asked_for_by(who) if isinstance(who, dict) else ""}
+    return ", ".join(
+        f"{name} {value}"
+        for name, value in told.items()
+        if isinstance(value, (str, int)) and value != "" and name not in _FOR_PROGRAMS
+    )
 
 
 def _outcome(deployment: dict[str, Any]) -> str:

@@ -158,6 +158,7 @@ def test_who_has_locked_it_is_told(house: House) -> None:
     ledger.append(house.store, book_of(house), [(ledger.LOCK_TAKEN, locked)], house.key)
     assert {"by", "at", "reason"} == set(told(house)["lock"])
     assert "locked by dora@example.com since" in towpath(house).stdout
+    assert "lock.taken  by dora@example.com, reason an incident" in towpath(house, "demo").stdout
     assert "an incident" in towpath(house, "demo").stdout
 
 

@@ -50,10 +50,15 @@ def compare(
         "status": found.get("status"),
     }
     if stack is None or current is None or proposal is None:
+        asked = "whether there is a stack"
         here = None if stack is None else stack["stack_id"]
+        last = found.get("last") or {}
+        if current is None and last.get("token") in tokens:
+            asked += f"; one is, as a deployment that failed has left it: {found.get('status')}"
+            here = None
         recorded = current["release"] if current else None
         differs = [_differ("the stack", recorded, here)] if (here is None) != (current is None) else []
-        return {**told, "asked": ["whether there is a stack"], "differs": differs}
+        return {**told, "asked": [asked], "differs": differs}
     if found["resources"] is not None:
         told["asked"].append("what CloudFormation's drift detection finds in the resources")
     secret = sorted(name for name, each in proposal["parameters"].items() if "digest" in each)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -280,7 +282,11 @@ def _print(states: list[dict[str, Any]], *, in_detail: bool, as_json: bool) -> N
         return
     asked = any("drift" in each for each in states)
     head = ["environment", "stack", "release", "since", "run", "commit", "asked for by", "approved by"]
-    _table(head + (["changed"] if asked else []) + ["rules"], [_row(each, asked=asked) for each in states])
+    head += [*(["changed"] if asked else []), "rules"]
+    rows = [_row(each, asked=asked) for each in states]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in listed(head, rows, width):
+        click.echo(line)
     for each in states:
         for line in (*_held(each), *_to_review(each)):
             _say(f"{each['environment']}: {line}")
@@ -361,8 +367,20 @@ def _print_past(state: dict[str, Any]) -> None:
         _table([], rows)
 
 
+_FOR_PROGRAMS = ("of", "statement", "document", "key", "received_at", "lifts")
+"""What proves an event, and tells people nothing."""
+
+
 def _facts(data: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in data.items() if isinstance(value, (str, int)) and value != "")
+    from pipeline.record.ledger import asked_for_by
+
+    who = data.get("by") or data.get("requester")
+    told = {**data, "by": asked_for_by(who) if isinstance(who, dict) else ""}
+    return ", ".join(
+        f"{name} {value}"
+        for name, value in told.items()
+        if isinstance(value, (str, int)) and value != "" and name not in _FOR_PROGRAMS
+    )
 
 
 def _outcome(deployment: dict[str, Any]) -> str:
@@ -412,17 +430,37 @@ def _or_none(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
+def listed(head: list[str], rows: list[list[str]], width: int | None) -> list[str]:
+    """Give rows as a table; one below the other where a screen is narrower than that. Pure."""
+    from pipeline.cli.progress import plain
+
+    lines = _columns(head, rows)
+    if width is None or all(len(line) <= width for line in lines):
+        return lines
+    name_width = max(map(len, head))
+    told: list[str] = []
+    for first, *cells in rows:
+        told.append(plain(first))
+        pairs = zip(head[1:], cells, strict=True)
+        told += [f"  {name:<{name_width}}  {plain(cell)}" for name, cell in pairs if cell != "-"]
+    return told
+
+
 def _table(head: list[str], rows: list[list[str]]) -> None:
-    """Print rows in columns as wide as what is in them; the last one is as long as it is."""
+    for line in _columns(head, rows):
+        click.echo(line)
+
+
+def _columns(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Give rows in columns as wide as what is in them; the last one is as long as it is."""
     from pipeline.cli.progress import plain
 
     lines = [[plain(cell) for cell in row] for row in ([[each.upper() for each in head]] if head else []) + rows]
     if not lines:
-        return
+        return []
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
-    for line in lines:
-        cells = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)]
-        click.echo("  ".join([*cells, line[-1]]).rstrip())
+    cells = ([f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)] for line in lines)
+    return ["  ".join([*each, line[-1]]).rstrip() for each, line in zip(cells, lines, strict=True)]
 
 
 def _say(text: str) -> None:

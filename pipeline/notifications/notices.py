@@ -161,7 +161,9 @@ def _outcome(about: _About, attempt: Attempt, reasons: str) -> Iterator[Notice]:
     elif attempt.outcome == "rejected":
         yield about.notice("failed", f"{about.what} was rejected: {why}", "towpath run")
     elif attempt.gate == "outdated":
-        yield about.notice("voided", f"{about.what} is {reasons}", "towpath run")
+        yield about.notice(
+            "voided", f"{about.what} is {reasons}", "towpath run", "outdated"
+        )  # however often it is tried
     elif attempt.outcome in ("failed", "timed-out") and attempt.gate not in _HELD_UP:
         what = "failed" if attempt.outcome == "failed" else "timed out"
         yield about.notice("failed", f"{about.what} {what}: {why}", f"towpath logs {about.run.id} {attempt.stage}")

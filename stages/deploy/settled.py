@@ -111,10 +111,34 @@ def _put(value: Any, values: Mapping[str, Any], holds: Mapping[str, bool]) -> An
             held = holds.get(str(inner[0]))
             then, otherwise = (_put(each, values, holds) for each in inner[1:])
             return {name: [inner[0], then, otherwise]} if held is None else then if held else otherwise
-        if name == "Fn::Sub" and isinstance(inner, str):
-            return _substituted(inner, values)
+        if name == "Fn::Sub" and (text := _text(_put(inner, values, holds))) is not None:
+            return _substituted(text, values)
     put_in = {name: _put(each, values, holds) for name, each in value.items()}
     return {name: each for name, each in put_in.items() if each != NO_VALUE}
+
+
+def _text(inner: Any) -> str | None:
+    """The text of an `Fn::Sub`, with what its own names stand for in their places; None where that cannot be written so."""
+    if isinstance(inner, str):
+        return inner
+    match inner:
+        case [str(text), dict(own)]:
+            written = {name: said for name, value in own.items() if (said := _written(value)) is not None}
+            if len(written) == len(own):  # what is left may be called as something else is
+                return _IN_SUB.sub(lambda found: written.get(found[1].strip(), found[0]), text)
+    return None
+
+
+def _written(value: Any) -> str | None:
+    """How a text of `Fn::Sub` says a value by itself; None if it cannot."""
+    match value:
+        case str() if "${" not in value:
+            return value
+        case {"Ref": str(name)}:
+            return f"${{{name}}}"
+        case {"Fn::GetAtt": [str(name), str(attribute)]}:
+            return f"${{{name}.{attribute}}}"
+    return None
 
 
 def _substituted(text: str, values: Mapping[str, Any]) -> Any:

@@ -112,6 +112,12 @@ def test_what_was_there_as_wanted_may_have_been_put_there_by_another() -> None:
     [(CURRENT, None, ["the stack"]), (None, FOUND["stack"], ["the stack"]), (None, None, [])],
 )
 def test_a_stack_that_is_there_or_not_against_the_record(current: Any, stack: Any, what: list[str]) -> None:
-    told = compare(PROPOSAL if current else None, current, stack=stack)
+    told = compare(PROPOSAL if current else None, current, stack=stack, last__token="somebody-1")
     assert [each["what"] for each in told["differs"]] == what
     assert told["asked"] == ["whether there is a stack"]
+
+
+def test_what_a_deployment_of_ours_that_failed_has_left_is_nobody_elses_change() -> None:
+    told = compare(None, None, status="ROLLBACK_COMPLETE")
+    assert told["differs"] == []
+    assert "as a deployment that failed has left it: ROLLBACK_COMPLETE" in told["asked"][0]

@@ -13,6 +13,7 @@ from support.gated import ASKED, TARGET, decide, gated
 from support.machine import TOWPATH
 
 from pipeline import environments
+from pipeline.cli.environments import listed
 from pipeline.environments import Place
 from pipeline.errors import VerificationFailed, Waiting
 from pipeline.gates.freezes import Freeze
@@ -158,6 +159,7 @@ def test_who_has_locked_it_is_told(house: House) -> None:
     ledger.append(house.store, book_of(house), [(ledger.LOCK_TAKEN, locked)], house.key)
     assert {"by", "at", "reason"} == set(told(house)["lock"])
     assert "locked by dora@example.com since" in towpath(house).stdout
+    assert "lock.taken  by dora@example.com, reason an incident" in towpath(house, "demo").stdout
     assert "an incident" in towpath(house, "demo").stdout
 
 
@@ -287,3 +289,16 @@ def test_a_ledger_that_does_not_hold_hides_no_other(house: House) -> None:
 )
 def test_two_questions_at_once_are_refused(house: House, arguments: tuple[str, ...], said: str) -> None:
     assert said in towpath(house, *arguments, code=2).stderr
+
+
+def test_what_is_wider_than_the_screen_is_told_one_below_the_other() -> None:
+    head, rows = ["environment", "stack", "run"], [["staging", "demo", "-"], ["production", "demo", "20261126-a"]]
+    table = ["ENVIRONMENT  STACK  RUN", "staging      demo   -", "production   demo   20261126-a"]
+    assert listed(head, rows, None) == listed(head, rows, 80) == table
+    assert listed(head, rows, 20) == [
+        "staging",
+        "  stack        demo",
+        "production",
+        "  stack        demo",
+        "  run          20261126-a",
+    ]

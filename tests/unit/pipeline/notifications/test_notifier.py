@@ -123,11 +123,12 @@ def test_who_broke_the_glass_is_told_loudly(house: House, at: Receiver) -> None:
     assert at.got[0].json["command"] == f"towpath break-glass {run_id} migrate --review --reason '...'"
 
 
-def test_what_is_outdated_is_void(house: House, at: Receiver) -> None:
+def test_what_is_outdated_is_void_and_told_once_however_often_it_is_tried(house: House, at: Receiver) -> None:
     run_id = opened(house, at, *release(house), on=["voided", "failed"])
     deployed(house, house.open(*release(house), **ASKED))
-    with pytest.raises(Blocked):
-        house.drive(run_id, Wish(only=frozenset({"migrate"})))
+    for _ in range(2):
+        with pytest.raises(Blocked):
+            house.drive(run_id, Wish(only=frozenset({"migrate"})))
     assert events(at) == ["voided"]
     assert at.got[0].json["command"] == "towpath run"
 

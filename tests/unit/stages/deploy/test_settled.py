@@ -42,6 +42,16 @@ GIVEN = {"Stage": "prod", "Names": "a,b", "Key": "****", "Ami": "ami-1", "AWS::R
         ({"Ref": "Key"}, {"Ref": "Key"}),  # a secret is never put in
         ({"Fn::Sub": "x-${Stage}"}, "x-prod"),
         ({"Fn::Sub": "x-${Stage}-${Queue.Arn}-${Key}"}, {"Fn::Sub": "x-prod-${Queue.Arn}-${Key}"}),
+        (
+            {"Fn::Sub": ["${AWS::Region}:${A}/${S}", {"A": {"Ref": "Api"}, "S": "*"}]},
+            {"Fn::Sub": "eu-central-1:${Api}/*"},
+        ),
+        ({"Fn::Sub": ["${A}-${Stage}", {"A": {"Ref": "Stage"}}]}, "prod-prod"),
+        ({"Fn::Sub": ["${A}", {"A": {"Fn::GetAtt": ["Fn", "Arn"]}}]}, {"Fn::Sub": "${Fn.Arn}"}),
+        (
+            {"Fn::Sub": ["${Stage}", {"Stage": {"Fn::Split": [",", "a"]}}]},  # it is not the parameter
+            {"Fn::Sub": ["${Stage}", {"Stage": {"Fn::Split": [",", "a"]}}]},
+        ),
         ({"Fn::If": ["IsProd", ["a"], ["b"]]}, ["a"]),
         ({"Fn::If": ["IsProd", {"Ref": "AWS::NoValue"}, "b"]}, None),
         ([1, {"Fn::If": ["IsProd", {"Ref": "AWS::NoValue"}, "b"]}], [1]),

@@ -48,14 +48,22 @@ class Config:
     environment: str = DEFAULT_ENVIRONMENT
     values: dict[str, Any] = field(default_factory=dict)
     own: frozenset[str] = frozenset()
+    command: str = EVERY_COMMAND
 
     def where(self, key: str) -> str:
-        """The file, and the line that seems to say it."""
+        """The file, and the line that seems to say it: that of the command's table in TOML, if it does."""
         if self.file is None:
             return key
-        lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines()
         pattern = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*[=:]""")
-        line = next((number for number, text in enumerate(lines, 1) if pattern.match(text)), None)
+        found: dict[str, int] = {}
+        table = ""
+        for number, text in enumerate(self.file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            if text.startswith("["):
+                table = text.strip().strip("[]")
+            elif pattern.match(text):
+                found.setdefault(table, number)
+        here = f"{self.environment}.{self.command if key in self.own else EVERY_COMMAND}.{SECTION}"
+        line = found.get(here) or next(iter(found.values()), None)
         return f"{self.file}:{line}" if line else str(self.file)
 
 
@@ -87,7 +95,7 @@ def read(file: Path, environment: str | None, command: str) -> Config:
         hint = f"It has: {', '.join(known)}." if known else "It has none."
         raise UsageError(f"there is no environment {environment!r}", where=str(file), hint=hint)
     every, own = (_table(file, document, name, each) for each in (EVERY_COMMAND, command))
-    return Config(file, name, {**every, **own}, frozenset(own))
+    return Config(file, name, {**every, **own}, frozenset(own), command)
 
 
 def _document(file: Path) -> dict[str, Any]:

@@ -104,13 +104,13 @@ KINDS: dict[str, Kind] = {
             "build",
             "Build each function's container image from its Dockerfile.",
             options=(
-                Option("template", "file", "The SAM or CloudFormation template.", required=True),
+                Option("template", "file", "The SAM or CloudFormation template.", required=True, flag="template-file"),
                 Option(
                     "parameters",
                     "map",
                     "Values of the template's parameters where it names an image or says how to build one; "
                     "its defaults stand behind them. A deployment's own are the environment's.",
-                    flag="parameter",
+                    flag="parameter-overrides",
                 ),
                 Option(
                     "build-args",
@@ -235,6 +235,7 @@ KINDS: dict[str, Kind] = {
                     "kms-key",
                     "string",
                     "KMS key that encrypts repositories which are made, and what is uploaded to S3; without one AWS's own does.",
+                    flag="kms-key-id",
                 ),
                 Option(
                     "bucket",

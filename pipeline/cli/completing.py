@@ -117,7 +117,7 @@ def _functions(context: click.Context) -> list[str]:
 
     Loader.add_multi_constructor("!", lambda *_: None)
     project = _project(context)
-    named = context.params.get("template")
+    named = context.params.get("template_file")
     file = project / named if named else next(each for each in map(project.joinpath, TEMPLATES) if each.is_file())
     resources = yaml.load(_text(file), Loader)["Resources"]  # noqa: S506 - it is a safe one
     return [name for name, each in resources.items() if each.get("Properties", {}).get("PackageType") == "Image"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import common, confirming, recording, run, targets
+from pipeline.cli import common, confirming, recording, run, sam, targets
 from pipeline.cli import settings as told
 from pipeline.errors import UsageError
 
@@ -40,8 +40,8 @@ STAGE = "delete"
     help="Let go of a resource, by logical id: only of a stack whose deletion has failed; may be repeated.",
 )
 @click.option("--yes", "--no-prompts", is_flag=True, help="Ask nothing.")
-@told.config_file
-@told.config_env
+@sam.config_file
+@sam.config_env
 @recording.options()
 def delete(
     *,
@@ -49,8 +49,6 @@ def delete(
     images: bool | None,
     retain_resources: tuple[str, ...],
     yes: bool,
-    config_file: str | None,
-    config_env: str | None,
     at: Recording,
     **given: Any,
 ) -> None:
@@ -65,7 +63,7 @@ def delete(
         raise UsageError(
             "a deletion is asked about, and there is no terminal", hint="To delete without being asked: --yes"
         )
-    where = _place(at.project, environment, config_file, config_env, given)
+    where = _place(at.project, environment, given)
     stored, keys_that_count = at.open_store(create=True), at.trusted()
     if images is None and not yes:
         images = click.confirm("Delete also the images that only it used?", default=False, err=True)
@@ -76,11 +74,9 @@ def delete(
     _go(implicit.Step(STAGE, options, where.target, where.profile, rules, auth=where.auth), at, ask=not yes)
 
 
-def _place(
-    project: Path, environment: str, file: str | None, config_environment: str | None, given: dict[str, Any]
-) -> targets.Environment:
+def _place(project: Path, environment: str, given: dict[str, Any]) -> targets.Environment:
     """The target and its access. Raises UsageError."""
-    said = [told.flag(name) for name, value in given.items() if value is not None]
+    said = [sam.flag(name) for name, value in given.items() if value is not None]
     if environment and said:
         raise UsageError(f"{environment} says what {said[0]} would", hint=f"Leave out {said[0]}, or {environment}.")
     if environment:
@@ -88,8 +84,7 @@ def _place(
         if not found.target.stack:
             raise UsageError(f"the environment {environment} names no stack", hint="Add `stack: ...` to it.")
         return found
-    config = told.load(project, file, config_environment)
-    settings = told.merge(config, given, lambda _: None)
+    settings = told.read(project, given, quiet=True)
     if not settings.stack_name:
         hint = "Say it: --stack-name NAME, or name an environment of pipeline.yaml: towpath delete ENV"
         raise UsageError("--stack-name is missing, and no samconfig.toml says it", hint=hint)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import common, recording
+from pipeline.cli import common, recording, sam
 from pipeline.cli import settings as told
 
 if TYPE_CHECKING:
@@ -107,24 +107,22 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Choice(told.ON_FAILURE),
                 help="What becomes of a stack whose deployment fails.",
             ),
-            told.config_file,
-            told.config_env,
+            sam.config_file,
+            sam.config_env,
         )
     ):
         command = option(command)
     return command
 
 
-@click.command(cls=told.SamCommand)
+@click.command(cls=sam.Command)
 @_options
-@told.not_needed
+@sam.not_needed(told.DEPLOY)
 @recording.options()
 def deploy(
     *,
     guided: bool,
     environment: str | None,
-    config_file: str | None,
-    config_env: str | None,
     at: Recording,
     **given: Any,
 ) -> None:
@@ -135,12 +133,11 @@ def deploy(
     """
     from pipeline.cli import deploying
 
-    config = told.load(at.project, config_file, config_env)
-    settings = told.merge(config, given, lambda text: None if at.output.as_json else click.echo(text, err=True))
+    settings = told.read(at.project, given, quiet=at.output.as_json)
     deploying.refuse_contradictions(settings, given, guided=guided, environment=environment, as_json=at.output.as_json)
     template = deploying.template(at.project, settings)
     if guided:
-        settings = deploying.ask(settings, template, at.project, config_file, config_env)
+        settings = deploying.ask(settings, template, at.project, given["config_file"], given["config_env"])
         template = deploying.template(at.project, settings)
     place = deploying.place(settings, at.project, environment)
     deploying.refuse_mistakes(settings, template, place)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import samconfig
-from pipeline.cli import confirming, guided, progress, run, targets
+from pipeline.cli import confirming, guided, progress, run, sam, targets
 from pipeline.cli import settings as told
 from pipeline.errors import InvalidDefinition, StageFailed, UsageError
 from stages.contract import COMMAND, InvalidInput, Problem, StageError
@@ -163,7 +163,7 @@ def place(settings: Settings, project: Path, environment: str | None) -> targets
             service_role=settings.role_arn,
             notification_arns=settings.notification_arns,
             on_failure=_on_failure(settings),
-            bucket=settings.s3_bucket or (f"towpath-{target.account}-{target.region}" if settings.resolve_s3 else None),
+            bucket=settings.s3_bucket or (targets.own_bucket(target) if settings.resolve_s3 else None),
         ),
         settings.profile,
     )
@@ -202,7 +202,7 @@ def refuse_contradictions(
         *("stack_name", "region", "profile", "aws", "parameter_overrides", "capabilities", "tags"),
         *("role_arn", "notification_arns", "disable_rollback", "on_failure"),
     )
-    twice = [told.flag(name) for name in own if given.get(name) not in (None, ())]
+    twice = [sam.flag(name) for name in own if given.get(name) not in (None, ())]
     if environment and (twice or guided):
         said = twice[0] if twice else "--guided"
         raise UsageError(f"--environment says what {said} would", hint=f"Leave out {said}, or --environment.")

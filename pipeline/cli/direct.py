@@ -1,4 +1,4 @@
-"""build, package: kinds of stages as commands, without a pipeline. Their options are those of the kinds."""
+"""build, package: kinds of stages as commands, without a pipeline. Their options are those of the kinds, by SAM's names where it has them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,73 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import samconfig
-from pipeline.cli import common, recording
+from pipeline.cli import common, recording, sam
 from pipeline.errors import UsageError
 from stages.kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pipeline.cli.deploying import Template
     from pipeline.cli.recording import Recording
     from pipeline.context import Context
     from pipeline.plan import SecretSource
     from stages.kinds import Option
+
+_SHORT = {"template-file": ("-t", "--template-file", "--template")}
+_IS_OTHER_CODE = "it is about code that is no image"
+_OF_TERRAFORM = "templates are read, and not Terraform's files"
+_OF_BUILD: dict[str, sam.Reader] = {"template_file": sam.text, "parameter_overrides": samconfig.pairs}
+BUILD = sam.Options(
+    "build",
+    read=_OF_BUILD,
+    not_needed={
+        "build_dir": "what was built is in the record, and there is no .aws-sam",
+        "build_image": _IS_OTHER_CODE,
+        "build_in_source": _IS_OTHER_CODE,
+        "cache_dir": "what was built is in the record, and there is no .aws-sam",
+        "cached": "what did not change is never built again",
+        "container_env_var": _IS_OTHER_CODE,
+        "container_env_var_file": _IS_OTHER_CODE,
+        "docker_network": _IS_OTHER_CODE,
+        "manifest": _IS_OTHER_CODE,
+        "mount_symlinks": _IS_OTHER_CODE,
+        "mount_with": _IS_OTHER_CODE,
+        "parallel": "images are built four at a time",
+        "profile": "a build asks nothing of AWS",
+        "region": "a build asks nothing of AWS",
+        "skip_pull_image": "a base image that is there is not pulled again",
+        "use_buildkit": "BuildKit builds where it can be had; --builder chooses",
+        "use_container": "an image is always built by the engine",
+    },
+    refused={
+        "base_dir": "what a template names is looked for from its own folder",
+        "exclude": "the images of all functions are built",
+        "hook_name": _OF_TERRAFORM,
+        "skip_prepare_infra": _OF_TERRAFORM,
+        "terraform_project_root_path": _OF_TERRAFORM,
+    },
+)
+OF_TARGET: dict[str, sam.Reader] = {
+    "aws": sam.text,
+    "image_repositories": samconfig.pairs,
+    "image_repository": sam.text,
+    "kms_key_id": sam.text,
+    "profile": sam.text,
+    "region": sam.text,
+    "resolve_image_repos": sam.boolean,
+    "resolve_s3": sam.boolean,
+    "s3_bucket": sam.text,
+    "stack_name": sam.text,
+}
+"""What an environment of a pipeline says in place of a configuration."""
+PACKAGE = sam.Options(
+    "package",
+    read={**_OF_BUILD, **OF_TARGET, "output_template_file": sam.text, "s3_prefix": sam.text},
+    not_needed=sam.UPLOADED,
+    refused=sam.UNSIGNED,
+    behind={"build": frozenset(_OF_BUILD)},
+)
 
 
 def options_of(*kinds: str, without: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -36,11 +92,11 @@ def options_of(*kinds: str, without: tuple[str, ...] = ()) -> Callable[[Callable
 
 def _option(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     name = option.flag or option.name
-    declared = (f"--{name}", option.name.replace("-", "_"))
+    declared = (*_SHORT.get(name, (f"--{name}",)), _key(option))
     if option.type == "boolean":
         return click.option(
             f"--{name}/--no-{name.removeprefix('no-')}" if not name.startswith("no-") else f"--{name}",
-            option.name.replace("-", "_"),
+            _key(option),
             default=None,
             help=_help(option),
             is_flag=True,
@@ -56,6 +112,11 @@ def _option(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]
     return click.option(*declared, type=of_type, default=None, metavar=metavar, help=_help(option))
 
 
+def _key(option: Option) -> str:
+    """The name of an option among those of its command: SAM's, if it has one."""
+    return (option.flag or option.name).replace("-", "_")
+
+
 def _help(option: Option) -> str:
     text = option.help.replace("`", "")
     return text if option.default in (None, False) else f"{text} [default: {str(option.default).lower()}]"
@@ -65,10 +126,10 @@ def given(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given, of the types that the kind says. Raises UsageError."""
     found: dict[str, Any] = {}
     for option in KINDS[kind].options:
-        value = values.get(option.name.replace("-", "_"))
-        if value in (None, ()):
+        value = values.get(_key(option))
+        if value in (None, (), {}):
             continue
-        if option.type == "map":
+        if option.type == "map" and not isinstance(value, dict):
             found[option.name] = _map(option, value)
         else:
             found[option.name] = list(value) if option.type == "strings" else value
@@ -114,32 +175,42 @@ def _secrets(given: tuple[str, ...]) -> dict[str, SecretSource]:
     return found
 
 
-@click.command()
+@click.command(cls=sam.Command)
 @options_of("build")
 @_secret
+@sam.config_file
+@sam.config_env
+@sam.not_needed(BUILD)
 @recording.options()
 def build(*, secrets: tuple[str, ...], at: Recording, **values: Any) -> None:
     """Build each function's container image, without a pipeline. What was built before and did not change is not built again.
 
-    It is recorded as a run of one stage: `towpath logs`, `towpath audit` and the rest work on it.
+    What is not said here stands in samconfig.toml, as AWS SAM CLI keeps it. It is recorded as a run of one stage: `towpath logs`,
+    `towpath audit` and the rest work on it.
     """
     from pipeline import implicit
     from pipeline.cli.opening import begin
     from pipeline.cli.run import drive
     from pipeline.standings import Wish
 
-    options = given("build", values)
-    options["template"] = options.get("template") or samconfig.template(at.project)
-    step = implicit.Step("build", options, secrets=_secrets(secrets))
+    said = sam.said(BUILD, at.project, values, quiet=at.output.as_json)
+    step = implicit.Step("build", _building(said, at.project), secrets=_secrets(secrets))
     plan, files = implicit.compile_plan("build", [step], at.project)
     drive(begin(plan, files, at), Wish(), 1, output=at.output)
 
 
-@click.command()
+@click.command(cls=sam.Command)
 @options_of("build", "package", without=("jobs", "packaged"))
 @_secret
 @click.option(
-    "--resolve-image-repos", is_flag=True, help="Make a repository for each function; --application names them."
+    "--resolve-image-repos/--no-resolve-image-repos",
+    default=None,
+    help="Make a repository for each function, NAME/FUNCTION; --application says NAME, else it is the configuration's stack_name.",
+)
+@click.option(
+    "--resolve-s3/--no-resolve-s3",
+    default=None,
+    help="Use a bucket of the account and region, towpath-ACCOUNT-REGION, if something goes to S3.",
 )
 @click.option("--output-template-file", metavar="FILE", help="Where to write the packaged template.")
 @click.option("--environment", metavar="NAME", help="An environment of the project's pipeline.yaml to package for.")
@@ -147,22 +218,15 @@ def build(*, secrets: tuple[str, ...], at: Recording, **values: Any) -> None:
 @click.option("--region", metavar="REGION", help="The region of ECR and S3; the AWS configuration's if not said.")
 @common.profile
 @click.option("--jobs", type=click.IntRange(1), help="Images built, and pushed, at the same time. [default: 4, and 8]")
+@sam.config_file
+@sam.config_env
+@sam.not_needed(PACKAGE)
 @recording.options()
-def package(
-    *,
-    resolve_image_repos: bool,
-    output_template_file: str | None,
-    environment: str | None,
-    aws: str | None,
-    region: str | None,
-    profile: str | None,
-    secrets: tuple[str, ...],
-    at: Recording,
-    **values: Any,
-) -> None:
+def package(*, environment: str | None, secrets: tuple[str, ...], at: Recording, **values: Any) -> None:
     """Build what changed, push what is missing, and write the packaged template, without a pipeline.
 
-    It is recorded as a run of two stages: `towpath logs`, `towpath audit` and the rest work on it.
+    What is not said here stands in samconfig.toml, as AWS SAM CLI keeps it; where to, with --environment, in pipeline.yaml. It is
+    recorded as a run of two stages: `towpath logs`, `towpath audit` and the rest work on it.
     """
     from pipeline import implicit
     from pipeline.cli import targets
@@ -170,15 +234,15 @@ def package(
     from pipeline.cli.run import drive
     from pipeline.standings import Wish
 
-    building, packaging = given("build", values), given("package", values)
-    building["template"] = building.get("template") or samconfig.template(at.project)
-    if resolve_image_repos and "application" not in packaging:
-        hint = "Its repositories are NAME/FUNCTION: --resolve-image-repos --application NAME"
-        raise UsageError(
-            "--resolve-image-repos needs the application's name: two applications must not share", hint=hint
-        )
-    asked = targets.Asked(environment, region, profile, embedded=aws == "embedded")
+    quiet = at.output.as_json
+    said = sam.said(PACKAGE, at.project, values, quiet=quiet, leaving_out=OF_TARGET if environment else ())
+    building, packaging = _building(said, at.project), _packaging(said)
+    asked = targets.Asked(environment, said.get("region"), said.get("profile"), embedded=said.get("aws") == "embedded")
     target, profile = targets.choose(packaging, at.project, asked)
+    if said.get("resolve_s3") and not (said.get("s3_bucket") or (target and target.bucket)):
+        if target is None and _template(said, at.project).uploads:
+            target = targets.ourselves(profile, asked.region)
+        packaging |= {"bucket": targets.own_bucket(target)} if target else {}
     auth = targets.environment(environment, at.project).auth if environment else None
     steps = [
         implicit.Step("build", building, secrets=_secrets(secrets)),
@@ -187,8 +251,46 @@ def package(
     plan, files = implicit.compile_plan("package", steps, at.project)
     context = begin(plan, files, at)
     drive(context, Wish(), 1, output=at.output)
-    if output_template_file:
-        _write_template(context, Path(output_template_file))
+    if "output_template_file" in said:
+        folder = Path() if values["output_template_file"] else at.project
+        _write_template(context, folder / said["output_template_file"])
+
+
+def _building(said: Mapping[str, Any], project: Path) -> dict[str, Any]:
+    """The options of the build. Raises UsageError, InvalidDefinition."""
+    options = given("build", said)
+    options["template"] = options.get("template") or samconfig.template(project)
+    parameters = options.pop("parameters", None)
+    if parameters:
+        found = _template(said, project)
+        away = (found.parameters.keys() - found.deciding) | found.secret
+        options["parameters"] = {name: value for name, value in parameters.items() if name not in away}
+    return options
+
+
+def _template(said: Mapping[str, Any], project: Path) -> Template:
+    """The template as `towpath deploy` reads it. Raises UsageError, InvalidDefinition."""
+    from pipeline.cli import deploying
+    from pipeline.cli.settings import Settings
+
+    return deploying.template(project, Settings(**{name: said[name] for name in _OF_BUILD if name in said}))
+
+
+def _packaging(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the packaging. Raises UsageError."""
+    from pipeline.cli.settings import application_of
+
+    options = given("package", said)
+    if not said.get("resolve_image_repos"):
+        return options
+    if said.get("image_repository"):
+        raise UsageError("--resolve-image-repos and --image-repository say both where images go", hint="Leave out one.")
+    if "application" not in options and not said.get("stack_name"):
+        hint = "Its repositories are NAME/FUNCTION: --resolve-image-repos --application NAME, or `stack_name` in samconfig.toml"
+        raise UsageError(
+            "--resolve-image-repos needs the application's name: two applications must not share", hint=hint
+        )
+    return {"application": application_of(said.get("stack_name", "")), **options}
 
 
 def _write_template(context: Context, path: Path) -> None:

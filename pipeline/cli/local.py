@@ -71,7 +71,7 @@ def invoke(
     from stages.local.runner import as_runnable, running
     from stages.runtime.model import Call
 
-    asked = runnable.asked(runnable.with_configuration(options, "local_invoke"))
+    asked = runnable.asked(runnable.said(runnable.INVOKE, options))
     call = Call(runnable.read_event(event) if event else b"{}", client_context=_context(client_context))
     console = Console(sys.stderr.buffer)
     with runnable.told(), _terminated():
@@ -132,8 +132,8 @@ def start_lambda(*, most: int, watch: bool, **options: Any) -> None:
     from stages.local.http import Server
     from stages.local.lambda_api import LambdaApi
 
-    options = runnable.with_configuration({**options, "build": options["build"] or watch}, "local_start_lambda")
-    asked, host, port = runnable.asked(options), options["host"] or "127.0.0.1", _first(options["port"], 3001)
+    said = runnable.said(runnable.START_LAMBDA, {**options, "build": options["build"] or watch})
+    asked, host, port = runnable.asked(said), said.get("host", "127.0.0.1"), said.get("port", 3001)
     with _serving(asked, most) as served:
         server = Server(host, port, LambdaApi(served.service).answer)
         served.console.say("\n".join([f"Lambda answers at {server.url}", *_callable(served), "Ctrl-C ends it."]))
@@ -151,8 +151,8 @@ def start_api(*, most: int, watch: bool, **options: Any) -> None:
     from stages.local.http import Server
     from stages.local.http_api import HttpApi
 
-    options = runnable.with_configuration({**options, "build": options["build"] or watch}, "local_start_api")
-    asked, host, port = runnable.asked(options), options["host"] or "127.0.0.1", _first(options["port"], 3000)
+    said = runnable.said(runnable.START_API, {**options, "build": options["build"] or watch})
+    asked, host, port = runnable.asked(said), said.get("host", "127.0.0.1"), said.get("port", 3000)
     with _serving(asked, most) as served:
         apis, notes = routes.read(served.found.application)
         for note in notes:
@@ -214,10 +214,6 @@ def _pairs(options: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f"--{name} has no value", hint=f"Write: --{name} VALUE")
         found[name] = given
     return found
-
-
-def _first(given: int | None, default: int) -> int:
-    return default if given is None else given
 
 
 def _callable(served: _Served) -> Iterator[str]:

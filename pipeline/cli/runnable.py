@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli import common
+from pipeline import samconfig
+from pipeline.cli import common, sam
 from pipeline.errors import InvalidDefinition, StageFailed, UsageError
 from stages.contract import InvalidInput, StageError
 
@@ -32,11 +33,7 @@ class Command(click.Command):
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if any(each.startswith("--parameter-overrides") for each in args):
-            from pipeline.cli.settings import spread  # late, as mostly there are none
-
-            args = spread(args, frozenset({"--parameter-overrides"}), lambda word: "=" in word)
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, sam.spread(args, frozenset({"--parameter-overrides"}), lambda word: "=" in word))
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,8 @@ class Asked:
     region: str | None
     profile: str | None
     build: bool
+    config_file: str | None = None
+    config_env: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,18 +65,18 @@ def asks(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of `Asked`."""
     options = (
         click.option(
-            *("-t", "--template"),
+            *("-t", "--template-file", "--template"),
             metavar="FILE",
             help="The template, from the project's folder. Default: template.yaml",
         ),
         click.option(
-            *("-n", "--env-vars", "variables"),
+            *("-n", "--env-vars"),
             metavar="FILE",
             help='Environment variables, as AWS SAM CLI takes them: {"MyFunction": {"KEY": "value"}, "Parameters": {...}}; '
             "Parameters are for all functions.",
         ),
         click.option(
-            *("--parameter-overrides", "overrides"),
+            "--parameter-overrides",
             multiple=True,
             metavar="NAME=VALUE",
             help="Values for parameters of the template, as AWS SAM CLI takes them.",
@@ -93,6 +92,8 @@ def asks(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="PROFILE",
             help="Give functions the credentials of this profile. Default: those in the environment.",
         ),
+        sam.config_file,
+        sam.config_env,
         common.project,
         common.store,
     )
@@ -101,67 +102,56 @@ def asks(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-_CONFIGURED = {
-    "template": "template",
-    "template_file": "template",
-    "env_vars": "variables",
-    "region": "region",
-    "profile": "profile",
-    "host": "host",
-    "port": "port",
-    "parameter_overrides": "overrides",
+_READ: dict[str, sam.Reader] = {
+    "env_vars": sam.text,
+    "parameter_overrides": samconfig.pairs,
+    "profile": sam.text,
+    "region": sam.text,
+    "template_file": sam.text,
 }
-"""Options of SAM's configuration that are read, and ours by which they are known."""
+_UNREAD = frozenset(
+    {
+        *("add_host", "container_dns", "container_env_vars", "container_host", "container_host_interface"),
+        *("debug_args", "debug_function", "debug_port", "debugger_path", "docker_network", "docker_volume_basedir"),
+        *("force_image_build", "hook_name", "invoke_image", "layer_cache_basedir", "log_file", "mount_symlinks"),
+        *("no_memory_limit", "shutdown", "skip_prepare_infra", "skip_pull_image", "terraform_plan_file"),
+    }
+)
+"""Options that all commands of SAM's `local` have."""
+_SERVING: dict[str, sam.Reader] = {**_READ, "host": sam.text, "port": sam.port}
+INVOKE = sam.Options(
+    "local invoke",
+    _READ,
+    unread=_UNREAD | {"durable_execution_name", "event", "no_event", "runtime", "tenant_id"},
+)
+START_API = sam.Options(
+    "local start-api",
+    _SERVING,
+    unread=_UNREAD | {"disable_authorizer", "no_watch", "ssl_cert_file", "ssl_key_file", "static_dir"},
+)
+START_LAMBDA = sam.Options("local start-lambda", _SERVING, unread=_UNREAD)
 
 
-def with_configuration(options: dict[str, Any], command: str) -> dict[str, Any]:
-    """The options, and for those that were not given what SAM's configuration file says, if there is one. Raises UsageError.
-
-    What the command's own table says beside them is told, and not read.
-    """
-    from pipeline import samconfig
-
-    file = samconfig.find(Path(options["project"]))
-    if file is None:
-        return options
-    config = samconfig.read(file, None, command)
-    found = dict(options)
-    for name, value in config.values.items():
-        key = _CONFIGURED.get(name)
-        if key is None or key not in options:
-            if name in config.own and "--json" not in sys.argv:
-                click.echo(f"note: {config.where(name)}: {name} is not read here", err=True)
-        elif options[key] in (None, ()):
-            found[key] = _read(name, value, config.where(name))
-    return found
+def said(command: sam.Options, options: dict[str, Any]) -> dict[str, Any]:
+    """Give the options that were given, or that SAM's configuration says. Raises UsageError."""
+    return sam.said(command, Path(options["project"]), options, quiet="--json" in sys.argv)
 
 
-def _read(name: str, value: Any, where: str) -> Any:
-    from pipeline import samconfig
-
-    if name == "parameter_overrides":
-        try:
-            return samconfig.pairs(value, name)
-        except UsageError as error:
-            raise UsageError(error.message, where=where, hint=error.hint) from error
-    if name == "port":
-        if not isinstance(value, int) or not 0 <= value <= 65_535:
-            raise UsageError(f"port must be a number from 0 to 65,535, not {value!r}", where=where)
-        return value
-    if not isinstance(value, str):
-        raise UsageError(f"{name} must be a text, not {value!r}", where=where)
-    return value
-
-
-def asked(options: dict[str, Any]) -> Asked:
+def asked(said: dict[str, Any]) -> Asked:
     """Give the options by name. Raises UsageError."""
-    from pipeline import samconfig
-
-    project = Path(options["project"]).absolute()
-    template = options["template"] or samconfig.template(project)
-    overrides = samconfig.pairs(options["overrides"], "--parameter-overrides")
-    rest = {name: options[name] for name in ("store", "variables", "region", "profile", "build")}
-    return Asked(project=project, template=template, overrides=overrides, **rest)
+    project = Path(said["project"]).absolute()
+    return Asked(
+        project=project,
+        store=said.get("store"),
+        template=said.get("template_file") or samconfig.template(project),
+        overrides=said.get("parameter_overrides", {}),
+        variables=said.get("env_vars"),
+        region=said.get("region"),
+        profile=said.get("profile"),
+        build=said["build"],
+        config_file=said.get("config_file"),
+        config_env=said.get("config_env"),
+    )
 
 
 def find(asked: Asked, name: str | None = None, image: str | None = None, *, every: bool = False) -> Found:
@@ -197,13 +187,27 @@ def _built(asked: Asked, chosen: list[Function]) -> Built | None:
 
 def build(asked: Asked) -> None:
     """Build as `towpath build` does; what did not change is not built again. Raises StageFailed."""
-    argv = [sys.executable, "-m", "pipeline.cli", "build", "--template", asked.template]
-    argv += ["--project", str(asked.project), *(["--store", asked.store] if asked.store else [])]
-    for name, value in asked.overrides.items():
-        argv += ["--parameter-overrides", f"{name}={value}"]
+    argv = [sys.executable, "-m", "pipeline.cli", "build", *build_arguments(asked)]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
     if done.returncode:
         raise StageFailed("the build failed, so there is nothing new to run")
+
+
+def build_arguments(asked: Asked) -> list[str]:
+    """Give the options of a build by which this can be run. Raises UsageError if a parameter cannot be written as one."""
+    overrides = samconfig.text_of(asked.overrides)
+    if not isinstance(overrides, str):
+        hint = "Build without it first: towpath build"
+        raise UsageError("--build: a parameter has a backslash before a quote, a space or its end", hint=hint)
+    options = {
+        "--template-file": asked.template,
+        "--project": str(asked.project),
+        "--store": asked.store,
+        "--parameter-overrides": overrides,
+        "--config-file": asked.config_file,
+        "--config-env": asked.config_env,
+    }
+    return [f"{name}={value}" for name, value in options.items() if value]
 
 
 def changes(asked: Asked, found: Found) -> list[str]:

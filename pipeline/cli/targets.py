@@ -115,6 +115,11 @@ def embedded(region: str | None) -> Target:
     return Target(COMMAND, EMBEDDED_ACCOUNT, region or EMBEDDED_REGION, embedded=True)
 
 
+def own_bucket(target: Target) -> str:
+    """The bucket that is used, and made if missing, where nobody names one."""
+    return f"towpath-{target.account}-{target.region}"
+
+
 def of_stack(name: str, *, aws: str | None, region: str | None, profile: str | None) -> Target:
     """A stack that is of no environment. Raises UsageError."""
     stack = named_stack(name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.machine import Machine
+from support.samconfig import SAM_INIT
 
 from stages.images import engine
 
@@ -106,6 +107,32 @@ def test_the_log_of_one_function(application: Application) -> None:
     lines = application.machine.towpath("logs", "latest", "build", "--function", "One").stdout.splitlines()
     assert lines
     assert all("build One |" in line for line in lines)
+
+
+PARAMETERS = """\
+Parameters:
+  Context: {Type: String, Default: nowhere}
+  Password: {Type: String, NoEcho: true}
+  Motto: {Type: String}
+"""
+
+
+def test_what_sams_configuration_says_is_built_and_no_secret_of_it_is_kept(application: Application) -> None:
+    """Its parameters are those of deployments as well."""
+    application.write(One="1")
+    project, secret = application.machine.project, uuid.uuid4().hex
+    (project / "template.yaml").rename(project / "app.yaml")
+    template = (project / "app.yaml").read_text()
+    (project / "app.yaml").write_text(
+        PARAMETERS + template.replace("DockerContext: one", "DockerContext: !Ref Context")
+    )
+    said = f'template_file = "app.yaml"\nparameter_overrides = "Context=one Motto=x Password={secret}"\nparallel = true'
+    (project / "samconfig.toml").write_text(SAM_INIT.replace("parallel = true", said))
+    assert _reused(application.build()) == {"One": False}
+    kept = [
+        each for each in (project / ".towpath").rglob("*") if each.is_file() and secret.encode() in each.read_bytes()
+    ]
+    assert kept == []
 
 
 def test_mistakes_are_the_users_and_have_their_place(application: Application) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from integration.stages.images.running import running_registry
+from support.samconfig import SAM_INIT
 
 from stages.images import engine
 
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.engine
 def test_it_builds_pushes_and_writes_the_template_and_the_second_time_does_nothing_over(
     bare: Machine, tmp_path: Path
 ) -> None:
+    """The second time what `sam init` wrote says where to, and the bucket that it wants is not needed."""
     (tmp_path / "registry").mkdir()
     with running_registry(tmp_path / "registry") as host:
         asked = ("package", "--image-repository", f"{host}/app", "--output-template-file", "packaged.yaml")
@@ -28,8 +30,13 @@ def test_it_builds_pushes_and_writes_the_template_and_the_second_time_does_nothi
         assert text.startswith("# a comment that stays\n")
         assert f"ImageUri: {host}/app@sha256:" in text
         assert "pushed" in first.stderr
-        told = bare.json(*asked)["stages"]["package"]["facts"]["functions"]["Hello"]
-        assert (bare.project / "packaged.yaml").read_text() == text
+        said = f'resolve_s3 = true\noutput_template_file = "again.yaml"\nimage_repositories = ["Hello={host}/app"]\n'
+        package = "[default.package.parameters]\n"
+        (bare.project / "samconfig.toml").write_text(
+            SAM_INIT.replace(f"{package}resolve_s3 = true\n", f"{package}{said}")
+        )
+        told = bare.json("package")["stages"]["package"]["facts"]["functions"]["Hello"]
+        assert (bare.project / "again.yaml").read_text() == text
         assert told["image"] in text
         assert "is there already" in bare.towpath("logs", "latest").stdout
     with engine.connect() as client:
@@ -50,6 +57,9 @@ stages:
   package: {{uses: package, needs: [build], environment: artifacts}}
 """
     )
+    (machine.project / "samconfig.toml").write_text(
+        '[default.package.parameters]\nregion = "us-west-2"\nimage_repository = "example.com/other"\n'
+    )
     told = machine.json("package", "--environment", "artifacts", "--output-template-file", "packaged.yaml")
     function = told["stages"]["package"]["facts"]["functions"]["Hello"]
     assert function["image"].startswith(f"{account}.dkr.ecr.eu-west-1.amazonaws.com/team/app@sha256:")
@@ -62,7 +72,7 @@ stages:
     ("arguments", "said"),
     [
         (("--resolve-image-repos",), "--resolve-image-repos --application NAME"),
-        (("--image-repositories", "Hello"), "Write: --image-repositories NAME=VALUE"),
+        (("--image-repositories", "Hello"), "Write: --image-repositories Name=value"),
         (("--image-repository", "app", "--region", "eu-west-1"), "no usable AWS credentials"),
         (("--environment", "x"), "pipeline.yaml"),
         (("--environment", "x", "--region", "y"), "leave out --aws, --region and --profile"),

@@ -93,7 +93,7 @@ def test_what_was_answered_is_kept_without_secrets_and_offered_the_next_time(tmp
     assert text.startswith("# mine\n")
     assert "hunter22" not in text
 
-    before = settings.merge(settings.load(tmp_path, None, "prod"), {}, lambda _: None)
+    before = settings.read(tmp_path, {"config_file": None, "config_env": "prod"}, quiet=True)
     assert before.parameter_overrides == {"Stage": "live"}
     again, said = ask(before, tmp_path, "", "", "", "hunter22", "", "", "", "n")
     for offered in ("Stack Name [shop]", "AWS Region [eu-west-1]", "Parameter Stage [live]", "before deploy [Y/n]"):

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 def merged(folder: Path, deploy: str = "", every: str = "", **given: Any) -> settings.Settings:
     said = f"version = 0.1\n[default.deploy.parameters]\n{deploy}\n[default.global.parameters]\n{every}\n"
     (folder / "samconfig.toml").write_text(said)
-    return settings.merge(settings.load(folder, None, None), given, lambda _: None)
+    return read(folder, **given)
+
+
+def read(folder: Path, **given: Any) -> settings.Settings:
+    return settings.read(folder, {"config_file": None, "config_env": None, **given}, quiet=True)
 
 
 def test_the_command_line_wins_over_the_configuration(tmp_path: Path) -> None:
@@ -59,28 +63,9 @@ def test_a_mistake_in_the_configuration_is_told_with_its_line(
     assert (hint or "") in (caught.value.hint or "")
 
 
-def test_options_for_other_commands_are_passed_over_and_those_that_are_not_needed_are_told(tmp_path: Path) -> None:
-    notes: list[str] = []
-    (tmp_path / "samconfig.toml").write_text(
-        "version = 0.1\n[default.global.parameters]\nuse_container = true\n[default.deploy.parameters]\nforce_upload = true\n"
-    )
-    settings.merge(settings.load(tmp_path, None, None), {}, notes.append)
-    assert notes == [
-        f"{tmp_path / 'samconfig.toml'}:5: force_upload is not needed: what is there already is known by its digest"
-    ]
-
-
 def test_what_a_failed_deployment_leaves_is_said_once_by_whoever_spoke_last(tmp_path: Path) -> None:
     assert merged(tmp_path, "disable_rollback = true", on_failure="DELETE").disable_rollback is None
     assert merged(tmp_path, 'on_failure = "DELETE"', disable_rollback=True).on_failure is None
-
-
-def test_an_environment_that_nobody_wrote_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"there is no samconfig\.toml"):
-        settings.load(tmp_path, None, "prod")
-    with pytest.raises(UsageError, match="there is no such configuration"):
-        settings.load(tmp_path, str(tmp_path / "x.toml"), None)
-    assert settings.load(tmp_path, None, None).values == {}
 
 
 def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
@@ -96,19 +81,8 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
         s3_prefix="a",
     )
     settings.save(tmp_path / "samconfig.toml", "default", saved)
-    assert settings.merge(settings.load(tmp_path, None, None), {}, lambda _: None) == saved
+    assert read(tmp_path) == saved
     assert "aws" not in (tmp_path / "samconfig.toml").read_text().partition("[default.towpath.parameters]")[0]
-
-
-def test_lists_are_given_as_sam_takes_them() -> None:
-    lists = frozenset({"--tags"})
-    args = ["--tags", "a=1", "b=2", "--region", "x", "--tags=c=3", "d=4", "--json", "e"]
-    spread = ["--tags", "a=1", "--tags", "b=2", "--region", "x", "--tags=c=3", "--tags", "d=4", "--json", "e"]
-    assert settings.spread(args, lists) == spread
-    assert settings.spread(["--tags"], lists) == ["--tags"]
-    assert settings.spread(["--tags", "a=1", "b=2", "f", "c=3"], lists, lambda word: "=" in word) == [
-        *("--tags", "a=1", "--tags", "b=2", "f", "c=3")
-    ]
 
 
 @pytest.mark.parametrize("stack", ["shop", "shop-2"])
@@ -120,49 +94,3 @@ def test_two_stacks_whose_names_differ_in_case_share_no_repository() -> None:
     names = {settings.application_of(each) for each in ("Shop", "shop", "SHOP")}
     assert len(names) == 3
     assert all(name == name.lower() for name in names)
-
-
-def test_what_sam_init_writes_is_read(tmp_path: Path) -> None:
-    """The file of `sam init --package-type Image`, AWS SAM CLI 1.170."""
-    (tmp_path / "samconfig.toml").write_text(SAM_INIT)
-    notes: list[str] = []
-    found = settings.merge(settings.load(tmp_path, None, None), {}, notes.append)
-    assert found == settings.Settings(
-        stack_name="sam-app",
-        capabilities=["CAPABILITY_IAM"],
-        confirm_changeset=True,
-        resolve_s3=True,
-        resolve_image_repos=True,
-    )
-    assert notes == []
-
-
-SAM_INIT = """\
-version = 0.1
-
-[default]
-[default.global.parameters]
-stack_name = "sam-app"
-
-[default.build.parameters]
-parallel = true
-
-[default.validate.parameters]
-lint = true
-
-[default.deploy.parameters]
-capabilities = "CAPABILITY_IAM"
-confirm_changeset = true
-resolve_s3 = true
-resolve_image_repos = true
-
-[default.package.parameters]
-resolve_s3 = true
-resolve_image_repos = true
-
-[default.sync.parameters]
-watch = true
-
-[default.local_start_api.parameters]
-warm_containers = "EAGER"
-"""

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_who_bears_with_errors_does_not_bear_with_being_asked_to_end() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_bears_with_errors_does_not_bear_with_being_asked_to_end(number: signal.Signals) -> None:
     with pytest.raises(Interrupted) as ended, _terminated(), suppress(TowpathError):
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
     assert ended.value.code == 143
 
 
@@ -30,3 +31,12 @@ def test_parameters_are_overridden_in_every_form_of_sams(given: list[str], tmp_p
     with invoke.make_context("invoke", argv) as context:
         assert context.params["function"] == "Fn"
         assert runnable.asked(context.params).overrides == {"A": "1", "B": "x y"}
+
+
+def test_a_closed_terminal_is_not_heeded_under_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _terminated():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

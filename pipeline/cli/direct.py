@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline import samconfig
 from pipeline.cli import common, recording
 from pipeline.errors import UsageError
 from stages.kinds import KINDS
@@ -129,7 +128,7 @@ def build(*, secrets: tuple[str, ...], at: Recording, **values: Any) -> None:
     from pipeline.standings import Wish
 
     options = given("build", values)
-    options["template"] = options.get("template") or samconfig.template(at.project)
+    options["template"] = common.template(at.project, options.get("template"))
     step = implicit.Step("build", options, secrets=_secrets(secrets))
     plan, files = implicit.compile_plan("build", [step], at.project)
     drive(begin(plan, files, at), Wish(), 1, output=at.output)
@@ -171,7 +170,7 @@ def package(
     from pipeline.standings import Wish
 
     building, packaging = given("build", values), given("package", values)
-    building["template"] = building.get("template") or samconfig.template(at.project)
+    building["template"] = common.template(at.project, building.get("template"))
     if resolve_image_repos and "application" not in packaging:
         hint = "Its repositories are NAME/FUNCTION: --resolve-image-repos --application NAME"
         raise UsageError(

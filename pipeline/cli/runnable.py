@@ -158,7 +158,7 @@ def asked(options: dict[str, Any]) -> Asked:
     from pipeline import samconfig
 
     project = Path(options["project"]).absolute()
-    template = options["template"] or samconfig.template(project)
+    template = common.template(project, options["template"])
     overrides = samconfig.pairs(options["overrides"], "--parameter-overrides")
     rest = {name: options[name] for name in ("store", "variables", "region", "profile", "build")}
     return Asked(project=project, template=template, overrides=overrides, **rest)
@@ -200,7 +200,7 @@ def build(asked: Asked) -> None:
     argv = [sys.executable, "-m", "pipeline.cli", "build", "--template", asked.template]
     argv += ["--project", str(asked.project), *(["--store", asked.store] if asked.store else [])]
     for name, value in asked.overrides.items():
-        argv += ["--parameter-overrides", f"{name}={value}"]
+        argv += ["--parameter", f"{name}={value}"]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
     if done.returncode:
         raise StageFailed("the build failed, so there is nothing new to run")

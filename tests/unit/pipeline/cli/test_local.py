@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.cli import runnable
+from pipeline.cli import common, runnable
 from pipeline.cli.local import _terminated, invoke
 from pipeline.errors import Interrupted, TowpathError
 
@@ -40,3 +40,10 @@ def test_a_closed_terminal_is_not_heeded_under_nohup() -> None:
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_template_is_known_by_its_path_from_the_project_however_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "template.yml").touch()
+    names = (None, "template.yml", "./template.yml", f"../{tmp_path.name}/template.yml", str(tmp_path / "template.yml"))
+    assert {common.template(tmp_path, name) for name in names} == {"template.yml"}
+    assert common.template(tmp_path, "../template.yml") == "../template.yml"

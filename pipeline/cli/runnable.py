@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -145,11 +146,13 @@ def _read(name: str, value: Any, where: str) -> Any:
         except UsageError as error:
             raise UsageError(error.message, where=where, hint=error.hint) from error
     if name == "port":
-        if not isinstance(value, int) or not 0 <= value <= 65_535:
+        if not re.fullmatch(r"\d{1,5}", str(value)) or int(value) > 65_535:
             raise UsageError(f"port must be a number from 0 to 65,535, not {value!r}", where=where)
-        return value
+        return int(value)
     if not isinstance(value, str):
         raise UsageError(f"{name} must be a text, not {value!r}", where=where)
+    if _CONFIGURED[name] == "template" and samconfig.BUILT in PurePath(value).parts:
+        return None
     return value
 
 

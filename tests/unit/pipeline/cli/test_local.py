@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.cli import common, runnable
 from pipeline.cli.local import _terminated, invoke
-from pipeline.errors import Interrupted, TowpathError
+from pipeline.errors import Interrupted, TowpathError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,3 +47,16 @@ def test_a_template_is_known_by_its_path_from_the_project_however_it_is_named(tm
     names = (None, "template.yml", "./template.yml", f"../{tmp_path.name}/template.yml", str(tmp_path / "template.yml"))
     assert {common.template(tmp_path, name) for name in names} == {"template.yml"}
     assert common.template(tmp_path, "../template.yml") == "../template.yml"
+
+
+def test_what_samconfig_says_is_taken_as_sam_takes_it(tmp_path: Path) -> None:
+    (tmp_path / "samconfig.toml").write_text(
+        "[default.global.parameters]\ntemplate_file = '.aws-sam/build/template.yaml'\n"
+        "[default.local_start_api.parameters]\nport = '3999'\n"
+    )
+    asked = {"project": str(tmp_path), "template": None, "port": None}
+    found = runnable.with_configuration(asked, "local_start_api")
+    assert (found["template"], found["port"]) == (None, 3999)
+    (tmp_path / "samconfig.toml").write_text("[default.local_start_api.parameters]\nport = true\n")
+    with pytest.raises(UsageError, match="port must be a number"):
+        runnable.with_configuration(asked, "local_start_api")

@@ -37,6 +37,8 @@ SECTION = "parameters"
 VERSION = 0.1
 TEMPLATES = ("template.yaml", "template.yml", "template.json")
 """The templates of a project that names none, in the order in which SAM looks for them."""
+BUILT = ".aws-sam"
+"""The folder in which SAM puts what it builds: a template in it is not the project's own."""
 _MOST_BYTES = 1 << 20
 
 

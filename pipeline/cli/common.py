@@ -210,6 +210,16 @@ def read_text(path: str, what: str) -> str:
         raise UsageError(f"cannot read {what}: {reason}", where=path) from error
 
 
+def template(project: Path, named: str | None) -> str:
+    """The template that was named, by its path from the project's folder if it is in it, or the project's own. Raises UsageError."""
+    from pipeline import samconfig
+
+    if named is None:
+        return samconfig.template(project)
+    path = os.path.relpath(project / named, project)
+    return named if path.startswith("..") else path
+
+
 def definition_file(file: str | None, project: str) -> Path:
     """Give the definition that was named, or the project's. Raises UsageError if both were named."""
     if file and project != ".":

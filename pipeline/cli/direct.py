@@ -259,7 +259,7 @@ def package(*, environment: str | None, secrets: tuple[str, ...], at: Recording,
 def _building(said: Mapping[str, Any], project: Path) -> dict[str, Any]:
     """The options of the build. Raises UsageError, InvalidDefinition."""
     options = given("build", said)
-    options["template"] = options.get("template") or samconfig.template(project)
+    options["template"] = common.template(project, options.get("template"))
     parameters = options.pop("parameters", None)
     if parameters:
         found = _template(said, project)

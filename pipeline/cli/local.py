@@ -365,15 +365,17 @@ class _Terminated(KeyboardInterrupt):
 
 @contextmanager
 def _terminated() -> Iterator[None]:
-    """End as after Ctrl-C when asked to end, so that containers are removed."""
+    """End as after Ctrl-C when asked to end, or when the terminal is closed, so that containers are removed."""
 
     def end(*_: object) -> None:
         raise _Terminated
 
-    before = signal.signal(signal.SIGTERM, end)
+    heeded = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, end) for each in heeded}
     try:
         yield
     except _Terminated as error:
         raise Interrupted("terminated", code=143) from error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

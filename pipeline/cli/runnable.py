@@ -143,7 +143,7 @@ def asked(said: dict[str, Any]) -> Asked:
     return Asked(
         project=project,
         store=said.get("store"),
-        template=said.get("template_file") or samconfig.template(project),
+        template=common.template(project, said.get("template_file")),
         overrides=said.get("parameter_overrides", {}),
         variables=said.get("env_vars"),
         region=said.get("region"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,9 +109,9 @@ def boolean(value: Any, option: str) -> bool:
 
 def port(value: Any, option: str) -> int:
     """Read the number of a port."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65_535:
+    if isinstance(value, bool) or not re.fullmatch(r"\d{1,5}", str(value)) or int(value) > 65_535:
         raise UsageError(f"{option} must be a number from 0 to 65,535, not {value!r}")
-    return value
+    return int(value)
 
 
 def words(value: Any, option: str) -> list[str]:
@@ -237,7 +238,7 @@ def _own(config: Config, taken: Collection[str] | None = None) -> dict[str, Any]
 
 def _is_of_sams_build(name: str, value: Any) -> bool:
     """Whether it is the template that `sam build` leaves, which has the paths of a build that nobody made here."""
-    return _SAME.get(name, name) == "template_file" and ".aws-sam" in Path(str(value)).parts
+    return _SAME.get(name, name) == "template_file" and samconfig.BUILT in Path(str(value)).parts
 
 
 # The command line

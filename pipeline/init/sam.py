@@ -147,7 +147,7 @@ def _read(config: samconfig.Config) -> dict[str, Any]:
 def _template(folder: Path, configs: Configs) -> str:
     """The template's path from the project, as the configuration says or as SAM finds it. Raises UsageError."""
     said = [str(values.get("template_file") or values.get("template") or "") for values in configs.values()]
-    named = [each for each in said if each and ".aws-sam" not in PurePosixPath(each).parts]
+    named = [each for each in said if each and samconfig.BUILT not in PurePosixPath(each).parts]
     for each in [*named, *samconfig.TEMPLATES]:
         if (folder / each).is_file():
             return Path(each).as_posix()

@@ -72,12 +72,14 @@ def test_what_changes_is_built_and_swapped_and_what_cannot_be_is_not(
     code = 'def handler(event, context): return {"statusCode": 200, "body": "%s"}\n'
     (context / "app.py").write_text(code % "one")
     (project.folder / "template.yaml").write_text(
-        "Transform: AWS::Serverless-2016-10-31\nResources:\n  Hello:\n    Type: AWS::Serverless::Function\n"
+        "Transform: AWS::Serverless-2016-10-31\nParameters: {Stage: {Type: String}}\n"
+        "Resources:\n  Hello:\n    Type: AWS::Serverless::Function\n"
         "    Properties:\n      PackageType: Image\n      Timeout: 10\n      FunctionUrlConfig: {AuthType: NONE}\n"
         "    Metadata: {Dockerfile: Dockerfile, DockerContext: src}\n"
     )
     try:
-        with project.serve("start-api", "--watch") as served, urllib3.PoolManager(retries=False) as client:
+        argv = ("start-api", "--watch", "--parameter-overrides", "Stage=x")
+        with project.serve(*argv) as served, urllib3.PoolManager(retries=False) as client:
             [url] = served.urls()
             assert client.request("GET", url).data == b"one"
             (context / "app.py").write_text(code % "two")

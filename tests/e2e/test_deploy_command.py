@@ -117,7 +117,7 @@ def test_somebody_is_guided_declines_and_then_agrees(machine: Machine, stack: st
     ]
     declined = type_in(machine, "deploy", "--guided", *HERE, answers=answers)
     assert declined.code == 5
-    assert "Stage is one of dev, live" in declined.text
+    assert "Stage does not allow 'life'. It allows: dev, live." in declined.text
     assert "is deleted" in declined.text
     assert SECRET not in declined.text
     cloudformation = client(machine, "cloudformation")

@@ -164,8 +164,10 @@ def chosen(store: Store, book: Ledger, run_id: str) -> Candidate:
         )
     if mine[-1] not in before:
         text = f"somebody went back from the release of run {mine[-1].run} there: to deploy it again is no rollback"
-        hint = f"Lift the hold, with a reason, then: towpath promote {mine[-1].run}"
-        raise Blocked(text, hint=hint)
+        last = _last(store, book)
+        where = last.target.called if last and last.target else "ENV"
+        hint = "Lift the hold, with a reason, then: " if book.hold else "Deploy it as any other release: "
+        raise Blocked(text, hint=f"{hint}towpath promote {mine[-1].run} --to {where}")
     return look(store, mine[-1], now)
 
 

@@ -626,8 +626,12 @@ def test_what_cannot_be_gone_back_to_is_refused_by_name(town: Town) -> None:
     two = deployed(town, "two")
     back = town.take_part(one, "rollback")
     town.drive(back)
-    with pytest.raises(Blocked, match="somebody went back from the release of run"):
-        rollback.chosen(town.store, town.book, two)
+    for hint in ("Lift the hold, with a reason, then: ", "Deploy it as any other release: "):
+        with pytest.raises(Blocked, match="somebody went back from the release of run") as refused:
+            rollback.chosen(town.store, town.book, two)
+        assert refused.value.hint == f"{hint}towpath promote {two} --to production"
+        if town.book.hold:
+            town.lift()
     with pytest.raises(Blocked):
         rollback.chosen(town.store, town.book, back)
 

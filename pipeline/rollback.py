@@ -93,6 +93,16 @@ def candidates(store: Store, book: Ledger) -> Iterator[Candidate]:
             yield look(store, each, now)
 
 
+def distinct(store: Store, found: Iterable[Candidate]) -> Iterator[Candidate]:
+    """Give those that were healthy: of several that deployed the same, the first. Raises VerificationFailed."""
+    kept: list[dict[str, Any]] = []
+    for each in found:
+        proposal = subject(store, each.deployment) if each.wrong is None else None
+        if proposal and all(rollbacks.differing(proposal, other) for other in kept):
+            kept.append(proposal)
+            yield each
+
+
 def look(store: Store, deployment: Deployment, now: Deployment) -> Candidate:
     """Say whether a deployment was healthy: all that comes after it in its environment has succeeded in its run."""
     try:

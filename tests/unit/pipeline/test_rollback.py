@@ -614,6 +614,15 @@ def test_the_same_once_more_is_not_another(town: Town) -> None:
     assert [each.wrong for each in skipped] == ["it is what stands there now"]
 
 
+def test_what_was_deployed_several_times_is_one_thing_to_go_back_to(town: Town) -> None:
+    one = deployed(town, "one")
+    _, again = deployed(town, "two"), deployed(town, "two")
+    other = deployed(town, "two", Greeting="hi")
+    deployed(town, "three")
+    found = rollback.distinct(town.store, rollback.candidates(town.store, town.book))
+    assert [each.deployment.run for each in found] == [other, again, one]
+
+
 def test_what_cannot_be_gone_back_to_is_refused_by_name(town: Town) -> None:
     one = deployed(town, "one")
     with pytest.raises(Incomplete, match="nothing healthy was deployed"):

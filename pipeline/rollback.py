@@ -93,6 +93,16 @@ def candidates(store: Store, book: Ledger) -> Iterator[Candidate]:
             yield look(store, each, now)
 
 
+def distinct(store: Store, found: Iterable[Candidate]) -> Iterator[Candidate]:
+    """Give those that were healthy: of several that deployed the same, the first. Raises VerificationFailed."""
+    kept: list[dict[str, Any]] = []
+    for each in found:
+        proposal = subject(store, each.deployment) if each.wrong is None else None
+        if proposal and all(rollbacks.differing(proposal, other) for other in kept):
+            kept.append(proposal)
+            yield each
+
+
 def look(store: Store, deployment: Deployment, now: Deployment) -> Candidate:
     """Say whether a deployment was healthy: all that comes after it in its environment has succeeded in its run."""
     try:
@@ -164,8 +174,10 @@ def chosen(store: Store, book: Ledger, run_id: str) -> Candidate:
         )
     if mine[-1] not in before:
         text = f"somebody went back from the release of run {mine[-1].run} there: to deploy it again is no rollback"
-        hint = f"Lift the hold, with a reason, then: towpath promote {mine[-1].run}"
-        raise Blocked(text, hint=hint)
+        last = _last(store, book)
+        where = last.target.called if last and last.target else "ENV"
+        hint = "Lift the hold, with a reason, then: " if book.hold else "Deploy it as any other release: "
+        raise Blocked(text, hint=f"{hint}towpath promote {mine[-1].run} --to {where}")
     return look(store, mine[-1], now)
 
 

@@ -176,7 +176,7 @@ def _check(store: Store, book: Ledger, environment: str, trust: Trust | None, *,
     from pipeline.cli.progress import plain
     from pipeline.errors import Incomplete, StageFailed
 
-    healthy = (each.deployment for each in rollback.candidates(store, book) if each.wrong is None)
+    healthy = (each.deployment for each in rollback.distinct(store, rollback.candidates(store, book)))
     found = [_checked(store, book, each, trust) for each in islice(healthy, _CHECKED)]
     told = [each.as_json() for each in found]
     if output.as_json:

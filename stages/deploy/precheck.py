@@ -89,6 +89,12 @@ def _passing_problems(stack: Stack) -> Iterator[Problem]:
             message = f"{stack.path} is given the parameter {name}, which its template does not have"
             hint = _did_you_mean(name, declared) or _known("Its parameters are", declared)
             yield stack.template.problem(stack.template.root, message, hint)
+    for name, parameter in overview.parameters(stack.template).items():
+        value = stack.scope.given.get(name)  # as far as it is written out
+        wrong = parameter.wrong(value) if value is not None else None
+        if wrong:
+            message = f"the parameter {name} does not allow {wrong.value}, which the template around it sets"
+            yield stack.template.problem(declared[name], message, wrong.allows)
 
 
 def resources(template: Template) -> Iterator[tuple[Scalar, str, Mapping]]:

@@ -614,6 +614,15 @@ def test_the_same_once_more_is_not_another(town: Town) -> None:
     assert [each.wrong for each in skipped] == ["it is what stands there now"]
 
 
+def test_what_was_deployed_several_times_is_one_thing_to_go_back_to(town: Town) -> None:
+    one = deployed(town, "one")
+    _, again = deployed(town, "two"), deployed(town, "two")
+    other = deployed(town, "two", Greeting="hi")
+    deployed(town, "three")
+    found = rollback.distinct(town.store, rollback.candidates(town.store, town.book))
+    assert [each.deployment.run for each in found] == [other, again, one]
+
+
 def test_what_cannot_be_gone_back_to_is_refused_by_name(town: Town) -> None:
     one = deployed(town, "one")
     with pytest.raises(Incomplete, match="nothing healthy was deployed"):
@@ -626,8 +635,12 @@ def test_what_cannot_be_gone_back_to_is_refused_by_name(town: Town) -> None:
     two = deployed(town, "two")
     back = town.take_part(one, "rollback")
     town.drive(back)
-    with pytest.raises(Blocked, match="somebody went back from the release of run"):
-        rollback.chosen(town.store, town.book, two)
+    for hint in ("Lift the hold, with a reason, then: ", "Deploy it as any other release: "):
+        with pytest.raises(Blocked, match="somebody went back from the release of run") as refused:
+            rollback.chosen(town.store, town.book, two)
+        assert refused.value.hint == f"{hint}towpath promote {two} --to production"
+        if town.book.hold:
+            town.lift()
     with pytest.raises(Blocked):
         rollback.chosen(town.store, town.book, back)
 

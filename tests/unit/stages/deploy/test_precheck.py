@@ -278,6 +278,19 @@ def test_a_nested_templates_parameters_come_from_the_template_around_it(paramete
     assert nested(child, parameters) == ([message] if message else [])
 
 
+@pytest.mark.parametrize(("value", "allowed"), [("2", True), ("3", False), ("!GetAtt Some.Thing", True)])
+def test_a_nested_templates_parameters_are_what_it_allows_as_far_as_they_are_written_out(
+    value: str, *, allowed: bool
+) -> None:
+    child = "Parameters: {Size: {Type: Number, MaxValue: 2}}\n" + resources("T: {Type: X}")
+    found = [each for each in nested(child, f"{{Size: {value}}}") if "Some" not in each]
+    assert found == (
+        []
+        if allowed
+        else ["nested/Child.yaml:1:20: the parameter Size does not allow '3', which the template around it sets"]
+    )
+
+
 def test_a_macro_in_a_nested_template_needs_a_capability_and_all_are_in_one_line() -> None:
     parent = "Resources: {Child: {Type: AWS::CloudFormation::Stack, Properties: {TemplateURL: https://x}}, R: {Type: AWS::IAM::Role}}"
     child = "Transform: AWS::LanguageExtensions\n" + resources("Q: {Type: 'AWS::SQS::Queue'}")

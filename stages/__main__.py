@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from stages.contract import Failure, InvalidInput, Result, StageError, read_request, write
 from stages.kinds import KINDS
@@ -51,5 +53,13 @@ def _failed(failure: Failure) -> Result:
     return Result("failed", failure=failure)
 
 
+def _leave(code: int) -> NoReturn:
+    """End at once: the result is written, and to take itself apart takes the interpreter a sixth of a short deployment's phase."""
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    _leave(main(sys.argv[1]))

@@ -108,7 +108,7 @@ class _Reader:
                 self.apis[name] = _api(kind, name, properties)
                 self._open_api(stack, self.apis[name], properties)
             elif resource.type in _NOT_READ:
-                self.notes.append(f"{full_id(stack.path, resource.id)}: a {resource.type} is not served")
+                self.notes.append(f"{full_id(stack.path, resource.id)}: its type, {resource.type}, is not served")
 
     def function(self, function: Function) -> None:
         resource = resource_of(self.application, function)
@@ -162,14 +162,17 @@ class _Reader:
             self.notes.append(f"{api.name}: routes of its DefinitionUri are not served; those of events are")
         for path, methods in _pairs(find(properties.node("DefinitionBody"), ("paths",))):
             for method, operation in _pairs(methods):
+                upper = ANY if method == "x-amazon-apigateway-any-method" else method.upper()
                 integration = find(operation, ("x-amazon-apigateway-integration",))
                 function = _invoked(find(integration, ("uri",)), stack)
                 if function is None or function not in self.ids:
+                    if upper in (ANY, *_METHODS) and not (upper == "OPTIONS" and api.cors):
+                        what = "it is integrated with no image function of the template"
+                        self.notes.append(f"{api.name}: {upper} {path} is not served: {what}")
                     continue
                 version = "1.0" if api.kind == "rest" else text(find(integration, ("payloadFormatVersion",))) or "1.0"
-                upper = ANY if method == "x-amazon-apigateway-any-method" else method.upper()
                 secured = find(operation, ("security",)) is not None
-                api.routes.append(Route(upper, path, function, version, "its security" if secured else None))
+                api.routes.append(Route(upper, path, function, version, "its security" if secured else api.unchecked))
 
 
 @dataclass(frozen=True)

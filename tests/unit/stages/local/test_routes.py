@@ -73,15 +73,19 @@ def test_an_open_api_body_and_a_functions_url(tmp_path: Path) -> None:
     properties = "      FunctionUrlConfig: {AuthType: AWS_IAM, Cors: {AllowOrigins: ['*']}}\n"
     uri = "!Sub 'arn:aws:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${Fn.Arn}/invocations'"
     more = (
-        "  Rest:\n    Type: AWS::Serverless::Api\n    Properties:\n      StageName: v1\n      DefinitionBody:\n"
+        "  Rest:\n    Type: AWS::Serverless::Api\n    Properties:\n      StageName: v1\n      Auth: {ApiKeyRequired: true}\n      DefinitionBody:\n"
         "        paths:\n          /x/{id}:\n            get:\n"
         f"              x-amazon-apigateway-integration: {{type: aws_proxy, uri: {uri}}}\n"
         "            x-amazon-apigateway-any-method:\n"
         f"              security: [{{sigv4: []}}]\n              x-amazon-apigateway-integration: {{uri: {uri}}}\n"
         "          /mock: {get: {x-amazon-apigateway-integration: {type: mock}}}\n"
     )
-    (rest, url), _ = read(tmp_path, properties, more)
-    assert rest.routes == [Route("GET", "/x/{id}", "Fn"), Route("ANY", "/x/{id}", "Fn", "1.0", "its security")]
+    (rest, url), notes = read(tmp_path, properties, more)
+    assert rest.routes == [
+        Route("GET", "/x/{id}", "Fn", unchecked="API key"),
+        Route("ANY", "/x/{id}", "Fn", unchecked="its security"),
+    ]
+    assert notes == ["Rest: GET /mock is not served: it is integrated with no image function of the template"]
     assert (url.kind, url.name, url.cors) == ("url", "Fn", Cors(("*",)))
     assert url.routes == [Route("ANY", "$default", "Fn", "2.0", "AuthType AWS_IAM")]
 
@@ -89,7 +93,7 @@ def test_an_open_api_body_and_a_functions_url(tmp_path: Path) -> None:
 def test_what_is_not_served_is_told(tmp_path: Path) -> None:
     assert read(tmp_path, "", "  Old: {Type: AWS::ApiGateway::RestApi}\n") == (
         [],
-        ["Old: a AWS::ApiGateway::RestApi is not served"],
+        ["Old: its type, AWS::ApiGateway::RestApi, is not served"],
     )
 
 

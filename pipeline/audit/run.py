@@ -2,7 +2,7 @@
 
 The order of checks: the opening; the plan and its files; every attempt's chain and links; artifacts; requests; statements; scans;
 logs; seals; ledgers, with approvals; what deployments found running; objects that have no place; completeness. The first that
-does not hold is the first finding. The rules stand in `chains`, `logs`, `scans`, `ledgers` and `rules`.
+does not hold is the first finding. The rules stand in `chains`, `logs`, `scans`, `books`, `intents`, `approvals`, `holds` and `rules`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pipeline.audit.blobs import Blobs
     from pipeline.audit.chains import Examined
-    from pipeline.audit.targets import Targets
+    from pipeline.audit.targets import Glass, Targets
     from pipeline.plan import Plan, PlannedStage
     from pipeline.record.prunes import Prune
     from pipeline.record.replay import Attempt, Run
@@ -53,7 +53,8 @@ class Pruned:
 class Report:
     """What was found of one run. `sealed_by` maps chains to key fingerprints, `covered` are chains that others vouch for.
 
-    `ledgers` are those it stands in, `approved_by` says who let each gated stage through. `pruned`, by the prune's id, is content that
+    `ledgers` are those it stands in, `approved_by` says who let each gated stage through, `glass` past what
+    the glass was broken for it. `pruned`, by the prune's id, is content that
     is gone by a rule, and whose digests stand: nothing that a verdict rests on.
     `versions`: the store keeps those of every object, and showed them.
     """
@@ -72,6 +73,7 @@ class Report:
     deployed: list[str] = field(default_factory=list)
     ledgers: list[str] = field(default_factory=list)
     approved_by: dict[str, list[str]] = field(default_factory=dict)
+    glass: dict[str, Glass] = field(default_factory=dict)
     pruned: dict[str, Pruned] = field(default_factory=dict)
     versions: bool = False
 
@@ -363,6 +365,7 @@ class RunAudit:
         judged = self.targets.verify(run, plan, events)
         self.found += judged.findings
         self.report.ledgers, self.report.approved_by = judged.ledgers, judged.approved_by
+        self.report.glass = judged.glass
 
     def _read_back(self, plan: Plan, run: Run) -> None:
         for attempt in self._each(run):

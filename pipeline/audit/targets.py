@@ -41,13 +41,23 @@ _LATEST_S = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 """Whoever may write a file may give it any time."""
 
 
+@dataclass(frozen=True)
+class Glass:
+    """That a stage was let through by breaking the glass: by whom, past what, and who has reviewed it since."""
+
+    people: list[str]
+    waived: list[str]
+    reviewed_by: list[str]
+
+
 @dataclass
 class Judged:
-    """What the ledgers say of a run: in which it stands, and who let which stage through."""
+    """What the ledgers say of a run: in which it stands, who let which stage through, and past what the glass was broken for it."""
 
     findings: list[Finding] = field(default_factory=list)
     ledgers: list[str] = field(default_factory=list)
     approved_by: dict[str, list[str]] = field(default_factory=dict)
+    glass: dict[str, Glass] = field(default_factory=dict)
 
 
 class Targets:
@@ -101,6 +111,8 @@ class Targets:
                     if entry.event.type == ledger.DEPLOYMENT_INTENDED:
                         people = [str(each["person"]) for each in entry.event.data["approvals"]]
                         judged.approved_by[str(entry.event.data["stage"])] = people
+                        if "break_glass" in entry.event.data:
+                            judged.glass[str(entry.event.data["stage"])] = _glass(book, entry)
                         judged.ledgers = sorted({*judged.ledgers, book.name})
             judged.findings += approvals.not_reviewed(book, run.id)
             for attempt in (each for attempts in run.attempts.values() for each in attempts):
@@ -239,3 +251,14 @@ def _entry(book: Book, entry: Entry, evidence: Evidence) -> list[Finding]:
 
 def _of_run(book: Book, run_id: str) -> Iterator[Entry]:
     return (each for each in book.entries if each.event.data.get("run") == run_id)
+
+
+def _glass(book: Book, entry: Entry) -> Glass:
+    statements = entry.event.data["break_glass"]["statements"]
+    of = {each["statement"] for each in statements}
+    reviews = [each.event.data for each in book.entries if each.event.type == ledger.GLASS_REVIEWED]
+    return Glass(
+        people=[str(each["person"]) for each in statements],
+        waived=sorted(entry.waived),
+        reviewed_by=[str(each["person"]) for each in reviews if each["of"] in of],
+    )

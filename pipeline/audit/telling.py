@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.audit.run import Pruned, Report
+    from pipeline.audit.targets import Glass
 
 _NEVER = (
     "That the latest runs, or the last attempts of an unfinished one, were not removed. Keep `towpath audit heads` elsewhere.",
@@ -13,6 +15,10 @@ _NEVER = (
     "That clocks were right: times are those of the machines that wrote.",
     "That who held a key did what the record says: whoever can use it can write another record.",
 )
+
+
+_WAIVED = {"approvals": "approvals", "scan": "the scan", "window": "a freeze"}
+"""What the glass may be broken for, as `pipeline.gates.statements` names it."""
 
 
 def proved(report: Report) -> list[str]:
@@ -27,8 +33,8 @@ def proved(report: Report) -> list[str]:
     if report.way and report.deployed:
         told.append(_way(report.way))
     for stage, people in report.approved_by.items():
-        who = f"approved by {', '.join(people)}" if people else "where nobody need approve"
         rule = "the shorter rule" if report.way and report.way["kind"] == "rollback" else "the rules in force"
+        who = _who(people, report.glass.get(stage))
         told.append(f"{stage} was let through by {rule}, {who}; what was applied is what was let through.")
     if report.ledgers:
         told.append(f"The ledger of each target has it, whole and in order: {', '.join(report.ledgers)}.")
@@ -43,6 +49,16 @@ def proved(report: Report) -> list[str]:
         names = ", ".join(name.rpartition("/")[2] for name in report.covered)
         told.append(f"Without a seal of their own, vouched for by the sealed chains that build on them: {names}.")
     return told
+
+
+def _who(people: list[str], glass: Glass | None) -> str:
+    approved = f"approved by {', '.join(people)}" if people else "where nobody need approve"
+    if glass is None:
+        return approved
+    past = " and ".join(_WAIVED[each] for each in glass.waived)
+    broken = f"but past {past}, as {', '.join(glass.people)} broke the glass"
+    after = f", which {', '.join(glass.reviewed_by)} reviewed" if glass.reviewed_by else ""
+    return f"{approved}, {broken}{after}" if people else f"{broken}{after}"
 
 
 def _way(way: dict[str, Any]) -> str:
@@ -79,6 +95,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "covered": report.covered,
         "ledgers": report.ledgers,
         "approved_by": report.approved_by,
+        "break_glass": {stage: dataclasses.asdict(each) for stage, each in report.glass.items()},
         "way": report.way,
         "pruned": [_pruned(each) for each in report.pruned.values()],
         "chains": report.chains,

@@ -1,5 +1,20 @@
-"""`python -m pipeline.cli`: the command `towpath` where it is not on the path."""
+"""The program `towpath`, and `python -m pipeline.cli` where it is not on the path.
 
-from pipeline.cli.main import main
+To load the command takes a tenth of a second, in which Ctrl-C means what it does later.
+"""
 
-main()
+import sys
+
+
+def main() -> None:
+    """Load the command and run it."""
+    try:
+        from pipeline.cli.main import main as towpath
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        sys.exit(130)
+    towpath()
+
+
+if __name__ == "__main__":
+    main()

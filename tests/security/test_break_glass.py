@@ -12,7 +12,7 @@ from support.gated import ASKED, TARGET, break_glass, decide, deployed, done, ga
 from support.signing import trust_line
 
 from pipeline import gating, inherit, locks, reviews
-from pipeline.audit import verify
+from pipeline.audit import telling, verify
 from pipeline.errors import Blocked, Rejected, StageFailed, UsageError, VerificationFailed, Waiting
 from pipeline.gates import statements
 from pipeline.gates.freezes import Freeze
@@ -47,6 +47,10 @@ def judged(house: House, run_id: str, grade: str = "broken") -> list[str]:
     return [str(each) for each in verify.Audit(house.store, trust).run(run_id).findings if each.grade == grade]
 
 
+def proved(house: House, run_id: str) -> list[str]:
+    return telling.proved(verify.Audit(house.store, None).run(run_id))
+
+
 def book(house: House) -> ledger.Ledger:
     return ledger.read(house.store, NAME)
 
@@ -62,6 +66,11 @@ def test_it_lets_through_what_it_names_and_stands_open_in_the_ledger(house: Hous
     assert book(house).used == {digest}
     assert judged(house, run_id) == []
     assert any("nobody has reviewed that" in each for each in judged(house, run_id, "missing"))
+    let_through = "migrate was let through by the rules in force, but past approvals and a freeze, as carol broke the glass"
+    assert f"{let_through}; what was applied is what was let through." in proved(house, run_id)
+    review(house, run_id, digest, "alice")
+    reviews.take_up(house.store, NAME, house.key, None)
+    assert f"{let_through}, which alice reviewed; what was applied is what was let through." in proved(house, run_id)
 
 
 def test_whoever_asked_may_break_the_glass_and_somebody_else_reviews_it(house: House) -> None:

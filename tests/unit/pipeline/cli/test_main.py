@@ -70,3 +70,16 @@ def test_a_parameter_that_is_no_text_is_a_mistake() -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "not UTF-8" in done.stderr
+
+
+def test_ctrl_c_while_it_loads_leaves_no_traceback() -> None:
+    code = (
+        "import builtins\nload = builtins.__import__\n"
+        "def interrupted(name, *more):\n"
+        "    if name == 'click': raise KeyboardInterrupt\n"
+        "    return load(name, *more)\n"
+        "builtins.__import__ = interrupted\n"
+        "from pipeline.cli.__main__ import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")

@@ -66,7 +66,9 @@ def test_it_lets_through_what_it_names_and_stands_open_in_the_ledger(house: Hous
     assert book(house).used == {digest}
     assert judged(house, run_id) == []
     assert any("nobody has reviewed that" in each for each in judged(house, run_id, "missing"))
-    let_through = "migrate was let through by the rules in force, but past approvals and a freeze, as carol broke the glass"
+    let_through = (
+        "migrate was let through by the rules in force, but past approvals and a freeze, as carol broke the glass"
+    )
     assert f"{let_through}; what was applied is what was let through." in proved(house, run_id)
     review(house, run_id, digest, "alice")
     reviews.take_up(house.store, NAME, house.key, None)

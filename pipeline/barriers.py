@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline import locks
 from pipeline.errors import VerificationFailed
 from pipeline.gates import order, rollbacks
-from pipeline.record import ledger, runs
+from pipeline.record import ledger, ledgers, runs
 
 if TYPE_CHECKING:
     from pipeline.locks import Holder
@@ -37,7 +37,7 @@ class Barrier:
 
 def barrier(store: Store, plan: Plan, run: Run, stage: PlannedStage, trust: Trust | None = None) -> Barrier | None:
     """Say what keeps a stage from its target that no approval changes, before it proposes anything; None if nothing does."""
-    book = ledger.read(store, ledger.name_of(stage.gated_target), trust)
+    book = ledgers.read(store, ledger.name_of(stage.gated_target), trust)
     if held := [each for each in locks.holders(store, book, run.id) if each.alive]:
         return Barrier("busy", [busy_with(each) for each in held], once_over(run), book)
     return bars(store, plan, run, stage, book)
@@ -135,7 +135,7 @@ def once_over(run: Run) -> str:
 
 def superseded(store: Store, run: Run, stage: PlannedStage, trust: Trust | None = None) -> Deployment | None:
     """Give the deployment that stands where a stage of a run had deployed, if that is another's by now."""
-    book = ledger.read(store, ledger.name_of(stage.gated_target), trust)
+    book = ledgers.read(store, ledger.name_of(stage.gated_target), trust)
     done = run.done(stage.name)
     origin = done.inherited["run"] if done and done.inherited else run.id
     last = next(reversed(list(ledger.deployments(book.events))), None)
@@ -147,7 +147,7 @@ def lost_race(store: Store, run: Run, stage: PlannedStage, seen: int, trust: Tru
 
     CloudFormation drops every other change set of a stack whose execution begins, so that is what became of ours.
     """
-    book = ledger.read(store, ledger.name_of(stage.gated_target), trust)
+    book = ledgers.read(store, ledger.name_of(stage.gated_target), trust)
     under_way = ledger.replay(book.name, book.events[:seen]).unsettled
     for each in reversed(list(ledger.begun(book.events))):
         if each.run != run.id and (each.seq >= seen or (each.run, each.stage) in under_way):

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.audit import verify
 from pipeline.errors import UsageError, VerificationFailed
 from pipeline.gates import order
-from pipeline.record import artifacts, digest, identities, ledger, prunes, reach, runs, waiting
+from pipeline.record import artifacts, digest, identities, ledger, ledgers, prunes, reach, runs, waiting
 from pipeline.record.store import StoreError
 from pipeline.record.writer import event_key
 from stages.limits import LIMITS
@@ -262,7 +262,7 @@ def _placed(store: Store, reached: reach.Reach) -> set[str]:
     placed: set[str] = set()
     for name in reached.ledgers:
         ours = order.of(reached.opened, name)
-        for each in ledger.deployments(ledger.read(store, name).events):
+        for each in ledger.deployments(ledgers.read(store, name).events):
             other = runs.opened(store, each.run, each.opening) if each.seq >= ours.since else None
             if other and _outdates(each, ours, order.of(other, name)) != _outdates(each, ours, None):
                 placed.add(each.run)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import plan as plans
 from pipeline.errors import VerificationFailed
 from pipeline.gates import rules as gate_rules
-from pipeline.record import artifacts, chain, ledger, runs
+from pipeline.record import artifacts, chain, ledger, ledgers, runs
 from pipeline.record.ledger import Ledger
 from stages.contract import Target
 
@@ -60,7 +60,7 @@ def of_store(store: Store, known: set[str], trust: Any = None) -> Iterator[Place
         name = f"ledgers/{each}"
         if name not in known:
             try:
-                book = ledger.read(store, name, trust)
+                book = ledgers.read(store, name, trust)
             except VerificationFailed:  # whoever asks for what it tells will be told why there is nothing
                 book = Ledger(name)
             yield _of_ledger(store, name, book)

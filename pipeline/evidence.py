@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import plan as plans
 from pipeline.errors import TowpathError
-from pipeline.record import ledger, runs
+from pipeline.record import ledger, ledgers, runs
 from stages.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _standing(store: Store, stage: PlannedStage, name: str, trust: Trust | None)
     if stage.target is None or not stage.rules:
         return None
     try:
-        current = ledger.read(store, ledger.name_of(stage.target), trust).current
+        current = ledgers.read(store, ledger.name_of(stage.target), trust).current
         if current is None:
             return None
         run = runs.load(store, current["run"])

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline import barriers, inherit, locks
 from pipeline.errors import Blocked, VerificationFailed
 from pipeline.gates import decide, freezes, rollbacks, rules, statements, subjects
-from pipeline.record import artifacts, ledger, replay, runs
+from pipeline.record import artifacts, ledger, ledgers, replay, runs
 from stages.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def look(
     store: Store, plan: Plan, run: Run, stage: PlannedStage, proposal: Proposal, *, trust: Trust | None = None
 ) -> Gate:
     """Say how the gate of a proposal stands now. Raises VerificationFailed for a ledger that does not hold."""
-    book = ledger.read(store, ledger.name_of(stage.gated_target), trust)
+    book = ledgers.read(store, ledger.name_of(stage.gated_target), trust)
     wanted = rules.from_json(stage.rules, f"the plan of run {run.id}")
     in_force = rules.from_json(book.rules, book.name) if book.rules else None
     back_to = barriers.goes_back_to(book, run, stage)
@@ -243,7 +243,7 @@ def _goes_back(store: Store, origin: Deployment, proposal: Proposal) -> str:
 
 def to_review(store: Store, run: Run, stage: PlannedStage, trust: Trust | None = None) -> list[dict[str, Any]]:
     """Give what of a stage was let through by breaking the glass, and nobody has reviewed yet."""
-    book = ledger.read(store, ledger.name_of(stage.gated_target), trust)
+    book = ledgers.read(store, ledger.name_of(stage.gated_target), trust)
     return [each for each in book.glass.values() if (each["run"], each["stage"]) == (run.id, stage.name)]
 
 
@@ -329,7 +329,7 @@ def declined(gate: Gate, by: str) -> Gate:
 
 def has_begun(store: Store, run: Run, stage: PlannedStage, proposal: Proposal, trust: Trust | None) -> bool:
     """Tell whether the ledger says that just this was begun: what a dead writer left is signed by nobody, and this is."""
-    intent = ledger.read(store, ledger.name_of(stage.gated_target), trust).intents.get((run.id, stage.name))
+    intent = ledgers.read(store, ledger.name_of(stage.gated_target), trust).intents.get((run.id, stage.name))
     return intent is not None and intent.get("proposal") == subjects.proposal_digest(proposal)
 
 
@@ -342,7 +342,7 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
     after = [{"run": each.run, "stage": each.stage} for each in gate.left]
     if gate.begun:
         resumed = {"run": run.id, "stage": gate.subject["stage"], "attempt": attempt, "after": after}
-        return ledger.append(store, gate.ledger, [(ledger.DEPLOYMENT_RESUMED, resumed)], key)
+        return ledgers.append(store, gate.ledger, [(ledger.DEPLOYMENT_RESUMED, resumed)], key)
     approvals = [_approval(store, each) for each in (gate.decision.counted if gate.decision else [])]
     entries: list[tuple[str, dict[str, Any]]] = []
     if gate.ledger.rules is None:
@@ -372,17 +372,17 @@ def enter(store: Store, gate: Gate, run: Run, tried: tuple[str, int], key: Key) 
         ]
         asked = subjects.requesters(run.data)
         intent["break_glass"] = {"waived": sorted(gate.waived), "statements": used, "requesters": asked}
-    return ledger.append(store, gate.ledger, [*entries, (ledger.DEPLOYMENT_INTENDED, intent)], key)
+    return ledgers.append(store, gate.ledger, [*entries, (ledger.DEPLOYMENT_INTENDED, intent)], key)
 
 
 def leave(store: Store, stage: PlannedStage, told: dict[str, Any], key: Key, trust: Trust | None = None) -> Ledger:
     """Write into the ledger what came of a deployment: `told` holds run, stage, outcome and the functions' images."""
-    book = ledger.read(store, ledger.name_of(stage.gated_target), trust)
+    book = ledgers.read(store, ledger.name_of(stage.gated_target), trust)
     while (told["run"], told["stage"]) in book.intents:
         try:
-            return ledger.append(store, book, [(ledger.DEPLOYMENT_FINISHED, told)], key)
+            return ledgers.append(store, book, [(ledger.DEPLOYMENT_FINISHED, told)], key)
         except Blocked:  # by another deployment to the target; ours is over all the same
-            book = ledger.read(store, book.name, trust)
+            book = ledgers.read(store, book.name, trust)
     return book
 
 

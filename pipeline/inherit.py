@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import plan as plans
 from pipeline.errors import Blocked, VerificationFailed
-from pipeline.record import artifacts, ledger, runs
+from pipeline.record import artifacts, ledger, ledgers, runs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -173,7 +173,7 @@ def refuse_replaced(store: Store, plan: Plan, run: Run, taken: dict[str, Attempt
         stage = plan.stages[name]
         if stage.target is None or not stage.rules:
             continue
-        made = list(ledger.made(ledger.read(store, ledger.name_of(stage.target), trust).events))
+        made = list(ledger.made(ledgers.read(store, ledger.name_of(stage.target), trust).events))
         if made and (made[-1].deletes or made[-1].run != origin(run, attempt)):
             where = f"{stage.target.called} ({stage.target.stack or stage.target.region})"
             did = "deleted it" if made[-1].deletes else "deployed there"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import plan as plans
 from pipeline.errors import Blocked, TowpathError, UsageError
-from pipeline.record import ledger, runs
+from pipeline.record import ledger, ledgers, runs
 from pipeline.record.writer import boot_id, event_key, pid_namespace, process_started
 from stages.kinds import KINDS
 from stages.limits import LIMITS
@@ -182,10 +182,10 @@ def _write(
     """Put an event at the end of a ledger, decided anew if somebody else has put one there meanwhile."""
     left = _TRIES
     while True:
-        book = ledger.read(store, name, trust)
+        book = ledgers.read(store, name, trust)
         told = data(book)
         try:
-            return ledger.append(store, book, [(kind, told)], key)
+            return ledgers.append(store, book, [(kind, told)], key)
         except Blocked:
             left -= 1
             if not left:

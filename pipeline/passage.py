@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import barriers, gating
 from pipeline.errors import Blocked
-from pipeline.record import artifacts, chain, ledger
+from pipeline.record import artifacts, chain, ledger, ledgers
 from stages.contract import Failure, Result
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Passage:
         context = self.context
         if self.stage.target is None:
             return
-        book = ledger.read(context.store, ledger.name_of(self.stage.gated_target), context.trust)
+        book = ledgers.read(context.store, ledger.name_of(self.stage.gated_target), context.trust)
         if book.glass and ledger.may_write(book, context.key, context.trust):
             from pipeline import reviews  # late, as hardly ever somebody broke the glass
 

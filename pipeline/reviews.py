@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import gating
 from pipeline.errors import Blocked
 from pipeline.gates import decide, rules
-from pipeline.record import artifacts, ledger
+from pipeline.record import artifacts, ledger, ledgers
 
 if TYPE_CHECKING:
     from pipeline.gates.decide import Glass
@@ -44,12 +44,12 @@ def found(store: Store, book: Ledger) -> list[tuple[str, Glass]]:
 def take_up(store: Store, name: str, key: Key, trust: Trust | None) -> Ledger:
     """Write into a ledger what the inbox has of reviews. Raises StoreError, VerificationFailed."""
     while True:
-        book = ledger.read(store, name, trust)
+        book = ledgers.read(store, name, trust)
         entries = [(ledger.GLASS_REVIEWED, _told(store, book.glass[of], of, each)) for of, each in found(store, book)]
         if not entries:
             return book
         try:
-            return ledger.append(store, book, entries, key)
+            return ledgers.append(store, book, entries, key)
         except Blocked:
             continue
 

@@ -10,7 +10,7 @@ from pipeline import inherit
 from pipeline import plan as plans
 from pipeline.errors import Blocked, Incomplete, TowpathError, UsageError, VerificationFailed
 from pipeline.gates import rollbacks
-from pipeline.record import artifacts, ledger, runs
+from pipeline.record import artifacts, ledger, ledgers, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,13 +52,13 @@ def book_of(store: Store, environment: str, trust: Trust | None, wanted: str | N
         with suppress(
             VerificationFailed
         ):  # that another target's does not hold, or is another gate's, is no matter here
-            stage = _last(store, ledger.read(store, name))
+            stage = _last(store, ledgers.read(store, name))
             target = stage.target if stage else None
             known += [target.called] if target else []
             found += [name] if target and environment in (target.called, target.environment) else []
     chosen = wanted if wanted in found else found[0] if len(found) == 1 else None
     if chosen:
-        return ledger.read(store, chosen, trust)
+        return ledgers.read(store, chosen, trust)
     if found:
         listed = ", ".join(each.removeprefix("ledgers/") for each in found)
         hint = "Go into the project whose environment it is, name the stack, or a run that was deployed there: --to RUN"
@@ -186,4 +186,4 @@ def lift(store: Store, book: Ledger, told: dict[str, Any], key: Key) -> None:
     if not book.holds:
         raise UsageError(f"{book.name}: nothing is held there", hint="There is nothing to lift.")
     lifted = [(ledger.HOLD_LIFTED, {"lifts": each.seq, "run": each.run, **told}) for each in book.holds]
-    ledger.append(store, book, lifted, key)
+    ledgers.append(store, book, lifted, key)

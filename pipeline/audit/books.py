@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.audit.findings import Finding, broken, reading
 from pipeline.errors import VerificationFailed
 from pipeline.gates import order, rollbacks
-from pipeline.record import chain, ledger
+from pipeline.record import chain, ledger, ledgers
 from pipeline.record.writer import event_key
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ def examine(name: str, objects: Mapping[str, bytes], trust: Trust | None) -> Boo
             found.append(broken(where, f"is missing, and {key} is there"))
             break
         with reading(where, found):
-            envelope = ledger.decode(data, where)
+            envelope = ledgers.decode(data, where)
             event = chain.decode(envelope.payload, name)
             chain.check_link(event, seq, entries[-1].event if entries else None, name)
-            signed_by.add(ledger.check_signer(event, envelope, where, trust))
+            signed_by.add(ledgers.check_signer(event, envelope, where, trust))
             _check_place(event, state)
             entries.append(Entry(event, state))
             state = ledger.after(state, event)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.audit.findings import Finding, broken
 from pipeline.errors import InvalidDefinition, VerificationFailed
-from pipeline.record import digest, ledger, runs
+from pipeline.record import digest, ledgers, runs
 from pipeline.record.writer import event_key, read_chain
 from stages.contract import Problem
 
@@ -37,7 +37,7 @@ def heads(store: Store) -> Iterator[dict[str, Any]]:
             if events:
                 yield {"chain": full, "head": events[-1].digest, "length": len(events)}
     for name in store.names("ledgers"):
-        head = ledger.read(store, f"ledgers/{name}").head
+        head = ledgers.read(store, f"ledgers/{name}").head
         if head:
             yield head.as_json()
 
@@ -87,6 +87,6 @@ def _digest_at(store: Store, chain: str, seq: int) -> str | None:
     if data is None:
         return None
     try:
-        return digest.of_bytes(ledger.decode(data, chain).payload if chain.startswith("ledgers/") else data)
+        return digest.of_bytes(ledgers.decode(data, chain).payload if chain.startswith("ledgers/") else data)
     except VerificationFailed:
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import VerificationFailed
 from pipeline.gates import rollbacks, statements
-from pipeline.record import chain, ledger, runs, seals
+from pipeline.record import chain, ledgers, runs, seals
 from pipeline.record.store import ahead
 from pipeline.record.writer import read_chain
 
@@ -97,7 +97,7 @@ def _decisions(store: Store, run_id: str, stage: str) -> Iterator[dict[str, Any]
 
 
 def _entries(store: Store, name: str, run_id: str) -> Iterator[dict[str, Any]]:
-    for event in ledger.read(store, name).events:
+    for event in ledgers.read(store, name).events:
         if event.data.get("run") == run_id:
             told = {each: value for each, value in event.data.items() if each not in ("run", "writer", "rules")}
             yield {"ledger": name, "seq": event.seq, "type": event.type, "at": event.at, **told}

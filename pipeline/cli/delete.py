@@ -94,12 +94,12 @@ def _place(project: Path, environment: str, given: dict[str, Any]) -> targets.En
 
 def _known_images(store: Store, target: Target, trust: Trust | None) -> dict[str, Any]:
     """The images that this target's ledger has besides those that run, and all of targets where something runs: they may go back."""
-    from pipeline.record import ledger
+    from pipeline.record import ledger, ledgers
 
     own = ledger.name_of(target)
     found: dict[str, list[str]] = {"also": [], "keep": []}
     for name in store.names("ledgers"):
-        book = ledger.read(store, f"ledgers/{name}", trust)
+        book = ledgers.read(store, f"ledgers/{name}", trust)
         images = _images([event.data for event in book.events if event.type == ledger.DEPLOYMENT_FINISHED])
         if book.name == own:
             found["also"] = images

@@ -134,9 +134,9 @@ class _Places:
         return self.all[name]
 
     def ledger(self, place: Place) -> Ledger:
-        from pipeline.record import ledger
+        from pipeline.record import ledgers
 
-        return ledger.read(self.store, place.ledger, self.trust)
+        return ledgers.read(self.store, place.ledger, self.trust)
 
     def states(
         self, places: list[Place], *, in_detail: bool

@@ -162,13 +162,13 @@ def _review(asked: _Asked, run_id: str, name: str) -> None:
     from pipeline import reviews
     from pipeline.cli.progress import plain
     from pipeline.gates import decide, rules, statements
-    from pipeline.record import ledger
+    from pipeline.record import ledger, ledgers
 
     store, trust = asked.opened()
     run, plan = proposals.load(store, common.find_run(store, run_id))
     common.known(plan, (name,))
     stage = plan.stages[name]
-    book = ledger.read(store, ledger.name_of(stage.gated_target), trust) if stage.rules else ledger.Ledger("")
+    book = ledgers.read(store, ledger.name_of(stage.gated_target), trust) if stage.rules else ledger.Ledger("")
     left = {of: each for of, each in book.glass.items() if (each["run"], each["stage"]) == (run.id, name)}
     if not left or not book.rules:
         raise UsageError(
@@ -233,10 +233,10 @@ def _list(asked: _Asked) -> None:
 
 def open_ones(store: Store, trust: Trust | None) -> Iterator[tuple[Ledger, str, dict[str, Any]]]:
     """Give what waits to be reviewed, in every ledger of a store."""
-    from pipeline.record import ledger
+    from pipeline.record import ledgers
 
     for name in store.names("ledgers"):
-        book = ledger.read(store, f"ledgers/{name}", trust)
+        book = ledgers.read(store, f"ledgers/{name}", trust)
         yield from ((book, of, each) for of, each in book.glass.items())
 
 

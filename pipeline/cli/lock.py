@@ -118,12 +118,12 @@ def _locked_elsewhere(store: Store, trust: Trust | None) -> str | None:
     from contextlib import suppress
 
     from pipeline.errors import VerificationFailed
-    from pipeline.record import ledger
+    from pipeline.record import ledgers
 
     locked = []
     for name in store.names("ledgers"):
         with suppress(VerificationFailed):  # it is of another target
-            locked += [name] if ledger.read(store, f"ledgers/{name}", trust).lock else []
+            locked += [name] if ledgers.read(store, f"ledgers/{name}", trust).lock else []
     return (
         f"Locked is: {', '.join(locked)}. To unlock it: towpath unlock {locked[0]} --reason '...'" if locked else None
     )
@@ -145,12 +145,12 @@ class _Place:
     def find(
         name: str, project: str, *, store: str | None, key: str | None, trust: str | None, as_json: bool
     ) -> _Place:
-        from pipeline.record import ledger
+        from pipeline.record import ledgers
 
         folder, trusted = Path(project), common.trusted(trust)
         where = _ledger(name, folder, store, trusted)
         opened, own = common.open_store(store, folder, create=True), common.runner_key(key)
-        common.refuse_no_gate(ledger.read(opened, where), own, trusted)
+        common.refuse_no_gate(ledgers.read(opened, where), own, trusted)
         return _Place(name, where, folder, opened, own, trusted, as_json)
 
     def act(self, reason: str) -> Act:

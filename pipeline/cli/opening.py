@@ -218,14 +218,14 @@ def promote(older: Context, environments: tuple[str, ...], *, output: Output) ->
 def stand(older: Context, environments: tuple[str, ...]) -> list[dict[str, Any]] | None:
     """Give the deployments that stand in these environments, if all of them are this run's, or promotions of it; else None."""
     from pipeline import inherit
-    from pipeline.record import ledger
+    from pipeline.record import ledger, ledgers
 
     whole = inherit.whole(older.store, older.run)
     way = {"kind": "promote", "run": older.run.id}
     found: list[dict[str, Any]] = []
     for name in inherit.deploying(whole, environments):
         target = whole.stages[name].target
-        current = ledger.read(older.store, ledger.name_of(target), older.trust).current if target else None
+        current = ledgers.read(older.store, ledger.name_of(target), older.trust).current if target else None
         if not current or current["stage"] != name or (current["run"] != older.run.id and current.get("way") != way):
             return None
         found.append({each: current.get(each) for each in ("run", "stage", "release", "commit")})
@@ -335,10 +335,10 @@ def _refuse_barred(older: Context, plan: Plan, taken: Collection[str]) -> None:
 
 def _ledgers(store: Store, plan: Plan, trust: Trust | None) -> dict[str, Ledger]:
     """Read the ledger of every target that a stage of the plan would change."""
-    from pipeline.record import ledger
+    from pipeline.record import ledger, ledgers
 
     targets = [stage.target for stage in plan.stages.values() if stage.target and stage.rules]
-    return {name: ledger.read(store, name, trust) for name in dict.fromkeys(map(ledger.name_of, targets))}
+    return {name: ledgers.read(store, name, trust) for name in dict.fromkeys(map(ledger.name_of, targets))}
 
 
 def _authors(book: Ledger, project: Path, until: str) -> list[str] | None:

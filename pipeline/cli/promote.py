@@ -245,14 +245,14 @@ def _lift(store: Store, book: Ledger, reason: str, at: Recording) -> None:
 def _promotion(older: Run, context: Context, environments: tuple[str, ...]) -> dict[str, Any]:
     """Say what is promoted, and what it passed."""
     from pipeline import inherit
-    from pipeline.record import ledger
+    from pipeline.record import ledger, ledgers
 
     plan = context.plan
     deploying = [plan.stages[name] for name in inherit.deploying(plan, environments)]
     made = _release(older, plan, deploying[0].inputs.get("release"))
     stands = {}
     for target in filter(None, (stage.target for stage in deploying)):
-        current = ledger.read(context.store, ledger.name_of(target), context.trust).current
+        current = ledgers.read(context.store, ledger.name_of(target), context.trust).current
         stands[target.environment] = {name: current[name] for name in ("run", "release", "commit")} if current else None
     return {
         "run": older.id,

@@ -153,6 +153,6 @@ def rules_in_force(target: Target, store: Store, trust: Trust | None) -> dict[st
     Whoever acts on the target without a pipeline is held to them, and changes none of them.
     """
     from pipeline.gates.rules import NOBODY
-    from pipeline.record import ledger
+    from pipeline.record import ledger, ledgers
 
-    return ledger.read(store, ledger.name_of(target), trust).rules or NOBODY.as_json()
+    return ledgers.read(store, ledger.name_of(target), trust).rules or NOBODY.as_json()

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import earlier
 from pipeline import plan as plans
 from pipeline.errors import UsageError
-from pipeline.record import artifacts, chain, ledger, prunes, reach, runs
+from pipeline.record import artifacts, chain, ledger, ledgers, prunes, reach, runs
 from pipeline.record.prunes import Removal
 from pipeline.record.store import ahead
 from pipeline.record.writer import event_key
@@ -107,7 +107,7 @@ class Looked:
 def survey(store: Store, rule: Rule, trust: Trust | None = None) -> Survey:
     """Read all runs and find what is not needed. Raises VerificationFailed for a chain or ledger that does not hold."""
     now = store.now()
-    books = [ledger.read(store, f"ledgers/{name}", trust) for name in store.names("ledgers")]
+    books = [ledgers.read(store, f"ledgers/{name}", trust) for name in store.names("ledgers")]
     looked = [found for run_id in runs.run_ids(store) if (found := _look(store, run_id))]
     kept = keeping([each.known for each in looked], books, rule, now)
     needed = {each for book in books for event in book.events for each in mentioned(event.data)}

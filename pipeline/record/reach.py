@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
-from pipeline.record import artifacts, digest, ledger, replay, runs
+from pipeline.record import artifacts, digest, ledger, ledgers, replay, runs
 from pipeline.record.store import ahead
 from pipeline.record.writer import read_chain
 from stages.contract import Target
@@ -94,7 +94,7 @@ def in_ledgers(store: Store, reached: Reach) -> tuple[set[str], set[str]]:
     documents: set[str] = set()
     others: set[str] = set()
     for book in reached.ledgers:
-        events = ledger.read(store, book).events
+        events = ledgers.read(store, book).events
         documents |= named(event for event in events if event.data.get("run") == reached.run)
         others |= {str(each.data["run"]) for each in events if each.data.get("kind") == "weaker"}
     return documents, others - {reached.run}

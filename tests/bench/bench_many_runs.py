@@ -18,7 +18,7 @@ import pytest
 from bench import many_runs
 from support.gated import TARGET
 
-from pipeline.record import ledger
+from pipeline.record import ledger, ledgers
 from pipeline.record.store.directory import open_store
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def test_reading_a_ledger(stores: dict[int, House]) -> None:
         for _ in range(TURNS):
             store = open_store(house.store.root, create=False)
             started = time.perf_counter()
-            ledger.read(store, name)
+            ledgers.read(store, name)
             taken.append(time.perf_counter() - started)
         events, median_ms = len(house.store.names(name)), statistics.median(taken) * 1000
         print(f"a ledger of {events:,} events, of {count:,} runs: {median_ms:8.1f} ms")

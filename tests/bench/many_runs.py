@@ -21,7 +21,7 @@ from support.plans import House, command
 
 from pipeline.gates import subjects
 from pipeline.plan import Plan
-from pipeline.record import artifacts, chain, digest, ledger, runs, waiting
+from pipeline.record import artifacts, chain, digest, ledger, ledgers, runs, waiting
 from pipeline.record.chain import Head
 from pipeline.record.store import directory
 from pipeline.record.store.directory import DirectoryStore
@@ -61,7 +61,7 @@ class Book:
 
     def put(self, kind: str, data: dict[str, Any]) -> None:
         line = chain.encode(self._length, self._prev, kind, {**data, "writer": self._writer})
-        self.house.store.put_new(event_key(self._name, self._length), ledger.encode(line, self.house.key))
+        self.house.store.put_new(event_key(self._name, self._length), ledgers.encode(line, self.house.key))
         self._length, self._prev = self._length + 1, digest.of_bytes(line)
         self.head = Head(self._name, self._prev, self._length)
 
@@ -87,7 +87,7 @@ def make(folder: Path, count: int) -> House:
         opening.append(chain.RUN_OPENED, {**about, "before": []})
         opening.close({})
         _run(house, runs.load(house.store, run_id), stages, book, waits=number >= count - WAITING)
-    ledger.page(house.store, ledger.name_of(TARGET), 2 + 2 * (count - WAITING), key, most=count)
+    ledgers.page(house.store, ledger.name_of(TARGET), 2 + 2 * (count - WAITING), key, most=count)
     return House(project, directory.open_store(folder / "store", create=False))
 
 

@@ -13,7 +13,7 @@ import pytest
 from support.machine import Machine
 from support.projects import commit, enrol
 
-from pipeline.record import digest, ledger
+from pipeline.record import digest, ledger, ledgers
 from pipeline.record.store.directory import open_store
 
 PIPELINE = """\
@@ -81,7 +81,7 @@ def test_two_people_approve_and_the_record_verifies(machine: Machine) -> None:
     machine.towpath("audit", "verify", "latest", "--trust", str(trust))
     machine.towpath("audit", "verify", "latest", code=7)
     store = open_store(machine.project / ".towpath/store", create=False)
-    book = ledger.read(store, "ledgers/aws.333333333333.eu-central-1.demo")
+    book = ledgers.read(store, "ledgers/aws.333333333333.eu-central-1.demo")
     [intent] = [event for event in book.events if event.type == ledger.DEPLOYMENT_INTENDED]
     assert {each["person"] for each in intent.data["approvals"]} == {"ada", "grace"}
     story = machine.json("audit", "show")

@@ -9,7 +9,7 @@ import pytest
 from support.aws import client
 from support.bare import HERE, IAM, type_in
 
-from pipeline.record import ledger
+from pipeline.record import ledger, ledgers
 from pipeline.record.store.directory import open_store
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def test_a_stack_goes_and_its_image_with_it(machine: Machine) -> None:
     assert client(machine, "ecr").describe_images(repositoryName=repository)["imageDetails"] == []
 
     store = open_store(machine.project / ".towpath/store", create=False)
-    book = ledger.read(store, f"ledgers/embedded.000000000000.us-east-1.{stack}")
+    book = ledgers.read(store, f"ledgers/embedded.000000000000.us-east-1.{stack}")
     kinds = [event.data["kind"] for event in book.events if event.type == ledger.DEPLOYMENT_INTENDED]
     assert (book.current, kinds) == (None, ["deploy", "delete"])
     [told] = [each for each in machine.json("environments") if each["target"]["stack"] == stack]

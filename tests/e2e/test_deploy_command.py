@@ -15,7 +15,7 @@ from support.projects import enrol
 
 from pipeline.gates import sshkeys
 from pipeline.gates.rules import Rules
-from pipeline.record import ledger
+from pipeline.record import ledger, ledgers
 from pipeline.record.store.directory import open_store
 from pipeline.signing import keys
 from stages.contract import Target
@@ -172,9 +172,9 @@ def test_it_does_not_lead_round_a_gate(machine: Machine, stack: str) -> None:
         scan="none",
     )
     target = Target("production", "000000000000", "us-east-1", embedded=True, stack=stack)
-    book = ledger.read(store, ledger.name_of(target))
+    book = ledgers.read(store, ledger.name_of(target))
     runner = keys.find(None, machine.environment, lambda _: None)
-    ledger.append(store, book, [(ledger.TARGET_ENROLLED, {"rules": rules.as_json(), "run": "x"})], runner)
+    ledgers.append(store, book, [(ledger.TARGET_ENROLLED, {"rules": rules.as_json(), "run": "x"})], runner)
     _commit(machine.project, "dora")
 
     asked = ("deploy", "--stack-name", stack, *HERE, *IAM, "--resolve-image-repos")
@@ -186,7 +186,7 @@ def test_it_does_not_lead_round_a_gate(machine: Machine, stack: str) -> None:
     machine.towpath("approve", run[1], "deploy", "--reason", "looked at it", "--sign-with", str(keys_of / "ada"))
     machine.towpath("resume", run[1])
     assert len(images(machine, stack)) == 1
-    after = ledger.read(store, book.name)
+    after = ledgers.read(store, book.name)
     assert after.rules == rules.as_json()
     assert [event.type for event in after.events].count(ledger.RULES_CHANGED) == 0
     assert "0 of 1 approved" in machine.towpath("delete", "--stack-name", stack, *HERE, "--yes", code=75).stderr

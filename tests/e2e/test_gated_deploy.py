@@ -9,7 +9,7 @@ import pytest
 from support.aws import client_where
 from support.projects import commit, enrol
 
-from pipeline.record import artifacts, ledger, runs
+from pipeline.record import artifacts, ledgers, runs
 from pipeline.record.store.directory import open_store
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def entries(machine: Machine) -> list[str]:
     [name] = store.names("ledgers")
     return [
         f"{event.type} {event.data.get('outcome', '')}".strip()
-        for event in ledger.read(store, f"ledgers/{name}").events
+        for event in ledgers.read(store, f"ledgers/{name}").events
     ]
 
 

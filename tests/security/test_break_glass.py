@@ -17,7 +17,7 @@ from pipeline.errors import Blocked, Rejected, StageFailed, UsageError, Verifica
 from pipeline.gates import statements
 from pipeline.gates.freezes import Freeze
 from pipeline.gates.rules import NOBODY, compare, from_json, problems
-from pipeline.record import artifacts, chain, ledger
+from pipeline.record import artifacts, chain, ledger, ledgers
 from pipeline.record.writer import event_key
 from pipeline.signing import signers
 from pipeline.standings import Wish
@@ -52,7 +52,7 @@ def proved(house: House, run_id: str) -> list[str]:
 
 
 def book(house: House) -> ledger.Ledger:
-    return ledger.read(house.store, NAME)
+    return ledgers.read(house.store, NAME)
 
 
 def test_it_lets_through_what_it_names_and_stands_open_in_the_ledger(house: House) -> None:
@@ -330,7 +330,7 @@ def forged(house: House, run_id: str, change: Any) -> str:
         if event.type == ledger.DEPLOYMENT_INTENDED:
             change(data)
         line = chain.encode(event.seq, prev, event.type, data, datetime.fromisoformat(event.at))
-        (house.store.root / event_key(NAME, event.seq)).write_bytes(ledger.encode(line, house.key))
+        (house.store.root / event_key(NAME, event.seq)).write_bytes(ledgers.encode(line, house.key))
         prev = chain.decode(line, NAME).digest
     return "\n".join(judged(house, run_id))
 
@@ -401,7 +401,7 @@ def forge_review(house: House, run_id: str, of: str, digest: str, key: str) -> N
         "run": run_id, "stage": "migrate", "of": of, "statement": digest, "document": artifacts.put_blob(house.store, document),
         "person": key.removesuffix("-glass"), "key": SigningKey(key).line, "received_at": datetime.now(UTC).isoformat(), "reason": "x",
     }  # fmt: skip
-    ledger.append(house.store, book(house), [(ledger.GLASS_REVIEWED, told)], house.key)
+    ledgers.append(house.store, book(house), [(ledger.GLASS_REVIEWED, told)], house.key)
 
 
 # As part of the rules

@@ -24,7 +24,7 @@ from support.signing import trust_line
 from pipeline import gating, plan
 from pipeline.audit import heads, show, verify
 from pipeline.errors import StageFailed, TowpathError, Waiting
-from pipeline.record import artifacts, chain, digest, ledger, runs, seals
+from pipeline.record import artifacts, chain, digest, ledgers, runs, seals
 from pipeline.record.store.directory import open_store
 from pipeline.signing import dsse, signers
 
@@ -251,7 +251,7 @@ class _Rebuilt:
             line = dsse.parse(data, key).payload if is_ledger else data
             last = self.changed(key, line)
             self.now[digest.of_bytes(line).encode()] = digest.of_bytes(last).encode()
-            _put(root / key, ledger.encode(last, self.made.key) if is_ledger else last)
+            _put(root / key, ledgers.encode(last, self.made.key) if is_ledger else last)
         if is_sealed:
             head = chain.Head(name, digest.of_bytes(last), len(objects))
             _put(root / name / seals.NAME, seals.encode(head, self.made.key))

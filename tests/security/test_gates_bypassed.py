@@ -22,7 +22,7 @@ from pipeline.audit import verify
 from pipeline.errors import Rejected, StageFailed, VerificationFailed, Waiting
 from pipeline.gates import statements
 from pipeline.gates.rules import NOBODY, Rules
-from pipeline.record import artifacts, chain, digest, ledger, runs, seals
+from pipeline.record import artifacts, chain, digest, ledger, ledgers, runs, seals
 from pipeline.record.writer import event_key, read_chain
 from pipeline.signing import signers
 from pipeline.standings import Wish
@@ -213,7 +213,7 @@ def test_going_on_by_an_intent_that_had_ended(house: House) -> None:
     mended.touch()
     assert house.drive(run_id).done("migrate")
     assert found(house) == ""
-    book = ledger.read(house.store, NAME)
+    book = ledgers.read(house.store, NAME)
     assert [each.type for each in book.events][-2:] == [ledger.DEPLOYMENT_INTENDED, ledger.DEPLOYMENT_FINISHED]
     for seq in (len(book.events) - 1, len(book.events) - 2):
         (house.store.root / event_key(NAME, seq)).unlink()
@@ -221,7 +221,7 @@ def test_going_on_by_an_intent_that_had_ended(house: House) -> None:
     failed = book.events[-3]
     (house.store.root / event_key(NAME, failed.seq)).unlink()
     line = chain.encode(failed.seq, failed.prev, failed.type, {**failed.data, "outcome": "succeeded"})
-    house.store.put_new(event_key(NAME, failed.seq), ledger.encode(line, house.key))
+    house.store.put_new(event_key(NAME, failed.seq), ledgers.encode(line, house.key))
     said = found(house)
     assert "tells of another outcome" in said
     assert "holds no intent of migrate.3" in said
@@ -234,7 +234,7 @@ def test_going_on_with_what_an_older_attempt_began_without_a_word(house: House) 
     event = book.events[-1]
     cut(house, 2)
     line = chain.encode(event.seq - 1, book.events[-3].digest, event.type, event.data)
-    house.store.put_new(event_key(NAME, event.seq - 1), ledger.encode(line, house.key))
+    house.store.put_new(event_key(NAME, event.seq - 1), ledgers.encode(line, house.key))
     assert "does not say that migrate.2 of run" in found(house)
 
 
@@ -251,7 +251,7 @@ def test_going_on_and_saying_something_else_of_it(house: House, values: dict[str
     *_, before, event, _finished = resumed(house).events
     cut(house, 2)
     line = chain.encode(event.seq, before.digest, event.type, {**event.data, **values})
-    house.store.put_new(event_key(NAME, event.seq), ledger.encode(line, house.key))
+    house.store.put_new(event_key(NAME, event.seq), ledgers.encode(line, house.key))
     assert said in found(house)
 
 
@@ -262,12 +262,12 @@ def resumed(house: House) -> ledger.Ledger:
     assert killed_in(house, run_id, "migrate").returncode < 0
     house.trust = signers.trust(trust_line(house.key.public, "builder,gate"), "trust")
     assert house.drive(run_id).done("migrate")
-    return ledger.read(house.store, NAME)
+    return ledgers.read(house.store, NAME)
 
 
 def cut(house: House, events: int) -> None:
     """Take so many events off the ledger's end."""
-    book = ledger.read(house.store, NAME)
+    book = ledgers.read(house.store, NAME)
     for event in book.events[-events:]:
         (house.store.root / event_key(NAME, event.seq)).unlink()
 
@@ -300,7 +300,7 @@ def test_a_ledger_cut_back_to_before_stricter_rules(house: House) -> None:
     approved(house, ONE, "alice")
     approved(house, rules(people=2), "alice", "bob")
     run_id = waiting(house, ONE)
-    last = ledger.read(house.store, NAME).head
+    last = ledgers.read(house.store, NAME).head
     assert last
     for seq in range(4, last.length):
         (house.store.root / event_key(NAME, seq)).unlink()
@@ -311,12 +311,12 @@ def test_rules_made_weaker_by_a_run_that_had_not_asked_for_it(house: House) -> N
     """Approvals that were given for something else do not carry a change of rules."""
     approved(house, ONE, "alice")
     run_id = approved(house, ONE, "alice", script="echo other")
-    book = ledger.read(house.store, NAME)
+    book = ledgers.read(house.store, NAME)
     approvals = next(
         e.data["approvals"] for e in book.events if e.data.get("run") == run_id and e.data.get("approvals")
     )
     told = {"rules": NOBODY.as_json(), "kind": "weaker", "reasons": [], "run": run_id, "approvals": approvals}
-    ledger.append(house.store, book, [(ledger.RULES_CHANGED, told)], house.key)
+    ledgers.append(house.store, book, [(ledger.RULES_CHANGED, told)], house.key)
     assert "no attempt of run" in found(house)
 
 
@@ -325,9 +325,9 @@ def test_a_scan_no_longer_required_without_one_that_passed(house: House) -> None
     scanned = dataclasses.replace(NOBODY, scan="required")
     approved(house, scanned)
     run_id = house.open(gated(house, NOBODY), **ASKED)
-    book = ledger.read(house.store, NAME)
+    book = ledgers.read(house.store, NAME)
     told = {"rules": NOBODY.as_json(), "kind": "weaker", "reasons": [], "run": run_id, "approvals": []}
-    ledger.append(house.store, book, [(ledger.RULES_CHANGED, told)], house.key)
+    ledgers.append(house.store, book, [(ledger.RULES_CHANGED, told)], house.key)
     assert "that went on asked for that" in found(house)
 
 
@@ -338,10 +338,10 @@ def test_an_intent_on_a_ledger_that_the_attempt_had_not_seen(house: House) -> No
     assert house.drive(first).done("migrate")
     other = approved(house, rules(people=2), "alice", "bob", script="echo other")
     assert other
-    book = ledger.read(house.store, NAME)
+    book = ledgers.read(house.store, NAME)
     mine = next(e for e in book.events if e.type == ledger.DEPLOYMENT_INTENDED and e.data["run"] == first)
     late = {name: value for name, value in mine.data.items() if name != "writer"}
-    ledger.append(house.store, book, [(ledger.DEPLOYMENT_INTENDED, late)], house.key)
+    ledgers.append(house.store, book, [(ledger.DEPLOYMENT_INTENDED, late)], house.key)
     assert "was not decided on the ledger as it was then" in found(house)
 
 

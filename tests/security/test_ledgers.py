@@ -27,7 +27,7 @@ from pipeline.audit import verify
 from pipeline.errors import Blocked, Waiting
 from pipeline.gates import statements
 from pipeline.gates.rules import NOBODY
-from pipeline.record import artifacts, ledger, runs
+from pipeline.record import artifacts, ledger, ledgers, runs
 from pipeline.record.chain import Event, decode, encode
 from pipeline.record.digest import of_bytes
 from pipeline.record.store.directory import open_store
@@ -55,7 +55,7 @@ class Book(Record):
     third: str = ""
 
     def events(self) -> list[Event]:
-        return list(ledger.read(open_store(self.root, create=False), NAME).events)
+        return list(ledgers.read(open_store(self.root, create=False), NAME).events)
 
     def object(self, seq: int) -> Path:
         return self.path(event_key(NAME, seq))
@@ -71,7 +71,7 @@ class Book(Record):
             if event.seq == at:
                 change(data)
             line = encode(event.seq, prev, event.type, data, datetime.fromisoformat(event.at))
-            self.object(event.seq).write_bytes(ledger.encode(line, key))
+            self.object(event.seq).write_bytes(ledgers.encode(line, key))
             prev = of_bytes(line)
 
     def found(self, *wanted: str) -> str:
@@ -199,8 +199,8 @@ def test_a_key_that_may_seal_runs_only(book: Book, tmp_path: Path) -> None:
 
 
 def test_a_signature_moved_to_another_event(book: Book) -> None:
-    envelope = ledger.decode(book.object(2).read_bytes(), "one")
-    other = ledger.decode(book.object(3).read_bytes(), "other")
+    envelope = ledgers.decode(book.object(2).read_bytes(), "one")
+    other = ledgers.decode(book.object(3).read_bytes(), "other")
     moved = type(envelope)(envelope.type, envelope.payload, other.signatures)
     book.object(2).write_bytes(_canonical(moved.as_json()))
     assert "did not make over it" in book.verify(code=4)
@@ -321,7 +321,7 @@ def test_an_approval_that_a_deployment_has_used(book: Book) -> None:
     events = book.events()
     seq, prev = len(events), events[-1].digest
     line = encode(seq, prev, ledger.DEPLOYMENT_INTENDED, {**events[INTENDED].data, "attempt": 2})
-    book.path(event_key(NAME, seq)).write_bytes(ledger.encode(line, book.key))
+    book.path(event_key(NAME, seq)).write_bytes(ledgers.encode(line, book.key))
     assert "was not decided on the ledger as it was then" in book.found(book.run)
     assert decode(line, NAME).seq == seq
 
@@ -441,7 +441,7 @@ def test_a_runner_that_holds_up_what_is_not_outdated(house: House, monkeypatch: 
     only = Wish(only=frozenset({"migrate"}))
     older, newer = (house.open(*release(house), **ASKED) for _ in range(2))
     deployed(house, older)
-    lie = next(ledger.deployments(ledger.read(house.store, NAME).events))
+    lie = next(ledger.deployments(ledgers.read(house.store, NAME).events))
     monkeypatch.setattr(barriers, "newer_than", lambda *_: lie)
     with pytest.raises(Blocked):
         house.drive(newer, only)
@@ -475,10 +475,10 @@ def test_who_was_held_up_rightly_is_not_called_broken(house: House) -> None:
 def given_up(house: House) -> str:
     """A run that has begun to act on the target, and of which nothing more was heard."""
     run_id = house.open(gated(house, NOBODY), **ASKED)
-    book = ledger.read(house.store, NAME)
+    book = ledgers.read(house.store, NAME)
     intent = {"run": run_id, "stage": "migrate", "kind": "command", "attempt": 1, "approvals": [], "opening": "x"}
     enrolled = (ledger.TARGET_ENROLLED, {"rules": NOBODY.as_json(), "run": run_id})
-    ledger.append(house.store, book, [enrolled, (ledger.DEPLOYMENT_INTENDED, intent)], house.key)
+    ledgers.append(house.store, book, [enrolled, (ledger.DEPLOYMENT_INTENDED, intent)], house.key)
     return run_id
 
 
@@ -490,7 +490,7 @@ def test_what_is_superseded_need_not_be_named_and_may_be(house: House, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(ledger.Ledger, "unsettled", property(lambda book: frozenset(book.intents)))
         house.drive(fourth)
-    named = [each.data.get("after") for each in ledger.intended(ledger.read(house.store, NAME).events)][1:]
+    named = [each.data.get("after") for each in ledger.intended(ledgers.read(house.store, NAME).events)][1:]
     assert named == [[{"run": first, "stage": "migrate"}], [], [{"run": first, "stage": "migrate"}]]
     assert [judged(house, each) for each in (second, third, fourth)] == [[], [], []]
 
@@ -564,9 +564,9 @@ def test_a_runner_that_does_not_hear_a_reject(
 
 @pytest.mark.parametrize("kinds", [("lock.released",), ("lock.taken", "lock.taken")])
 def test_locks_that_do_not_follow_one_another(house: House, kinds: tuple[str, ...]) -> None:
-    book = ledger.read(house.store, NAME)
+    book = ledgers.read(house.store, NAME)
     told = {"by": {"user": "ada"}, "reason": "x", "run": None}
-    ledger.append(house.store, book, [(kind, told) for kind in kinds], house.key)
+    ledgers.append(house.store, book, [(kind, told) for kind in kinds], house.key)
     run_id = house.open(gated(house, NOBODY), **ASKED)
     with suppress(Blocked):
         house.drive(run_id)

@@ -24,7 +24,7 @@ from pipeline.audit import verify
 from pipeline.errors import Blocked, Rejected, TowpathError, Waiting
 from pipeline.gates import statements
 from pipeline.gates.rules import NOBODY, Rules
-from pipeline.record import ledger, runs
+from pipeline.record import ledger, ledgers, runs
 from pipeline.record.store.directory import DirectoryStore, open_store
 from pipeline.signing import signers
 from pipeline.standings import Wish
@@ -152,7 +152,7 @@ def test_two_runs_take_turns_on_one_target(house: House) -> None:
 def _begin(house: House, run_id: str) -> None:
     """Kill the runner once the ledger has its intent."""
     for write in itertools.count():
-        if ledger.read(house.store, ledger.name_of(TARGET)).intents:
+        if ledgers.read(house.store, ledger.name_of(TARGET)).intents:
             return
         assert killed_at(house, run_id, write)
 
@@ -175,7 +175,7 @@ def test_a_deployment_that_comes_while_another_has_begun(house: House) -> None:
             house.drive(first)
         finally:
             os._exit(0)
-    while not (book := ledger.read(house.store, ledger.name_of(TARGET))).intents:
+    while not (book := ledgers.read(house.store, ledger.name_of(TARGET))).intents:
         assert len(book.events) < 4
     with pytest.raises(Blocked, match="is deploying here"):
         house.drive(second)
@@ -184,7 +184,7 @@ def test_a_deployment_that_comes_while_another_has_begun(house: House) -> None:
     assert house.load(first).done("migrate")
     assert house.drive(second).done("migrate")
     assert findings(house) == []
-    used = ledger.read(house.store, ledger.name_of(TARGET)).used
+    used = ledgers.read(house.store, ledger.name_of(TARGET)).used
     assert len(used) == 2
 
 

@@ -10,7 +10,7 @@ from support.projects import commit, enrol
 from support.signing import new_key, trust_line
 
 from pipeline.gates.rules import NOBODY
-from pipeline.record import artifacts, chain, digest, ledger
+from pipeline.record import artifacts, chain, digest, ledger, ledgers
 from pipeline.record.store.directory import open_store
 from pipeline.record.writer import event_key, read_chain
 from pipeline.signing import keys
@@ -99,7 +99,7 @@ def enrol_weaker(machine: Machine, key: Key) -> None:
     ]
     for seq, (kind, data) in enumerate(entries):
         line = chain.encode(seq, prev, kind, {**data, "writer": writer})
-        store.put_new(event_key(NAME, seq), ledger.encode(line, key))
+        store.put_new(event_key(NAME, seq), ledgers.encode(line, key))
         prev = digest.of_bytes(line)
 
 

@@ -12,7 +12,7 @@ from support.plans import command
 from pipeline import gating
 from pipeline.gates import statements
 from pipeline.gates.rules import NOBODY
-from pipeline.record import digest, ledger
+from pipeline.record import digest, ledger, ledgers
 from stages.contract import Target
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def release(house: House, script: str = "true") -> tuple[PlannedStage, PlannedSt
 
 def deployed(house: House, run_id: str, outcome: str = "succeeded", **more: Any) -> None:
     """Write into the ledger what another runner would that had deployed."""
-    book = ledger.read(house.store, ledger.name_of(TARGET))
+    book = ledgers.read(house.store, ledger.name_of(TARGET))
     about = {"run": run_id, "stage": "deploy", "requester": {"email": "grace@example.com"}}
     intent = {
         **about,
@@ -55,7 +55,7 @@ def deployed(house: House, run_id: str, outcome: str = "succeeded", **more: Any)
         (ledger.DEPLOYMENT_INTENDED, intent),
         (ledger.DEPLOYMENT_FINISHED, {**about, "outcome": outcome}),
     ]
-    ledger.append(house.store, book, entries[1:] if book.rules else entries, house.key)
+    ledgers.append(house.store, book, entries[1:] if book.rules else entries, house.key)
 
 
 def done(house: House) -> int:
@@ -110,7 +110,7 @@ def review(house: House, run_id: str, of: str, person: str, **changed: Any) -> s
     """Put into the inbox that somebody reviews that; give the statement's digest."""
     now = datetime.now(UTC)
     covered = statements.Covered("migrate", statements.target_of(TARGET), "sha256:" + "5" * 64)
-    head = ledger.read(house.store, ledger.name_of(TARGET)).head
+    head = ledgers.read(house.store, ledger.name_of(TARGET)).head
     values = {
         "reason": "it was", "run": run_id, "covers": [covered], "made_at": now,
         "expires_at": now + timedelta(hours=1), "of": of, "seen": [head.as_json()] if head else [],

@@ -18,7 +18,7 @@ from pipeline.executors.process import ProcessExecutor
 from pipeline.gates import statements
 from pipeline.gates.rules import NOBODY
 from pipeline.plan import PlannedStage
-from pipeline.record import digest, ledger
+from pipeline.record import digest, ledger, ledgers
 from pipeline.standings import Wish
 from stages import contract
 from stages.contract import Failure, Proposal, Result, Target
@@ -107,7 +107,7 @@ class Town(House):
 
     def begin(self, *stages: PlannedStage, **told: Any) -> str:
         """Open a run as the command does."""
-        books = {name: ledger.read(self.store, name) for name in (ledger.name_of(STAGING), BOOK)}
+        books = {name: ledgers.read(self.store, name) for name in (ledger.name_of(STAGING), BOOK)}
         seen = {name: book.head.as_json() for name, book in books.items() if book.head}
         asked = {"requester": {"email": "dora@example.com"}, "authors": {name: ["eve@example.com"] for name in books}}
         return self.open(*stages, **{**asked, "ledgers": seen, **told})
@@ -154,14 +154,14 @@ class Town(House):
     @property
     def book(self) -> ledger.Ledger:
         """The ledger of production."""
-        return ledger.read(self.store, BOOK)
+        return ledgers.read(self.store, BOOK)
 
     def lift(self) -> None:
         """End what a rollback held."""
         held = self.book.hold
         assert held
         told = {"lifts": held.seq, "run": held.run, "reason": "mended", "requester": {"email": "dora@example.com"}}
-        ledger.append(self.store, self.book, [(ledger.HOLD_LIFTED, told)], self.key)
+        ledgers.append(self.store, self.book, [(ledger.HOLD_LIFTED, told)], self.key)
 
     def delete(self, kind: str = "delete", **told: Any) -> ledger.Ledger:
         """Write into production's ledger that a run of its own deleted the stack."""
@@ -170,7 +170,7 @@ class Town(House):
         finished = {"run": run, "stage": stage, "outcome": "succeeded", "functions": {}, **told}
         self.stacks.pop(PRODUCTION.account)
         entries = [(ledger.DEPLOYMENT_INTENDED, intent), (ledger.DEPLOYMENT_FINISHED, finished)]
-        return ledger.append(self.store, book, entries, self.key)
+        return ledgers.append(self.store, book, entries, self.key)
 
 
 def pipeline(house: House, name: str, wanted: Rules, parameters: dict[str, str]) -> list[PlannedStage]:

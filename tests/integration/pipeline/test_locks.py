@@ -19,7 +19,7 @@ from pipeline import locks
 from pipeline.audit import verify
 from pipeline.errors import Blocked
 from pipeline.gates.rules import NOBODY
-from pipeline.record import ledger
+from pipeline.record import ledger, ledgers
 from pipeline.record.store import directory, s3
 from pipeline.record.writer import read_chain
 from pipeline.signing import signers
@@ -56,7 +56,7 @@ def started(house: House, run_id: str, *flags: str) -> subprocess.Popen[str]:
 
 
 def fresh(house: House) -> ledger.Ledger:
-    return ledger.read(house.store, NAME)
+    return ledgers.read(house.store, NAME)
 
 
 def broken(house: House, run_id: str) -> list[str]:

@@ -16,7 +16,7 @@ from pipeline.cli import report
 from pipeline.errors import StageFailed, Waiting
 from pipeline.gates import statements
 from pipeline.gates.rules import NOBODY
-from pipeline.record import digest, ledger
+from pipeline.record import digest, ledger, ledgers
 from pipeline.standings import Wish
 from stages.contract import Target
 
@@ -164,7 +164,7 @@ def test_one_approval_lets_all_of_them_through_each_by_itself(house: House) -> N
     assert order(house) == ["deploy-eu", "smoke-eu", "deploy-us"]
     for stage in house.plans[run_id].stages.values():
         if stage.target:
-            assert ledger.read(house.store, ledger.name_of(stage.target)).used == {sha256}
+            assert ledgers.read(house.store, ledger.name_of(stage.target)).used == {sha256}
     assert [str(each) for each in Audit(house.store, None).run(run_id).findings if each.grade == "broken"] == []
 
 

@@ -18,7 +18,7 @@ from pipeline.environments import Place
 from pipeline.errors import VerificationFailed, Waiting
 from pipeline.gates.freezes import Freeze
 from pipeline.gates.rules import NOBODY
-from pipeline.record import artifacts, ledger
+from pipeline.record import artifacts, ledger, ledgers
 from pipeline.record.writer import event_key
 from stages.contract import COMMAND
 
@@ -50,7 +50,7 @@ def subject(digit: str, **changed: Any) -> dict[str, Any]:
 def deploy(house: House, digit: str, outcome: str | None = "succeeded", **more: Any) -> str:
     """Write into the ledger what a runner does that deploys a release; without an outcome it is still at it."""
     run_id = house.open(gated(house, NOBODY))
-    book = ledger.read(house.store, PLACE.ledger)
+    book = ledgers.read(house.store, PLACE.ledger)
     intent = {
         "run": run_id,
         "stage": "deploy",
@@ -70,7 +70,7 @@ def deploy(house: House, digit: str, outcome: str | None = "succeeded", **more: 
     if outcome:
         told = {"run": run_id, "stage": "deploy", "outcome": outcome, "functions": {"Hello": {"image": image(digit)}}}
         entries.append((ledger.DEPLOYMENT_FINISHED, told))
-    ledger.append(house.store, book, entries, house.key)
+    ledgers.append(house.store, book, entries, house.key)
     return run_id
 
 
@@ -79,7 +79,7 @@ def told(house: House) -> dict[str, Any]:
 
 
 def book_of(house: House) -> Ledger:
-    return ledger.read(house.store, PLACE.ledger)
+    return ledgers.read(house.store, PLACE.ledger)
 
 
 def test_where_nothing_was_deployed_nothing_is_told(house: House) -> None:
@@ -121,7 +121,7 @@ def test_a_deployment_whose_first_attempt_died_before_it_began_is_told_once(hous
     done = {"run": begun, "stage": "deploy", "outcome": "succeeded", "functions": {}}
     intent = book_of(house).intents[begun, "deploy"] | {"attempt": 2}
     entries = [(ledger.DEPLOYMENT_INTENDED, intent), (ledger.DEPLOYMENT_FINISHED, done)]
-    ledger.append(house.store, book_of(house), entries, house.key)
+    ledgers.append(house.store, book_of(house), entries, house.key)
     state = told(house)
     assert state["unfinished"] == []
     assert [(each["run"], each["attempt"], each["outcome"]) for each in state["history"]] == [(begun, 2, "succeeded")]
@@ -137,7 +137,7 @@ def test_a_program_that_passed_the_gate_is_history_and_runs_nothing(house: House
 def test_a_change_of_rules_is_told_as_it_is(house: House) -> None:
     run_id = deploy(house, "a")
     changed = {"rules": NOBODY.as_json(), "kind": "weaker", "reasons": ["fewer"], "approvals": [], "run": run_id}
-    ledger.append(house.store, book_of(house), [(ledger.RULES_CHANGED, changed)], house.key)
+    ledgers.append(house.store, book_of(house), [(ledger.RULES_CHANGED, changed)], house.key)
     state = told(house)
     assert state["rules"]["text"] == "nobody's approval"
     [event] = state["events"]
@@ -156,7 +156,7 @@ def test_what_went_back_is_told_and_that_it_holds_up_what_comes_next(house: Hous
 def test_who_has_locked_it_is_told(house: House) -> None:
     deploy(house, "a")
     locked = {"by": {"email": "dora@example.com"}, "reason": "an incident", "run": None}
-    ledger.append(house.store, book_of(house), [(ledger.LOCK_TAKEN, locked)], house.key)
+    ledgers.append(house.store, book_of(house), [(ledger.LOCK_TAKEN, locked)], house.key)
     assert {"by", "at", "reason"} == set(told(house)["lock"])
     assert "locked by dora@example.com since" in towpath(house).stdout
     assert "lock.taken  by dora@example.com, reason an incident" in towpath(house, "demo").stdout

@@ -22,7 +22,7 @@ from pipeline.gates import freezes
 from pipeline.gates.freezes import Freeze
 from pipeline.gates.rules import NOBODY
 from pipeline.plan import SecretSource
-from pipeline.record import ledger
+from pipeline.record import ledger, ledgers
 from pipeline.record.replay import Attempt
 from pipeline.record.writer import read_chain
 from pipeline.signing import signers
@@ -59,7 +59,7 @@ def test_what_was_let_through_stands_in_the_ledger(house: House) -> None:
     waits(house, run_id)
     decide(house, run_id, "alice")
     house.drive(run_id)
-    book = ledger.read(house.store, ledger.name_of(TARGET))
+    book = ledgers.read(house.store, ledger.name_of(TARGET))
     types = ["chain.opened", "target.enrolled", "deployment.intended", "deployment.finished"]
     assert [event.type for event in book.events] == types
     [approval] = book.events[2].data["approvals"]
@@ -163,7 +163,7 @@ def test_weaker_rules_are_judged_by_those_in_force(house: House) -> None:
     assert "1 of 2" in waits(house, weaker)
     decide(house, weaker, "carol")
     house.drive(weaker)
-    book = ledger.read(house.store, ledger.name_of(TARGET))
+    book = ledgers.read(house.store, ledger.name_of(TARGET))
     assert book.rules == rules(people=1).as_json()
     [changed] = [event for event in book.events if event.type == "rules.changed"]
     assert {each["person"] for each in changed.data["approvals"]} == {"alice", "carol"}
@@ -187,7 +187,7 @@ def test_what_is_stricter_in_a_change_that_is_weaker_too_applies_at_once(house: 
     assert "'bob' may break the glass now" in waits(house, run_id)
     decide(house, run_id, "alice")
     house.drive(run_id)
-    assert ledger.read(house.store, ledger.name_of(TARGET)).rules == mixed.as_json()
+    assert ledgers.read(house.store, ledger.name_of(TARGET)).rules == mixed.as_json()
     findings = verify.Audit(house.store, None).run(run_id).findings
     assert [str(each) for each in findings if each.grade == "broken"] == []
 
@@ -241,7 +241,7 @@ def test_killed_after_it_began_it_is_not_asked_for_again(house: House) -> None:
     for document in (house.store.root / gating.inbox(run_id, "migrate")).iterdir():
         document.unlink()  # as if it had expired: an approval limits when something begins, not how long it takes
     assert house.drive(run_id).done("migrate")
-    types = [event.type for event in ledger.read(house.store, ledger.name_of(TARGET)).events]
+    types = [event.type for event in ledgers.read(house.store, ledger.name_of(TARGET)).events]
     assert types[-3:] == ["deployment.intended", "deployment.resumed", "deployment.finished"]
 
 
@@ -251,7 +251,7 @@ def test_what_fails_after_the_gate_is_told_and_may_be_proposed_again(house: Hous
     decide(house, run_id, "alice")
     with pytest.raises(StageFailed, match="exit code 3"):
         house.drive(run_id)
-    last = ledger.read(house.store, ledger.name_of(TARGET)).events[-1]
+    last = ledgers.read(house.store, ledger.name_of(TARGET)).events[-1]
     assert (last.type, last.data["outcome"]) == ("deployment.finished", "failed")
 
 
@@ -342,10 +342,10 @@ def test_a_program_is_not_begun_anew_where_somebody_went_back_since(house: House
     deployed(house, house.open(*release(house), **ASKED), way={"kind": "rollback", "run": "old"})
     with pytest.raises(Blocked, match="went back here"):
         house.drive(run_id, only)
-    book = ledger.read(house.store, ledger.name_of(TARGET))
+    book = ledgers.read(house.store, ledger.name_of(TARGET))
     assert book.hold
     told = {"lifts": book.hold.seq, "run": book.hold.run, "reason": "mended", "requester": {}}
-    ledger.append(house.store, book, [(ledger.HOLD_LIFTED, told)], house.key)
+    ledgers.append(house.store, book, [(ledger.HOLD_LIFTED, told)], house.key)
     assert house.drive(run_id, only).done("migrate")
 
 
@@ -369,12 +369,12 @@ def test_an_attempt_that_cannot_even_begin_says_nothing_of_what_was_cut_off(
     monkeypatch.delenv("OURS")
     with pytest.raises(StageFailed, match="OURS"):
         house.drive(run_id)
-    book = ledger.read(house.store, ledger.name_of(TARGET))
+    book = ledgers.read(house.store, ledger.name_of(TARGET))
     assert (list(book.intents), book.events[-1].type) == ([(run_id, "migrate")], "deployment.resumed")
     assert judged(house, run_id) == []
     monkeypatch.setenv("OURS", "correct-horse-battery")
     assert house.drive(run_id).done("migrate")
-    assert ledger.read(house.store, ledger.name_of(TARGET)).events[-1].data["outcome"] == "succeeded"
+    assert ledgers.read(house.store, ledger.name_of(TARGET)).events[-1].data["outcome"] == "succeeded"
     assert judged(house, run_id) == []
 
 
@@ -481,7 +481,7 @@ def test_a_proposal_that_waits_is_not_approved_once_it_is_outdated(house: House)
 
 def test_a_ledger_that_was_cut_since_the_run_was_opened_lets_nothing_through(house: House) -> None:
     deployed(house, house.open(*release(house), **ASKED))
-    book = ledger.read(house.store, ledger.name_of(TARGET))
+    book = ledgers.read(house.store, ledger.name_of(TARGET))
     assert book.head
     run_id = house.open(*release(house), **ASKED, ledgers={book.name: book.head.as_json()})
     (house.store.root / book.name / "00000003.json").unlink()
@@ -552,9 +552,9 @@ def test_a_freeze_that_was_taken_out_of_the_definition_lasts_until_the_rules_are
         **ASKED,
     )
     house.drive(first)
-    book = ledger.read(house.store, ledger.name_of(TARGET))
+    book = ledgers.read(house.store, ledger.name_of(TARGET))
     stricter = dataclasses.replace(NOBODY, freezes=NOW_AND_EVER).as_json()
-    ledger.append(
+    ledgers.append(
         house.store,
         book,
         [(ledger.RULES_CHANGED, {"rules": stricter, "kind": "stricter", "reasons": [], "approvals": [], "run": first})],
@@ -607,11 +607,11 @@ def test_a_key_that_comes_for_the_first_time_says_so_and_is_enrolled_afterwards(
 
     ours = trust_line(house.key.public, "builder,gate")
     with pytest.raises(VerificationFailed):
-        ledger.read(house.store, ledger.name_of(TARGET), signers.trust(ours, "trust"))
+        ledgers.read(house.store, ledger.name_of(TARGET), signers.trust(ours, "trust"))
     until = (datetime.now(UTC) + timedelta(seconds=1)).strftime("%Y%m%d%H%M%SZ")
     theirs = trust_line(other.key.public, "builder,gate", f'namespaces="towpath",valid-before="{until}"')
     both = signers.trust(ours + theirs, "trust")
-    assert ledger.read(house.store, ledger.name_of(TARGET), both).head
+    assert ledgers.read(house.store, ledger.name_of(TARGET), both).head
     assert verify.Audit(house.store, both).run(run_id).findings == []
 
 
@@ -628,9 +628,9 @@ def test_a_key_that_has_never_written_takes_up_reviews_only_where_it_writes_anyw
     other = House(tmp_path / "another/project", house.store, isolation=house.isolation)
     other.project.mkdir()
     run_id = other.open(gated(other, wanted), **ASKED)
-    head = ledger.read(house.store, ledger.name_of(TARGET)).head
+    head = ledgers.read(house.store, ledger.name_of(TARGET)).head
     waits(other, run_id)
-    assert ledger.read(house.store, ledger.name_of(TARGET)).head == head
+    assert ledgers.read(house.store, ledger.name_of(TARGET)).head == head
     decide(other, run_id, "alice")
     assert other.drive(run_id).done("migrate")
-    assert ledger.read(house.store, ledger.name_of(TARGET)).glass == {}
+    assert ledgers.read(house.store, ledger.name_of(TARGET)).glass == {}

@@ -13,7 +13,7 @@ from pipeline.audit import rules as audited
 from pipeline.audit.verify import Audit
 from pipeline.errors import Blocked, StageFailed, VerificationFailed, Waiting
 from pipeline.gates import subjects
-from pipeline.record import chain, ledger
+from pipeline.record import chain, ledger, ledgers
 from pipeline.record.replay import Attempt, Run
 from pipeline.record.writer import event_key, read_chain
 from pipeline.standings import Wish
@@ -219,11 +219,11 @@ def test_a_deployment_that_was_replaced_since_is_not_taken_over(house: House) ->
 
 def _deployed_by(house: House, run_id: str) -> None:
     """Write into the ledger that a stack was deployed by this run."""
-    book = ledger.read(house.store, ledger.name_of(TARGET))
+    book = ledgers.read(house.store, ledger.name_of(TARGET))
     told = {"run": run_id, "stage": "deploy"}
     intent = {**book.events[2].data, **told, "kind": "deploy", "approvals": []}
     outcome = {**told, "outcome": "succeeded", "functions": {}}
-    ledger.append(
+    ledgers.append(
         house.store,
         book,
         [(ledger.DEPLOYMENT_INTENDED, intent), (ledger.DEPLOYMENT_FINISHED, outcome)],

@@ -14,7 +14,7 @@ from pipeline.cli import opening
 from pipeline.errors import Blocked, Incomplete, StageFailed, UsageError, Waiting
 from pipeline.gates import rollbacks
 from pipeline.gates.rules import NOBODY
-from pipeline.record import artifacts, ledger
+from pipeline.record import artifacts, ledger, ledgers
 from pipeline.record.store.directory import open_store
 from stages.contract import COMMAND
 
@@ -475,7 +475,7 @@ def ends_late(town: Town, run_id: str, monkeypatch: pytest.MonkeyPatch) -> Calla
 
     def leave(*given: Any) -> ledger.Ledger:
         told.append(given)
-        return ledger.read(town.store, BOOK)
+        return ledgers.read(town.store, BOOK)
 
     with monkeypatch.context() as patch:
         patch.setattr(gating, "leave", leave)
@@ -530,7 +530,7 @@ def test_an_outcome_that_is_written_late_stands_if_what_came_after_it_failed(
     end = ends_late(town, two, monkeypatch)
     lost(town, three)
     told = {"run": three, "stage": "deploy-production", "outcome": "failed", "functions": {}}
-    ledger.append(town.store, town.book, [(ledger.DEPLOYMENT_FINISHED, told)], town.key)
+    ledgers.append(town.store, town.book, [(ledger.DEPLOYMENT_FINISHED, told)], town.key)
     current = end().current
     assert current
     assert current["run"] == two
@@ -558,7 +558,7 @@ def test_a_rollback_that_failed_holds_nothing(town: Town) -> None:
     back = town.take_part(one, "rollback")
     lost(town, back)
     told = {"run": back, "stage": "deploy-production", "outcome": "failed", "functions": {}}
-    after = ledger.append(town.store, town.book, [(ledger.DEPLOYMENT_FINISHED, told)], town.key)
+    after = ledgers.append(town.store, town.book, [(ledger.DEPLOYMENT_FINISHED, told)], town.key)
     assert (after.holds, after.current and after.current["run"]) == ((), two)
 
 

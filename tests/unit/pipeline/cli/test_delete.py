@@ -8,7 +8,7 @@ import pytest
 from support.signing import new_key
 
 from pipeline.cli.delete import _known_images
-from pipeline.record import ledger
+from pipeline.record import ledger, ledgers
 from pipeline.record.store.directory import open_store
 from stages.contract import Target
 
@@ -38,7 +38,7 @@ def done(store: DirectoryStore, key: Key, target: Target, run: str, image: str =
     about: dict[str, Any] = {"run": run, "stage": kind, "kind": kind, "approvals": []}
     end = {**about, "outcome": "succeeded", "functions": functions}
     entries = [(ledger.DEPLOYMENT_INTENDED, about), (ledger.DEPLOYMENT_FINISHED, end)]
-    ledger.append(store, ledger.read(store, ledger.name_of(target)), entries, key)
+    ledgers.append(store, ledgers.read(store, ledger.name_of(target)), entries, key)
 
 
 def test_all_that_a_stack_ever_ran_goes_and_what_another_may_go_back_to_stays(store: DirectoryStore, key: Key) -> None:
@@ -52,7 +52,7 @@ def test_all_that_a_stack_ever_ran_goes_and_what_another_may_go_back_to_stays(st
 def test_what_a_stack_ran_that_is_deleted_keeps_nothing(store: DirectoryStore, key: Key) -> None:
     done(store, key, THEIRS, "a", "app@1")
     done(store, key, THEIRS, "b", kind="delete")
-    assert ledger.read(store, ledger.name_of(THEIRS)).current is None
+    assert ledgers.read(store, ledger.name_of(THEIRS)).current is None
     assert _known_images(store, OURS, None) == {}
 
 
@@ -60,6 +60,6 @@ def test_after_a_deletion_a_deployment_is_what_runs_again(store: DirectoryStore,
     done(store, key, OURS, "a", "app@1")
     done(store, key, OURS, "b", kind="delete")
     done(store, key, OURS, "c", "app@2")
-    current = ledger.read(store, ledger.name_of(OURS)).current
+    current = ledgers.read(store, ledger.name_of(OURS)).current
     assert current
     assert current["run"] == "c"

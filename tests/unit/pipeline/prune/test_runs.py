@@ -27,7 +27,7 @@ from pipeline.audit import verify
 from pipeline.errors import VerificationFailed, Waiting
 from pipeline.prune import runs as pruning
 from pipeline.prune.runs import Known, Rule, keeping
-from pipeline.record import artifacts, chain, ledger, prunes, runs
+from pipeline.record import artifacts, chain, ledger, ledgers, prunes, runs
 from pipeline.record.ledger import Ledger
 from pipeline.record.store import StoreError
 from pipeline.record.store.directory import DirectoryStore, open_store
@@ -190,7 +190,7 @@ def test_a_run_that_waits_is_kept_until_a_later_one_was_deployed(house: House) -
     aged(house)
     assert prune(house) == []  # it is what was deployed last
     assert found(house) == []
-    assert ledger.read(house.store, ledger.name_of(TARGET)).used
+    assert ledgers.read(house.store, ledger.name_of(TARGET)).used
 
 
 def test_a_run_under_way_elsewhere_is_kept(house: House) -> None:

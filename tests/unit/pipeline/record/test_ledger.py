@@ -9,7 +9,7 @@ import pytest
 from support.signing import new_key
 
 from pipeline.errors import VerificationFailed
-from pipeline.record import digest, ledger, pages
+from pipeline.record import digest, ledger, ledgers, pages
 from pipeline.record.chain import Event
 from pipeline.record.store.directory import open_store
 from pipeline.signing import dsse, signers
@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> DirectoryStore:
 def deploy(store: DirectoryStore, key: Key, run: str) -> None:
     about: dict[str, Any] = {"run": run, "stage": "deploy", "kind": "deploy", "approvals": []}
     entries = [(ledger.DEPLOYMENT_INTENDED, about), (ledger.DEPLOYMENT_FINISHED, {**about, "outcome": "succeeded"})]
-    ledger.append(store, ledger.read(store, NAME), entries, key)
+    ledgers.append(store, ledgers.read(store, NAME), entries, key)
 
 
 def counting(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -57,38 +57,38 @@ def counting(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> list[str
 def test_what_was_read_is_not_read_again(store: DirectoryStore, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(store, key, "a")
     asked = counting(store, monkeypatch)
-    first = ledger.read(store, NAME)
+    first = ledgers.read(store, NAME)
     del asked[:]
     deploy(open_store(store.root, create=False), key, "b")
-    second = ledger.read(store, NAME)
+    second = ledgers.read(store, NAME)
     assert asked == [f"{NAME}/0000000{seq}.json" for seq in (3, 4)]
     assert second.events[: len(first.events)] == first.events
     assert second.current
     assert second.current["run"] == "b"
-    fresh = ledger.read(open_store(store.root, create=False), NAME)
+    fresh = ledgers.read(open_store(store.root, create=False), NAME)
     assert second == fresh
 
 
 def test_a_ledger_that_was_cut_or_written_anew_is_read_from_its_beginning(store: DirectoryStore, key: Key) -> None:
     deploy(store, key, "a")
     deploy(store, key, "b")
-    assert len(ledger.read(store, NAME).events) == 5
+    assert len(ledgers.read(store, NAME).events) == 5
     for path in sorted((store.root / NAME).iterdir())[3:]:
         path.unlink()
-    assert len(ledger.read(store, NAME).events) == 3
+    assert len(ledgers.read(store, NAME).events) == 3
     for path in (store.root / NAME).iterdir():
         path.unlink()
     other = open_store(store.root, create=False)
     deploy(other, new_key(), "c")
-    assert [event.data.get("run") for event in ledger.read(store, NAME).events] == [None, "c", "c"]
+    assert [event.data.get("run") for event in ledgers.read(store, NAME).events] == [None, "c", "c"]
 
 
 def test_what_was_read_without_pinned_keys_does_not_count_with_them(store: DirectoryStore, key: Key) -> None:
     deploy(store, key, "a")
-    ledger.read(store, NAME)
+    ledgers.read(store, NAME)
     trust = signers.trust(f'gate namespaces="towpath" {new_key().public.line}\n', "trust")
     with pytest.raises(VerificationFailed, match="does not enrol as gate"):
-        ledger.read(store, NAME, trust)
+        ledgers.read(store, NAME, trust)
 
 
 # Pages
@@ -107,10 +107,10 @@ def paged(store: DirectoryStore, key: Key, monkeypatch: pytest.MonkeyPatch) -> D
 def read_one_by_one(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, trust: signers.Trust | None = None) -> int:
     """Give how many events are read by themselves; what comes out must be what all events by themselves give."""
     asked = counting(store, monkeypatch)
-    found = ledger.read(store, NAME, trust)
+    found = ledgers.read(store, NAME, trust)
     with monkeypatch.context() as without:
         without.setattr("pipeline.record.pages.EVENTS", 10**6)
-        assert found == ledger.read(open_store(store.root, create=False), NAME, trust)
+        assert found == ledgers.read(open_store(store.root, create=False), NAME, trust)
     return len([each for each in asked if each.startswith("ledgers/")])
 
 
@@ -178,19 +178,19 @@ def test_an_event_by_a_key_that_does_not_count_is_refused_in_a_page_too(
         deploy(store, key, run)
     assert store.names(f"pages/{NAME.removeprefix('ledgers/')}") == ["000000.json", "000001.json"]
     again = open_store(store.root, create=False)
-    assert len(ledger.read(again, NAME, trusting(key, retired)).events) == 9
+    assert len(ledgers.read(again, NAME, trusting(key, retired)).events) == 9
     with pytest.raises(VerificationFailed, match="does not enrol as gate"):
-        ledger.read(open_store(store.root, create=False), NAME, trusting(key))
+        ledgers.read(open_store(store.root, create=False), NAME, trusting(key))
     late = f'gate namespaces="towpath",valid-before="20200101Z" {retired.public.line}\n'
     line = f'gate namespaces="towpath" {key.public.line}\n'
     with pytest.raises(VerificationFailed, match="does not let count"):
-        ledger.read(open_store(store.root, create=False), NAME, signers.trust(late + line, "trust"))
+        ledgers.read(open_store(store.root, create=False), NAME, signers.trust(late + line, "trust"))
 
 
 def test_a_ledger_that_was_cut_is_not_what_pages_say(paged: DirectoryStore, key: Key) -> None:
     for path in sorted((paged.root / NAME).iterdir())[6:]:
         path.unlink()
-    assert len(ledger.read(paged, NAME, trusting(key)).events) == 6
+    assert len(ledgers.read(paged, NAME, trusting(key)).events) == 6
 
 
 def test_pages_that_were_missed_are_made_later(

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.cli.common import open_store
 from pipeline.errors import Blocked, UsageError
-from pipeline.record import artifacts, chain, ledger, runs
+from pipeline.record import artifacts, chain, ledger, ledgers, runs
 from pipeline.record.store import StoreError
 from pipeline.record.writer import ChainWriter, LogReader, LogWriter, read_chain
 from pipeline.signing import keys
@@ -153,14 +153,14 @@ def _contend(arguments: tuple[str, int, int, int, str]) -> tuple[list[int], int]
         if ChainWriter(store, f"runs/r/stage{number}.1", None).open({"opening": "x", "by": me})
     ]
     made = 0
-    book = ledger.read(store, "ledgers/l")
+    book = ledgers.read(store, "ledgers/l")
     while (book.head.length if book.head else 0) < entries:
         told = {"rules": {}, "run": f"{me}.{made}"}
         try:
-            book = ledger.append(store, book, [(ledger.TARGET_ENROLLED, told)], signing)
+            book = ledgers.append(store, book, [(ledger.TARGET_ENROLLED, told)], signing)
             made += 1
         except Blocked:
-            book = ledger.read(store, "ledgers/l")
+            book = ledgers.read(store, "ledgers/l")
     return won, made
 
 
@@ -180,7 +180,7 @@ def test_eight_processes_that_claim_and_append_lose_fork_and_double_nothing(
         for number in won:
             [first] = read_chain(store, f"runs/r/stage{number}.1")
             assert first.data["by"] == me
-    book = ledger.read(store, "ledgers/l")
+    book = ledgers.read(store, "ledgers/l")
     told = [event.data["run"] for event in book.events if event.type == ledger.TARGET_ENROLLED]
     assert len(told) == len(set(told)) == sum(made for _, made in done)
     assert len(book.events) == len(told) + 1

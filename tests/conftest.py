@@ -35,8 +35,9 @@ def _no_ci_system() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _interruptible() -> None:
-    """Ctrl-C reaches what tests start, also where a shell that runs them in the background has it ignored, which programs inherit."""
+    """Ctrl-C and a closed terminal reach what tests start, also where whoever runs them in the background has them ignored, which programs inherit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True, scope="session")

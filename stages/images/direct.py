@@ -35,9 +35,9 @@ class Refused(Exception):
 
 
 class Attached(Protocol):
-    """What a container writes to both its streams, from now to its end."""
+    """What a container writes from now to its end, in pieces, each with the stream: 1 is stdout, 2 stderr."""
 
-    def __iter__(self) -> Iterator[bytes]: ...
+    def __iter__(self) -> Iterator[tuple[int, bytes]]: ...
     def close(self) -> None: ...
 
 
@@ -145,9 +145,9 @@ class _Frames:
         self._response = response
         self._file = response.fp
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
         while len(head := self._file.read(_FRAME_BYTES)) == _FRAME_BYTES:
-            yield self._file.read(int.from_bytes(head[4:], "big"))
+            yield head[0], self._file.read(int.from_bytes(head[4:], "big"))
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -186,11 +186,12 @@ class _ClientFrames:
     def __init__(self, client: APIClient, container: str) -> None:
         self._connection: Any = client.attach_socket(container, {"stdout": 1, "stderr": 1, "stream": 1})
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
         from docker.utils import socket as multiplexed
 
         frames: Any = multiplexed
-        return (piece for _, piece in frames.frames_iter(self._connection, tty=False))
+        found: Iterator[tuple[int, bytes]] = frames.frames_iter(self._connection, tty=False)
+        return found
 
     def close(self) -> None:
         self._connection._response.close()  # noqa: SLF001 - closing the connection itself leaves its socket open

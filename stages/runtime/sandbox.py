@@ -11,6 +11,7 @@ from stages.runtime import container
 from stages.runtime.api import RuntimeApi
 from stages.runtime.ending import Exit, judge
 from stages.runtime.exchange import Exchange, Invocation
+from stages.runtime.lines import Lines
 from stages.runtime.model import LIMITS, Outcome
 
 if TYPE_CHECKING:
@@ -21,13 +22,11 @@ if TYPE_CHECKING:
     from stages.runtime.exchange import Answer
     from stages.runtime.model import Call, Function, OutcomeKind
 
-_LOG_WAIT_S = 0.3
-
 
 class Sandbox:
     """Runs one invocation at a time. Raises BrokenImage when made of an image that cannot be started.
 
-    `hearer` gives what takes the container's output, as it comes.
+    `hearer` gives what takes the container's output, line by line as it comes.
     """
 
     def __init__(
@@ -42,11 +41,10 @@ class Sandbox:
     ) -> None:
         self.function = function
         self._engine = engine
-        self._heard = hearer(function) if hearer else None
         self._begun = time.monotonic()
         self._warm = False
         self._stale = False
-        self._log = _Log(quiet_s)
+        self._log = Lines(quiet_s, hearer(function) if hearer else None)
         self._exit: Exit | None = None
         self._exchange = Exchange()
         self._api = RuntimeApi(self._exchange, where.address, where.aws)
@@ -97,7 +95,7 @@ class Sandbox:
     def close(self, *, waits: bool = True) -> None:
         """End the container and remove it; if not `waits`, the engine is still at it when this returns."""
         self._stale = True
-        self._heard = None
+        self._log.mute()
         container.remove(self._engine, self._container.id, waits=waits)
         if waits:
             self._api.close()
@@ -120,11 +118,9 @@ class Sandbox:
     def _follow(self) -> None:
         """Read what the container writes to its end, which is the container's end, and say how it ended."""
         try:
-            for piece in self._container.output:
-                self._log.add(piece)
-                heard = self._heard
-                if heard:
-                    heard(piece)
+            for stream, piece in self._container.output:
+                self._log.add(stream, piece)
+            self._log.end()
             self._engine.call("POST", f"/containers/{self._container.id}/wait")
             state = self._engine.call("GET", f"/containers/{self._container.id}/json")["State"]
             self._exit = Exit(state["ExitCode"], bool(state["OOMKilled"]), state.get("Error") or "")
@@ -137,33 +133,3 @@ class Sandbox:
 def _trace_id() -> str:
     root = f"1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]}"
     return f"Root={root};Parent={uuid.uuid4().hex[:16]};Sampled=0"
-
-
-class _Log:
-    """What was written since it was last taken: its end, if it is long."""
-
-    def __init__(self, quiet_s: float) -> None:
-        self._quiet_s = quiet_s
-        self._lock = threading.Lock()
-        self._kept = bytearray()
-
-    def add(self, piece: bytes) -> None:
-        with self._lock:
-            self._kept += piece
-            del self._kept[: -LIMITS.log_bytes]
-
-    def peek(self) -> str:
-        with self._lock:
-            return self._kept.decode("utf-8", "replace")
-
-    def take(self) -> str:
-        """What there is, once nothing more has come for a moment."""
-        deadline = time.monotonic() + _LOG_WAIT_S
-        size = -1
-        while size != len(self._kept) and time.monotonic() < deadline:
-            size = len(self._kept)
-            time.sleep(self._quiet_s)
-        with self._lock:
-            text = self._kept.decode("utf-8", "replace")
-            self._kept.clear()
-        return text

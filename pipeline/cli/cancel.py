@@ -35,6 +35,10 @@ def cancel(*, run_id: str, stage: str | None, project: str, store: str | None, a
     from pipeline import earlier, plan
     from pipeline.record import runs
 
+    def note(text: str) -> None:
+        if not as_json:  # then standard error is for one object alone
+            click.echo(text, err=True)
+
     opened = common.open_store(store, Path(project))
     run = runs.load(opened, common.find_run(opened, run_id))
     compiled = plan.of(opened, run)
@@ -43,13 +47,13 @@ def cancel(*, run_id: str, stage: str | None, project: str, store: str | None, a
     under_way = [each for each in earlier.under_way(opened, compiled, run) if stage in (None, each.stage)]
     if not under_way:
         what = f"stage {stage} of run {run.id}" if stage else f"run {run.id}"
-        click.echo(f"nothing of {what} is under way, as far as the record tells", err=True)
+        note(f"nothing of {what} is under way, as far as the record tells")
     names = [each.name for each in under_way]
     if names:
         requests.ask(opened, run.id, names, _whoever(), whole=stage is None)
     for each in under_way:
         where = f"process {each.writer['pid']} on {each.writer['host']}"
-        click.echo(f"{each.name}: asked {where} to stop it", err=True)
+        note(f"{each.name}: asked {where} to stop it")
     outcomes = _wait(opened, run.id, names)
     if as_json:
         common.print_json({"run": run.id, "attempts": outcomes})

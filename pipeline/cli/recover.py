@@ -49,6 +49,8 @@ def recover(
 
     What would be done is proposed first, and approved where the environment's rules say so. Nothing is deployed: go on with
     `towpath resume RUN`, or `towpath run`.
+
+    Exit code 2 if the stack is not stuck.
     """
     from pipeline import implicit
     from pipeline.cli.opening import begin

@@ -67,13 +67,13 @@ def choose(target: Target, status: str | None) -> Way:
     """The way out of a state. Raises StageError where there is none, or none is needed."""
     go_on = f"Go on with the run that failed (towpath resume RUN), or begin anew: {anew(target)}"
     if status is None or status == "DELETE_COMPLETE":
-        raise StageError(f"there is no stack {target.stack}: nothing is to be recovered", hint=go_on)
+        raise StageError(f"there is no stack {target.stack}: nothing is to be recovered", hint=go_on, cls="invalid")
     if status in WAYS:
         return WAYS[status]
     message = f"the stack {target.stack} is in state {status}"
     if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
         raise StageError(message, hint="Something is being done to it. Wait until that is over.", cls="blocked")
-    raise StageError(f"{message}: it is not stuck", hint=go_on)
+    raise StageError(f"{message}: it is not stuck", hint=go_on, cls="invalid")
 
 
 def skipped(way: Way, status: str, stuck: Sequence[Resource], skip: Iterable[str]) -> list[str]:
@@ -81,11 +81,13 @@ def skipped(way: Way, status: str, stuck: Sequence[Resource], skip: Iterable[str
     names = {each.path: each.name for each in stuck}
     wanted = sorted(set(skip))
     if wanted and not way.skips:
-        raise StageError(f"nothing can be skipped of a stack in state {status}", hint="Leave out --skip.")
+        raise StageError(
+            f"nothing can be skipped of a stack in state {status}", hint="Leave out --skip.", cls="invalid"
+        )
     for each in wanted:
         if each not in names:
             known = f"They are: {', '.join(names)}." if names else "There are none."
-            raise StageError(f"{each!r} is no resource that the stack is stuck at", hint=known)
+            raise StageError(f"{each!r} is no resource that the stack is stuck at", hint=known, cls="invalid")
     return [names[each] for each in wanted]
 
 

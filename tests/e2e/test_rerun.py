@@ -78,6 +78,7 @@ def test_mistakes_are_told_before_a_run_is_opened(machine: Machine) -> None:
     assert "make has no gate" in machine.towpath("stage", "propose", "make", "--run", "latest", code=2).stderr
     assert len(machine.json("runs")) == 1
     assert "nothing of run" in machine.towpath("cancel", "latest").stderr
+    assert machine.towpath("cancel", "latest", "--json").stderr == ""
 
 
 def test_a_run_is_canceled_by_another_command_and_gone_on_with(machine: Machine) -> None:

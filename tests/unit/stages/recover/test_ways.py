@@ -16,10 +16,10 @@ STUCK = [
 @pytest.mark.parametrize(
     ("status", "words", "cls"),
     [
-        (None, "there is no stack demo", "terminal"),
-        ("DELETE_COMPLETE", "there is no stack demo", "terminal"),
-        ("UPDATE_COMPLETE", "UPDATE_COMPLETE: it is not stuck", "terminal"),
-        ("REVIEW_IN_PROGRESS", "it is not stuck", "terminal"),
+        (None, "there is no stack demo", "invalid"),
+        ("DELETE_COMPLETE", "there is no stack demo", "invalid"),
+        ("UPDATE_COMPLETE", "UPDATE_COMPLETE: it is not stuck", "invalid"),
+        ("REVIEW_IN_PROGRESS", "it is not stuck", "invalid"),
         ("UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS", "blocked"),
     ],
 )

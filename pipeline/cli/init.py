@@ -33,7 +33,19 @@ _base_image = click.option(
 _no_input = click.option("--no-input", is_flag=True, help="Ask nothing: what is not given is as the default says.")
 
 
-@click.group(invoke_without_command=True)
+class _Init(click.Group):
+    """A group that says how a project's name is given: as an option, since a word after it is a command."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands:
+            hint = f"A project of that name: towpath init --name {args[0]}   One function more: towpath init function"
+            raise UsageError(f"init has no command {args[0]!r}", hint=hint)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Init, invoke_without_command=True)
 @click.option("--name", metavar="NAME", help="The project's name, and its folder's.  [default: my-app]")
 @_runtime
 @click.option(

@@ -97,6 +97,10 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_as_a_word_is_told_as_an_option(tmp_path: Path) -> None:
+    assert "towpath init --name shop" in Machine(tmp_path).towpath("init", "shop", code=2).stderr
+
+
 def test_without_a_terminal_each_flag_that_is_missing_is_named(tmp_path: Path) -> None:
     done = Machine(tmp_path).towpath("init", "--runtime", "python", "--ci", "none", code=2)
     assert "not asked: --name, --function, --api or --no-api, --architecture, --environment" in done.stderr

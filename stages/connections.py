@@ -85,6 +85,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         ]
 
 
+def scheme(host: str) -> str:
+    """By what a registry at a host, perhaps with a port, is spoken to: engines ask those of this machine in plain HTTP."""
+    return "http" if is_loopback(urlsplit(f"//{host}").hostname or "") else "https"
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host's name is this machine itself."""
     try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pipeline.audit.blobs import Blobs
     from pipeline.audit.chains import Examined
-    from pipeline.audit.targets import Glass, Targets
+    from pipeline.audit.targets import BrokenGlass, Targets
     from pipeline.plan import Plan, PlannedStage
     from pipeline.record.prunes import Prune
     from pipeline.record.replay import Attempt, Run
@@ -73,7 +73,7 @@ class Report:
     deployed: list[str] = field(default_factory=list)
     ledgers: list[str] = field(default_factory=list)
     approved_by: dict[str, list[str]] = field(default_factory=dict)
-    glass: dict[str, Glass] = field(default_factory=dict)
+    glass: dict[str, BrokenGlass] = field(default_factory=dict)
     pruned: dict[str, Pruned] = field(default_factory=dict)
     versions: bool = False
 

@@ -42,7 +42,7 @@ _LATEST_S = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 
 
 @dataclass(frozen=True)
-class Glass:
+class BrokenGlass:
     """That a stage was let through by breaking the glass: by whom, past what, and who has reviewed it since."""
 
     people: list[str]
@@ -57,7 +57,7 @@ class Judged:
     findings: list[Finding] = field(default_factory=list)
     ledgers: list[str] = field(default_factory=list)
     approved_by: dict[str, list[str]] = field(default_factory=dict)
-    glass: dict[str, Glass] = field(default_factory=dict)
+    glass: dict[str, BrokenGlass] = field(default_factory=dict)
 
 
 class Targets:
@@ -219,8 +219,8 @@ class Targets:
     def _inbox(self, run: Run, books: list[Book]) -> dict[str, tuple[decide.Received, ...]]:
         """Read what lies in the inbox for the stages that the ledgers say were let through. It is a stranger's."""
         found: dict[str, tuple[decide.Received, ...]] = {}
-        intents = (each for book in books for each in book.of(ledger.DEPLOYMENT_INTENDED))
-        for name in {str(each.event.data["stage"]) for each in intents if each.event.data["run"] == run.id}:
+        began = (each for book in books for each in book.of(ledger.DEPLOYMENT_INTENDED))
+        for name in {str(each.event.data["stage"]) for each in began if each.event.data["run"] == run.id}:
             keys = [f"inbox/{run.id}/{name}/{each}" for each in self._store.names(f"inbox/{run.id}/{name}")]
             documents = zip(keys, self._store.read_each(keys), strict=True)
             found[name] = tuple(
@@ -253,11 +253,11 @@ def _of_run(book: Book, run_id: str) -> Iterator[Entry]:
     return (each for each in book.entries if each.event.data.get("run") == run_id)
 
 
-def _glass(book: Book, entry: Entry) -> Glass:
+def _glass(book: Book, entry: Entry) -> BrokenGlass:
     statements = entry.event.data["break_glass"]["statements"]
     of = {each["statement"] for each in statements}
     reviews = [each.event.data for each in book.entries if each.event.type == ledger.GLASS_REVIEWED]
-    return Glass(
+    return BrokenGlass(
         people=[str(each["person"]) for each in statements],
         waived=sorted(entry.waived),
         reviewed_by=[str(each["person"]) for each in reviews if each["of"] in of],

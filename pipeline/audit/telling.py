@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.audit.run import Pruned, Report
-    from pipeline.audit.targets import Glass
+    from pipeline.audit.targets import BrokenGlass
 
 _NEVER = (
     "That the latest runs, or the last attempts of an unfinished one, were not removed. Keep `towpath audit heads` elsewhere.",
@@ -51,7 +51,7 @@ def proved(report: Report) -> list[str]:
     return told
 
 
-def _who(people: list[str], glass: Glass | None) -> str:
+def _who(people: list[str], glass: BrokenGlass | None) -> str:
     approved = f"approved by {', '.join(people)}" if people else "where nobody need approve"
     if glass is None:
         return approved

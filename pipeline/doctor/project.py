@@ -16,7 +16,7 @@ from pipeline.doctor import Check, Finding
 from pipeline.environments import Place
 from pipeline.errors import InvalidDefinition, StageFailed, TowpathError, UsageError
 from pipeline.executors import isolation
-from stages.connections import pool, reason
+from stages.connections import pool, reason, scheme
 from stages.contract import StageError
 from stages.kinds import KINDS
 
@@ -35,7 +35,6 @@ _NO_ANSWER = (urllib3.exceptions.HTTPError, StageError, OSError, ValueError)
 _SIGNS_IN = {"github-oidc": ("GitHub Actions", "GITHUB_ACTIONS"), "gitlab-oidc": ("GitLab", "GITLAB_CI")}
 """Ways to sign in that only jobs of a CI system have, and the variable by which those are known."""
 _HOST = re.compile(r"((?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?::[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5})/.+")
-_LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+)(:[0-9]+)?")
 
 
 def checks(file: Path, store: Callable[[], Store]) -> list[Check]:
@@ -196,7 +195,7 @@ def _registry(host: str, *, needed: bool) -> list[Finding]:
     One that is only pulled from is not `needed` where the engine has its images.
     """
     what = f"registry {host}"
-    url = f"{'http' if _LOOPBACK.fullmatch(host) else 'https'}://{host}/v2/"
+    url = f"{scheme(host)}://{host}/v2/"
     try:
         status = _answer(url)[0]
     except _NO_ANSWER as error:

@@ -13,9 +13,8 @@ import json
 import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from stages.connections import is_loopback
+from stages.connections import scheme
 from stages.contract import InvalidInput, StageError
 from stages.images import archive, engine, logins, registry
 from stages.images.fitness import unfit
@@ -206,8 +205,7 @@ def _load(client: APIClient, path: Path, config: str) -> EngineImage:
 def _in_registry(reference: Reference) -> Found:
     """The image that a registry has under a tag or digest now, named by digest."""
     host = str(reference.host)
-    scheme = "http" if is_loopback(urlsplit(f"//{host}").hostname or "") else "https"
-    url = f"{scheme}://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/{reference.name}"
+    url = f"{scheme(host)}://{'registry-1.docker.io' if host == 'docker.io' else host}/v2/{reference.name}"
     repository = registry.Repository(url, registry.connections(url, 1), logins.Auth(logins.configured(host)))
     try:
         manifest = registry.manifest(repository, reference.digest or str(reference.tag))

@@ -77,3 +77,17 @@ def test_why_nothing_was_answered_is_told_in_words() -> None:
     assert failed("http://nowhere.invalid") == "its name cannot be found"
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         assert failed(f"http://127.0.0.1:{silent.getsockname()[1]}") == "it does not answer in time"
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme"),
+    [
+        ("localhost:5000", "http"),
+        ("127.0.0.1", "http"),
+        ("[::1]:5000", "http"),
+        ("127.example", "https"),
+        ("ecr.example:443", "https"),
+    ],
+)
+def test_a_registry_of_this_machine_is_spoken_to_in_plain_http(host: str, scheme: str) -> None:
+    assert connections.scheme(host) == scheme
